@@ -1,0 +1,35 @@
+"""The errors a user can meet: each message says what, where and the cure in one sentence."""
+
+from __future__ import annotations
+
+
+class DDMDError(Exception):
+    """Base of every error that ends a run with one sentence and exit code 2."""
+
+
+class ConfigError(DDMDError):
+    """A setting is unknown, ill-typed or contradicts another."""
+
+
+class InputError(DDMDError):
+    """A structure or another input file cannot be used."""
+
+
+class LayoutError(DDMDError):
+    """The ranks cannot be given to the roles."""
+
+
+class StreamError(DDMDError):
+    """A stream cannot be opened, written or read."""
+
+
+class EngineError(DDMDError):
+    """A molecular-dynamics engine cannot be made, or failed during a segment."""
+
+
+class ModelError(DDMDError):
+    """A model or its weights cannot be used."""
+
+
+class RunDirectoryError(DDMDError):
+    """A run directory cannot be created, read or written."""

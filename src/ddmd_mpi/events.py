@@ -1,0 +1,86 @@
+"""Spans of time as JSON lines: one file per rank, ``events/ROLE-RANK.jsonl``, and their totals.
+
+A span is ``{"name", "role", "rank", "start", "end", ...}`` with Unix times in seconds. Timings are events, never log lines.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FLUSH_SECONDS = 2.0
+
+
+@dataclass
+class Total:
+    """Number and summed seconds of the spans of one name."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+
+class EventLog:
+    """Spans of one rank. A context manager; without a path it keeps totals only."""
+
+    def __init__(self, path: Path | None, role: str, rank: int):
+        self.role, self.rank = role, rank
+        self.totals: dict[str, Total] = defaultdict(Total)
+        self._file = path.open("a") if path is not None else None
+        self._lines: list[str] = []
+        self._flushed = time.monotonic()
+
+    def __enter__(self) -> EventLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.free()
+
+    @contextmanager
+    def span(self, name: str, **attributes: Any) -> Iterator[dict[str, Any]]:
+        """Record the time of the block; the yielded dict takes further attributes."""
+        start, clock = time.time(), time.perf_counter()
+        try:
+            yield attributes
+        finally:
+            self.record(name, start, time.perf_counter() - clock, **attributes)
+
+    def record(self, name: str, start: float, duration: float, **attributes: Any) -> None:
+        """Record a span that was timed by the caller."""
+        self.add(name, duration)
+        if self._file is None:
+            return
+        span = {"name": name, "role": self.role, "rank": self.rank, "start": start, "end": start + duration}
+        self._lines.append(json.dumps({**span, **attributes}))
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def add(self, name: str, duration: float) -> None:
+        """Add to the totals of `name` only: for what happens too often for a line each."""
+        total = self.totals[name]
+        total.count += 1
+        total.seconds += duration
+
+    def seconds(self, *names: str) -> float:
+        """Summed seconds of the spans of these names."""
+        return sum(self.totals[name].seconds for name in names)
+
+    def flush(self) -> None:
+        """Write the spans recorded since the last flush."""
+        self._flushed = time.monotonic()
+        if self._file is not None and self._lines:
+            self._file.write("\n".join(self._lines) + "\n")
+            self._file.flush()
+            self._lines.clear()
+
+    def free(self) -> None:
+        """Flush and close."""
+        self.flush()
+        if self._file is not None:
+            self._file.close()
+            self._file = None

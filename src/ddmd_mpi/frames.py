@@ -1,0 +1,280 @@
+"""The record of a frame: one table says what it carries, and everything else reads that table.
+
+A *frame* is one report of one walker (one replica of the system, called ``simulation`` in every record).
+Frames travel in *blocks*. Coordinates go from a simulation to its aggregator and stop there; features go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Hop(IntEnum):
+    """The hops of the data plane, in the order of the flow."""
+
+    COORDINATES = 0  # simulation -> aggregation
+    FEATURES = 1  # aggregation -> training and inference
+
+
+class Field(NamedTuple):
+    """One row of the table: a column of every block that travels on ``hops``."""
+
+    name: str
+    dtype: str
+    shape: tuple[str | int, ...]
+    unit: str
+    hops: tuple[Hop, ...]
+    meaning: str
+
+
+BOTH = (Hop.COORDINATES, Hop.FEATURES)
+
+#: Every column of a block. Symbolic extents are resolved by the block's :class:`Extents`; the extent
+#: ``contacts`` is the sum over the whole block (compressed rows), every other column has one row per frame.
+FIELDS = (
+    Field("simulation", "<i4", (), "", BOTH, "index of the walker, 0 .. walkers-1"),
+    Field("segment", "<i4", (), "", BOTH, "segment of the walker, counted from 0"),
+    Field("frame", "<i8", (), "", BOTH, "index of the frame in the walker's trajectory file"),
+    Field("topology", "<i4", (), "", BOTH, "index of the topology"),
+    Field("decision", "<i8", (), "", BOTH, "restart decision the segment came from, -1 for none"),
+    Field("time", "<f8", (), "ps", BOTH, "simulated time of the walker over all its segments"),
+    Field("potential_energy", "<f8", (), "kJ/mol", BOTH, "potential energy"),
+    Field("rmsd", "<f4", (), "angstrom", BOTH, "superposed RMSD of the descriptor atoms to the target, NaN for none"),
+    Field("order_parameters", "<f4", ("order_parameters",), "", BOTH, "the declared order parameters, in order"),
+    Field("ca_positions", "<i2", ("residues", 3), "0.01 angstrom", BOTH, "descriptor atoms, centred"),
+    Field("contact_counts", "<u2", ("residues",), "", BOTH, "contacts j > i of residue i"),
+    Field("contact_columns", "<u2", ("contacts",), "", BOTH, "their residues j, frame after frame, row after row"),
+    Field("aggregator", "<i4", (), "", (Hop.FEATURES,), "index of the aggregator that keeps the coordinates"),
+    Field("ring_slot", "<i4", (), "", (Hop.FEATURES,), "slot of its coordinate ring"),
+    Field("slot_generation", "<i8", (), "", (Hop.FEATURES,), "generation of that slot, 0 for none"),
+    Field("positions", "<f4", ("atoms", 3), "nm", (Hop.COORDINATES,), "all atoms"),
+    Field("velocities", "<f4", ("atoms", 3), "nm/ps", (Hop.COORDINATES,), "all atoms"),
+    Field("box", "<f4", (3, 3), "nm", (Hop.COORDINATES,), "periodic box vectors, zero for none"),
+)
+FIELD = {f.name: f for f in FIELDS}
+
+
+class Extents(NamedTuple):
+    """The sizes of a block: they resolve the symbolic extents of the table."""
+
+    frames: int
+    atoms: int
+    residues: int
+    order_parameters: int
+    contacts: int
+
+
+MAGIC = 0x444D4444_0001  # "DDMD", format 1
+HEADER_WORDS = 2 + len(Extents._fields)
+ALIGNMENT = 8
+
+
+def column_shape(row: Field, extents: Extents) -> tuple[int, ...]:
+    """Shape of the table's column `row` in a block of these extents."""
+    sizes = extents._asdict()
+    tail = tuple(sizes[n] if isinstance(n, str) else n for n in row.shape)
+    return tail if "contacts" in row.shape else (extents.frames, *tail)
+
+
+@dataclass(frozen=True)
+class FrameBlock:
+    """Consecutive frames as columns.
+
+    Parameters
+    ----------
+    columns
+        name -> array; names, dtypes, shapes and units are those of :data:`FIELDS`. A block of the first hop holds
+        positions, velocities and box; a block of the features hop holds the ring's slots instead.
+    """
+
+    columns: dict[str, np.ndarray]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.columns[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.columns
+
+    def __len__(self) -> int:
+        return len(self.columns["simulation"])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns."""
+        return sum(c.nbytes for c in self.columns.values())
+
+    @property
+    def extents(self) -> Extents:
+        """Sizes of this block."""
+        return Extents(
+            frames=len(self),
+            atoms=self.columns["positions"].shape[1] if "positions" in self.columns else 0,
+            residues=self.columns["ca_positions"].shape[1],
+            order_parameters=self.columns["order_parameters"].shape[1],
+            contacts=len(self.columns["contact_columns"]),
+        )
+
+    @property
+    def contact_offsets(self) -> np.ndarray:
+        """Where each frame's contacts start in ``contact_columns``, shape (n_frames + 1,)."""
+        per_frame = self.columns["contact_counts"].sum(axis=1, dtype=np.int64)
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(per_frame)])
+
+    def take(self, indices: np.ndarray) -> FrameBlock:
+        """Block of the frames at `indices` (integers or a boolean mask), in that order."""
+        indices = np.arange(len(self))[indices]
+        offsets = self.contact_offsets
+        starts, lengths = offsets[indices], np.diff(offsets)[indices]
+        first = np.cumsum(lengths) - lengths
+        ragged = np.repeat(starts - first, lengths) + np.arange(lengths.sum())
+        picked = {name: c[indices] for name, c in self.columns.items() if name != "contact_columns"}
+        return FrameBlock({**picked, "contact_columns": self.columns["contact_columns"][ragged]})
+
+    def on(self, hop: Hop, **columns: np.ndarray) -> FrameBlock:
+        """The columns that travel on `hop`; `columns` supplies those that this block lacks."""
+        have = {**self.columns, **columns}
+        return FrameBlock({f.name: have[f.name] for f in FIELDS if hop in f.hops})
+
+    @staticmethod
+    def concatenate(blocks: Sequence[FrameBlock]) -> FrameBlock:
+        """One block of all frames of `blocks`, which hold the same columns."""
+        return FrameBlock({name: np.concatenate([b[name] for b in blocks]) for name in blocks[0].columns})
+
+    def pack(self, hop: Hop) -> np.ndarray:
+        """One contiguous uint8 buffer: a header of int64 (magic, hop, extents), then the columns of `hop`."""
+        extents = self.extents if hop is Hop.COORDINATES else self.extents._replace(atoms=0)
+        spans, nbytes = _spans(hop, extents)
+        buffer = np.empty(nbytes, np.uint8)
+        buffer[: HEADER_WORDS * 8].view("<i8")[:] = (MAGIC, hop, *extents)
+        for row, start, stop, shape in spans:
+            buffer[start:stop].view(row.dtype).reshape(shape)[...] = self.columns[row.name]
+        return buffer
+
+    @staticmethod
+    def unpack(buffer: np.ndarray) -> FrameBlock:
+        """The block packed in `buffer`; its columns are views of the buffer.
+
+        Raises
+        ------
+        ValueError
+            If the buffer is not a packed block of this format.
+        """
+        words = buffer[: HEADER_WORDS * 8].view("<i8") if len(buffer) >= HEADER_WORDS * 8 else [0]
+        if words[0] != MAGIC:
+            raise ValueError(f"not a packed block of frames ({len(buffer)} bytes)")
+        spans, nbytes = _spans(Hop(int(words[1])), Extents(*(int(w) for w in words[2:])))
+        if nbytes != len(buffer):
+            raise ValueError(f"a packed block of {nbytes} bytes was expected, got {len(buffer)}")
+        return FrameBlock({row.name: buffer[a:b].view(row.dtype).reshape(shape) for row, a, b, shape in spans})
+
+
+def _spans(hop: Hop, extents: Extents) -> tuple[list[tuple[Field, int, int, tuple[int, ...]]], int]:
+    """Where each column of `hop` lies in a packed buffer, and the buffer's size in bytes."""
+    spans, position = [], HEADER_WORDS * 8
+    for row in FIELDS:
+        if hop not in row.hops:
+            continue
+        shape = column_shape(row, extents)
+        stop = position + int(np.prod(shape, dtype=np.int64)) * np.dtype(row.dtype).itemsize
+        spans.append((row, position, stop, shape))
+        position = -(-stop // ALIGNMENT) * ALIGNMENT
+    return spans, position
+
+
+class CommandKind(IntEnum):
+    """What a command asks of a walker."""
+
+    CONTINUE = 0
+    RESTART = 1
+    STOP = 2
+
+
+class Outcome(IntEnum):
+    """What became of a command."""
+
+    APPLIED = 1  # the walker took its first step from the commanded frame
+    STALE = 2  # the slot's generation had moved on: refused
+    FAILED = 3  # the engine would not take the frame: the walker went on
+
+
+@dataclass(frozen=True)
+class RestartCommand:
+    """One command to one walker; every field is a number, so that it fits a fixed record of window memory."""
+
+    kind: int
+    decision: int  # id of the decision, counted from 0
+    decided: float  # Unix time, s
+    model_version: int = 0  # 0: no model was used
+    topology: int = 0
+    source_simulation: int = -1
+    source_segment: int = -1
+    source_frame: int = -1
+    aggregator: int = -1  # index of the aggregator whose ring holds the frame
+    ring_slot: int = -1
+    slot_generation: int = 0
+    velocity_seed: int = -1  # seed of Maxwell velocities; -1: copy the frame's velocities
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A walker's answer to one command."""
+
+    decision: int
+    outcome: int
+    segment: int  # the segment that the command began, -1 for none
+    received: float  # Unix time the command was seen, s
+    first_step: float  # Unix time the first step from it was done, s; 0 for none
+
+
+def record_dtype(record: type) -> np.dtype:
+    """Structured dtype of a flat dataclass of numbers: int64 for int, float64 for float."""
+    codes = {"int": "<i8", "float": "<f8"}
+    return np.dtype([(name, codes[str(kind)]) for name, kind in record.__annotations__.items()])
+
+
+COMMAND_DTYPE = record_dtype(RestartCommand)
+RECEIPT_DTYPE = record_dtype(Receipt)
+
+
+def to_record(value: RestartCommand | Receipt) -> np.ndarray:
+    """The value as a 0-d structured array."""
+    return np.array(tuple(asdict(value).values()), dtype=record_dtype(type(value)))
+
+
+def from_record(record_type: type, record: np.ndarray) -> RestartCommand | Receipt:
+    """The inverse of :func:`to_record`."""
+    return record_type(*record.tolist())
+
+
+@dataclass
+class FrameWindow:
+    """The newest frames, at most `capacity`, of blocks that hold the same columns."""
+
+    capacity: int
+    _blocks: list[FrameBlock] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return sum(len(b) for b in self._blocks)
+
+    def append(self, block: FrameBlock) -> None:
+        """Add the newest frames and let the oldest go."""
+        self._blocks.append(block)
+        surplus = len(self) - self.capacity
+        while surplus > 0:
+            oldest = self._blocks.pop(0)
+            if len(oldest) > surplus:
+                self._blocks.insert(0, oldest.take(np.arange(surplus, len(oldest))))
+            surplus -= len(oldest)
+
+    def block(self) -> FrameBlock:
+        """All frames of the window as one block, oldest first."""
+        if len(self._blocks) != 1:
+            self._blocks = [FrameBlock.concatenate(self._blocks)] if self._blocks else []
+        if not self._blocks:
+            raise ValueError("the window is empty")
+        return self._blocks[0]
