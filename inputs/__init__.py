@@ -1,0 +1,1 @@
+"""The embedded use cases: one TOML file and its structures each."""
