@@ -141,6 +141,16 @@ class FrameBlock:
         return FrameBlock({f.name: have[f.name] for f in FIELDS if hop in f.hops})
 
     @staticmethod
+    def from_rows(rows: Sequence[dict[str, object]], hop: Hop) -> FrameBlock:
+        """Block of single frames, each given as a dict of the columns of `hop`."""
+        columns = {}
+        for row in FIELDS:
+            if hop in row.hops:
+                join = np.concatenate if "contacts" in row.shape else np.stack
+                columns[row.name] = join([np.asarray(r[row.name], row.dtype) for r in rows])
+        return FrameBlock(columns)
+
+    @staticmethod
     def concatenate(blocks: Sequence[FrameBlock]) -> FrameBlock:
         """One block of all frames of `blocks`, which hold the same columns."""
         return FrameBlock({name: np.concatenate([b[name] for b in blocks]) for name in blocks[0].columns})

@@ -1,0 +1,133 @@
+"""The aggregation role: merge my simulations' frames, keep their coordinates, pass on features."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from ..frames import FrameBlock, Hop
+from ..status import Activity, State
+from ..streams.archive import Archive
+from ..wiring import SIMULATION, TO_INFERENCE, TO_TRAINING
+from .context import IDLE_SECONDS, Context, Inlet
+from .observer import Observer
+
+
+class Aggregation:
+    """One aggregation rank. It never waits: not for a simulation, not for a consumer."""
+
+    def __init__(self, context: Context):
+        self.context = context
+        self.index = context.layout.aggregator_index(context.rank)
+        self.inlets = context.inlets(SIMULATION)
+        self.outboxes = context.outboxes(TO_TRAINING) + context.outboxes(TO_INFERENCE)
+        self.merged: list[FrameBlock] = []
+        self.oldest = 0.0
+        self.silent: set[str] = set()
+
+    def run(self) -> None:
+        """Merge until every simulation has ended its stream, then end mine."""
+        context, settings = self.context, self.context.config.aggregation
+        context.status.update(now=True, state=State.RUNNING, activity=Activity.MERGING)
+        archive = Archive(context.facts.directory / "frames" / f"agg-{self.index:02d}.bp", settings.archive)
+        with archive, Observer(context) as observer:
+            while not self.finished():
+                busy = [self.receive(inlet, archive) for inlet in self.inlets]
+                self.forward()
+                self.watch()
+                self.post()
+                observer.tick()
+                if not any(busy):
+                    time.sleep(IDLE_SECONDS)
+            self.finish(observer)
+
+    def finished(self) -> bool:
+        """Whether every simulation has ended, or the time for draining is over."""
+        return all(inlet.ended for inlet in self.inlets) or self.context.overdue
+
+    def receive(self, inlet: Inlet, archive: Archive) -> bool:
+        """Take one block, if there is one: archive it, keep its coordinates, merge its features."""
+        payload = inlet.poll()
+        if payload is None:
+            return False
+        with self.context.events.span("block", stream=inlet.link.name) as span:
+            block = FrameBlock.unpack(payload)
+            sound = np.isfinite(block["positions"]).all(axis=(1, 2)) & np.isfinite(block["potential_energy"])
+            if not sound.all():
+                self.context.log.warning("%s: %d frames are not finite: refused", inlet.link.name, (~sound).sum())
+                self.context.status.add(failures=int((~sound).sum()))
+                block = block.take(sound)
+            span["frames"] = len(block)
+            if len(block):
+                archive.append(block)
+                self.oldest = self.oldest if self.merged else time.monotonic()
+                self.merged.append(self.keep(block))
+                self.remember_best(block)
+            self.context.status.add(frames=len(block), iterations=1)
+        return True
+
+    def keep(self, block: FrameBlock) -> FrameBlock:
+        """Put the block's coordinates into the ring; its features, with the slots that hold them."""
+        slots = [self.context.ring.store(int(block["simulation"][i]), block["positions"][i], block["velocities"][i],
+                                         block["box"][i]) for i in range(len(block))]
+        slot, generation = np.array(slots, np.int64).T
+        return block.on(Hop.FEATURES, aggregator=np.full(len(block), self.index, np.int32),
+                        ring_slot=slot.astype(np.int32), slot_generation=generation)
+
+    def remember_best(self, block: FrameBlock) -> None:
+        """Note the frame nearest the target."""
+        record, rmsd = self.context.status.record, block["rmsd"]
+        if np.isnan(rmsd).all():
+            return
+        i = int(np.nanargmin(rmsd))
+        if not rmsd[i] >= record["best_rmsd"]:
+            self.context.status.update(best_rmsd=rmsd[i], best_simulation=block["simulation"][i],
+                                       best_frame=block["frame"][i])
+
+    def forward(self, *, everything: bool = False) -> None:
+        """Offer the merged features to training and inference when they are many or old enough."""
+        settings = self.context.config.streams
+        many = sum(len(b) for b in self.merged) >= settings.block_frames
+        if self.merged and (many or everything or time.monotonic() - self.oldest > settings.block_delay):
+            payload = FrameBlock.concatenate(self.merged).pack(Hop.FEATURES)
+            self.merged = []
+            for outbox in self.outboxes:
+                outbox.offer(payload)
+        clock = time.perf_counter()
+        if any([outbox.pump() for outbox in self.outboxes]):
+            self.context.events.add("io", time.perf_counter() - clock)
+
+    def watch(self) -> None:
+        """Mark simulations that have not been heard for long, and those heard again."""
+        now, limit = time.monotonic(), self.context.config.aggregation.silent_after
+        for inlet in self.inlets:
+            name, silent = inlet.link.name, not inlet.ended and now - inlet.heard > limit
+            if silent and name not in self.silent:
+                self.silent.add(name)
+                self.context.log.warning("%s: silent for %.0f s", name, limit)
+            elif not silent and name in self.silent:
+                self.silent.discard(name)
+                self.context.log.info("%s: heard again", name)
+
+    def post(self, *, now: bool = False, **values: float) -> None:
+        """Tell the board how far this rank is."""
+        block = self.context.events.totals["block"]
+        self.context.status.update(
+            now=now, silent=len(self.silent), iteration_s=block.seconds, busy_s=block.seconds,
+            bytes=sum(o.nbytes for o in self.outboxes), blocks=sum(o.n_written for o in self.outboxes),
+            max_queue=max(o.max_depth for o in self.outboxes), dropped=sum(o.dropped for o in self.outboxes), **values)
+
+    def finish(self, observer: Observer) -> None:
+        """Pass on what is left, end my streams, and see the run to its end if I lead it."""
+        self.post(now=True, state=State.DRAINING, activity=Activity.DRAINING)
+        self.forward(everything=True)
+        pending = list(self.outboxes)
+        while pending:
+            pending = [o for o in pending if not o.flush(lambda: self.context.overdue)]
+            observer.tick()
+            time.sleep(IDLE_SECONDS)
+        for end in (*self.outboxes, *self.inlets):
+            end.close()
+        self.post(now=True, state=State.DONE, activity=Activity.DONE)
+        observer.see_to_the_end()

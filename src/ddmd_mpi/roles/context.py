@@ -1,0 +1,124 @@
+"""What every role is given: the settings, its place in the layout, and the ends of its streams."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..config import Config
+from ..events import EventLog
+from ..parallel.layout import Layout
+from ..parallel.mailbox import Mailboxes
+from ..parallel.register import Registers
+from ..parallel.ring import CoordinateRing
+from ..status import StatusPost
+from ..streams import END, Network, Outbox
+from ..wiring import Link
+
+#: A role that has nothing to do sleeps this long, so that the ranks that share its core get it.
+IDLE_SECONDS = 0.002
+CREDIT_DTYPE = np.dtype([("consumed", "<i8")])
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What rank 0 found out about the system before the roles began."""
+
+    n_atoms: int
+    n_residues: int
+    order_parameters: tuple[str, ...]
+    directory: Path
+    started: float  # Unix time of the launch on rank 0, s
+
+
+@dataclass
+class Context:
+    """A role's whole world."""
+
+    config: Config
+    facts: Facts
+    layout: Layout
+    rank: int
+    role: str
+    links: tuple[Link, ...]
+    network: Network
+    mailboxes: Mailboxes
+    ring: CoordinateRing
+    credits: Registers
+    board: Registers
+    events: EventLog
+    status: StatusPost
+    log: logging.Logger
+    deadline: float  # monotonic time, s
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the simulations stop."""
+        return self.deadline - time.monotonic()
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the time for draining is over, too."""
+        return self.left_s < -self.config.run.drain
+
+    @property
+    def leads(self) -> bool:
+        """Whether this rank shows the progress and writes the summary: the first aggregator does."""
+        return self.rank == self.layout.ranks("aggregation")[0]
+
+    def outboxes(self, kind: str) -> list[Outbox]:
+        """Open my writing ends of the streams of a kind."""
+        return [self._outbox(link) for link in self.links if link.writer == self.rank and link.kind == kind]
+
+    def inlets(self, kind: str) -> list[Inlet]:
+        """Open my reading ends of the streams of a kind."""
+        mine = [link for link in self.links if link.reader == self.rank and link.kind == kind]
+        readers = self.network.readers([(link.name, link.writer) for link in mine], kind=kind)
+        return [Inlet(reader, link, self) for reader, link in zip(readers, mine, strict=True)]
+
+    def _outbox(self, link: Link) -> Outbox:
+        settings = self.config.streams
+        writer = self.network.writer(link.name, link.reader, kind=link.kind)
+
+        def consumed() -> int:
+            sequence, record = self.credits.get(link.index)
+            return int(record["consumed"]) if sequence else 0
+
+        return Outbox(writer, consumed, settings.in_flight_blocks, settings.queue_blocks, settings.queue_mb)
+
+
+class Inlet:
+    """The reading end of a stream: whatever it hands over is counted as consumed, which is the writer's credit."""
+
+    def __init__(self, reader: Any, link: Link, context: Context):
+        self._reader, self._context, self.link = reader, context, link
+        self._record = np.zeros((), CREDIT_DTYPE)
+        self.ended = False
+        self.heard = time.monotonic()
+
+    def poll(self) -> np.ndarray | None:
+        """The next payload, or None when there is none at the moment or the stream has ended."""
+        if self.ended:
+            return None
+        clock = time.perf_counter()
+        payload = self._reader.poll()
+        if payload is None:
+            return None
+        if payload is END:
+            self.ended = True
+            return None
+        self.heard = time.monotonic()
+        self._record["consumed"] += 1
+        self._context.credits.put(self.link.index, self._record)
+        self._context.events.add("io", time.perf_counter() - clock)
+        return payload
+
+    def close(self) -> None:
+        """Close the stream."""
+        self.ended = True
+        self._reader.close()

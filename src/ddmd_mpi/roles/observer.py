@@ -1,0 +1,98 @@
+"""The first aggregator's second duty: the live view while the run lasts, the summary at its end."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from .. import rundir, status, summary
+from ..progress import Progress
+from ..status import STATUS_DTYPE, State
+from .context import IDLE_SECONDS, Context
+
+
+class Observer:
+    """Reads every rank's record from the board. On other ranks than the first aggregator it does nothing."""
+
+    def __init__(self, context: Context):
+        self.context = context
+        self.directory = context.facts.directory
+        output = context.config.output
+        self.progress = Progress(output.progress) if context.leads else None
+        self.due = self.checkpoint_due = time.monotonic()
+
+    def __enter__(self) -> Observer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.progress is not None:
+            self.progress.free()
+
+    def tick(self) -> None:
+        """Refresh the live view, and the summary at every checkpoint, when they are due."""
+        now = time.monotonic()
+        if self.progress is None or now < self.due:
+            return
+        config = self.context.config
+        self.due = now + config.output.progress_interval
+        records = self.records()
+        view = status.view(records, self.context.layout.roles, self.facts(), self.context.left_s)
+        rundir.write_json(self.directory / "status.json", view)
+        self.progress.show(view)
+        if now >= self.checkpoint_due:
+            self.checkpoint_due = now + config.run.checkpoint_interval
+            self.write_summary(records, completed=False)
+
+    def see_to_the_end(self) -> None:
+        """Wait, not longer than the time for draining, until every rank is done; write the summary."""
+        if self.progress is None:
+            return
+        while not self.all_done() and not self.context.overdue:
+            self.tick()
+            time.sleep(IDLE_SECONDS)
+        self.due = 0.0
+        self.tick()
+        records = self.records()
+        self.progress.free()
+        result = self.write_summary(records, completed=bool((records["state"] == State.DONE).all()))
+        self.progress.finish(result, self.directory)
+
+    def all_done(self) -> bool:
+        """Whether every rank has posted its last record."""
+        return bool((self.records()["state"] == State.DONE).all())
+
+    def records(self) -> np.ndarray:
+        """The newest record of every rank."""
+        board, n = self.context.board, len(self.context.layout.roles)
+        records = np.zeros(n, STATUS_DTYPE)
+        records["best_rmsd"] = np.nan
+        for rank in range(n):
+            sequence, record = board.get(rank)
+            if sequence:
+                records[rank] = record
+        return records
+
+    def write_summary(self, records: np.ndarray, *, completed: bool) -> dict[str, Any]:
+        """Replace ``summary.json``."""
+        facts = {**self.facts(), "completed": completed}
+        result = summary.summarise(records, self.context.layout.roles, facts)
+        rundir.write_json(self.directory / "summary.json", result)
+        return result
+
+    def facts(self) -> dict[str, Any]:
+        """What the view and the summary say besides the records."""
+        config, layout = self.context.config, self.context.layout
+        return {
+            "usecase": config.run.usecase,
+            "mode": config.run.mode,
+            "strategy": config.steering.strategy,
+            "note": config.system.note,
+            "target": config.system.target.stem,
+            "directory": str(self.directory),
+            "duration_s": config.run.duration,
+            "walkers": layout.n_walkers,
+            "ranks": {role: len(layout.ranks(role)) for role in dict.fromkeys(layout.roles)},
+            "trajectory": f"trajectories/sim-{{:04d}}.{config.simulation.trajectory_format}",
+        }

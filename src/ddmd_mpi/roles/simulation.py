@@ -1,0 +1,158 @@
+"""The simulation role: advance my walkers in turn, stream their frames, obey my mailboxes."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from ..errors import EngineError
+from ..frames import CommandKind, FrameBlock, Hop, Outcome, Receipt, RestartCommand
+from ..md.engine import OpenMMEngine
+from ..md.seeds import engine_seed
+from ..md.structures import load_structures
+from ..md.trajectory import Trajectory
+from ..status import Activity, State
+from ..structure.features import FeatureCalculator
+from ..wiring import SIMULATION
+from .context import IDLE_SECONDS, Context
+from .walker import Walker
+
+
+class Simulation:
+    """One simulation rank."""
+
+    def __init__(self, context: Context):
+        self.context = context
+        (self.outbox,) = context.outboxes(SIMULATION)
+        self.commands: dict[int, RestartCommand] = {}
+        self.rows: list[dict] = []
+        self.oldest = 0.0
+        self.told_to_stop = False
+
+    def run(self) -> None:
+        """Simulate until the time is up or a stop is commanded, then end the stream."""
+        context = self.context
+        with context.events.span("start"):
+            self.walkers = [self._walker(w) for w in context.layout.walkers(context.rank)]
+        context.log.info("%d walkers on platform %s", len(self.walkers), self.walkers[0].engine.platform)
+        context.status.update(now=True, state=State.RUNNING, activity=Activity.MD)
+        while not self.stopping():
+            active = [w for w in self.walkers if not w.retired]
+            if not active:
+                context.log.error("every walker of this rank has failed too often: its stream ends here")
+                break
+            for walker in active:
+                self.turn(walker)
+        self.finish()
+
+    def turn(self, walker: Walker) -> None:
+        """One report of one walker: command, integration, frame."""
+        try:
+            command = self.command(walker.index)
+            if command is not None:
+                self.restart(walker, command)
+            row = walker.report(self.stopping)
+        except EngineError as error:
+            self.context.log.warning("walker %d: %s", walker.index, error)
+            self.recover(walker, error)
+            row = None
+        if row is not None:
+            self.oldest = self.oldest if self.rows else time.monotonic()
+            self.rows.append(row)
+        self.ship()
+        self.post()
+
+    def command(self, walker: int) -> RestartCommand | None:
+        """The newest restart command for a walker that was not seen before."""
+        self.look()
+        return self.commands.pop(walker, None)
+
+    def look(self) -> None:
+        """Read every mailbox of mine: a stop holds at once, a restart at its walker's next report."""
+        clock = time.perf_counter()
+        for walker in self.walkers:
+            command = self.context.mailboxes.poll(walker.index)
+            if command is not None and command.kind == CommandKind.STOP:
+                self.told_to_stop = True
+            elif command is not None and command.kind == CommandKind.RESTART:
+                self.commands[walker.index] = command
+        self.context.events.add("mailbox", time.perf_counter() - clock)
+
+    def stopping(self) -> bool:
+        """Whether time is up or a stop was commanded."""
+        self.look()
+        return self.told_to_stop or self.context.left_s <= 0
+
+    def restart(self, walker: Walker, command: RestartCommand) -> None:
+        """Fetch the commanded frame from its ring and restart there; a stale one is refused."""
+        context = self.context
+        coordinates = context.ring.fetch(command.aggregator, command.ring_slot, command.slot_generation)
+        if coordinates is None:
+            receipt = Receipt(command.decision, Outcome.STALE, -1, time.time(), 0.0)
+        else:
+            try:
+                receipt = walker.restart(command, coordinates)
+            except EngineError:
+                receipt = Receipt(command.decision, Outcome.FAILED, -1, time.time(), 0.0)
+                context.mailboxes.answer(walker.index, receipt)
+                raise
+        context.mailboxes.answer(walker.index, receipt)
+        context.log.info("walker %d: decision %d %s", walker.index, command.decision,
+                         Outcome(receipt.outcome).name.lower())
+
+    def recover(self, walker: Walker, error: EngineError) -> None:
+        """Take a failed walker back to its last good restart point, or retire it."""
+        while not walker.retired:
+            try:
+                walker.recover(error)
+                return
+            except EngineError as again:
+                error = again
+
+    def ship(self, *, everything: bool = False) -> None:
+        """Hand the frames gathered so far to the stream when they are many or old enough."""
+        clock = time.perf_counter()
+        settings = self.context.config.streams
+        due = len(self.rows) >= settings.block_frames or time.monotonic() - self.oldest > settings.block_delay
+        if self.rows and (due or everything):
+            self.outbox.offer(FrameBlock.from_rows(self.rows, Hop.COORDINATES).pack(Hop.COORDINATES))
+            self.rows = []
+        self.outbox.pump()
+        self.context.events.add("io", time.perf_counter() - clock)
+
+    def post(self, *, now: bool = False, **values: float) -> None:
+        """Tell the board how far this rank is."""
+        walkers, events = self.walkers, self.context.events
+        self.context.status.update(
+            now=now, frames=sum(w.frames for w in walkers), ns=sum(w.ps for w in walkers) / 1000,
+            segments=sum(w.segments for w in walkers), iterations=sum(w.segments for w in walkers),
+            failures=sum(w.failures for w in walkers), iteration_s=events.seconds("md"), busy_s=events.seconds("md"),
+            bytes=self.outbox.nbytes, blocks=self.outbox.n_written, max_queue=self.outbox.max_depth,
+            dropped=self.outbox.dropped, **values)
+
+    def finish(self) -> None:
+        """Close the trajectories, ship what is left and end the stream."""
+        context = self.context
+        self.post(now=True, state=State.DRAINING, activity=Activity.DRAINING)
+        for walker in self.walkers:
+            walker.end()
+            walker.segments += 1
+        self.ship(everything=True)
+        while not self.outbox.flush(lambda: context.overdue):
+            time.sleep(IDLE_SECONDS)
+        self.outbox.close()
+        self.post(now=True, stop=2 if self.told_to_stop else 1 if context.left_s <= 0 else 3)
+
+    def _walker(self, index: int) -> Walker:
+        config, facts = self.context.config, self.context.facts
+        structures = load_structures(config.system)
+        gpu = self.context.layout.gpu[self.context.rank]
+        engine = OpenMMEngine(structures, config.simulation, config.system, engine_seed(config.run.seed, index), gpu)
+        trajectory = Trajectory(facts.directory / "trajectories", index, structures.topology, config.simulation,
+                                facts.order_parameters)
+        features = FeatureCalculator(structures.target_nm, config.features)
+        walker = Walker(index, engine, features, trajectory, np.asarray(structures.descriptor), config,
+                        self.context.events)
+        walker.begin()
+        return walker

@@ -1,0 +1,185 @@
+"""A walker: one replica of the system, advanced report by report, restarted where a command says.
+
+Its trajectory is a chain of segments. A restarted segment begins with its restart point as first frame of the
+trajectory; that frame is not streamed again, since its source already was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..config import Config
+from ..errors import EngineError
+from ..events import EventLog
+from ..frames import Outcome, Receipt, RestartCommand
+from ..md.seeds import segment_seed
+
+#: An integration is cut into calls of about this many seconds, so that a stop is noticed.
+CALL_SECONDS = 0.25
+
+
+class Origin(NamedTuple):
+    """Where a segment comes from: a frame of a walker's trajectory, and the decision that said so."""
+
+    simulation: int
+    segment: int
+    frame: int
+    decision: int = -1
+
+
+class RestartPoint(NamedTuple):
+    """A state that can be gone back to, and the frame it is."""
+
+    positions: np.ndarray
+    box: np.ndarray
+    origin: Origin
+
+
+class Walker:
+    """One walker on its engine.
+
+    Parameters
+    ----------
+    index
+        The walker's number in the whole run.
+    engine, features, trajectory
+        Its own engine, the feature calculator and its own trajectory file.
+    descriptor
+        Indices of the descriptor atoms, shape (n_residues,).
+    """
+
+    def __init__(self, index: int, engine: Any, features: Any, trajectory: Any, descriptor: np.ndarray,
+                 config: Config, events: EventLog):
+        self.index, self.engine, self.trajectory = index, engine, trajectory
+        self.failures, self.segments, self.frames, self.ps = 0, 0, 0, 0.0
+        self.retired = False
+        self._features, self._descriptor, self._events = features, descriptor, events
+        self._settings, self._seed = config.simulation, config.run.seed
+        self._rate = 0.0  # integration steps per second
+        self._segment, self._reports, self._decision = 0, 0, -1
+        self._started = self._busy = 0.0
+        self._good: RestartPoint | None = None  # began a segment that has given a report
+        self._current: RestartPoint | None = None
+        self._last = Origin(-1, -1, -1)
+
+    def begin(self) -> None:
+        """Prepare the start structure and write it as the trajectory's first frame."""
+        self.engine.start(segment_seed(self._seed, self.index, 0))
+        self._begin_segment(self._last, segment_seed(self._seed, self.index, 0))
+
+    def restart(self, command: RestartCommand, coordinates: tuple[np.ndarray, ...]) -> Receipt:
+        """Leave the current segment and take the first step from the commanded frame."""
+        received = time.time()
+        positions, velocities, box = coordinates
+        self.engine.set_state(positions, None if command.velocity_seed >= 0 else velocities, box,
+                              seed=max(command.velocity_seed, 0))
+        self.engine.advance(1)
+        stepped = time.time()
+        self._end_segment("restart")
+        self.segments += 1
+        self._segment += 1
+        source = Origin(command.source_simulation, command.source_segment, command.source_frame, command.decision)
+        self._begin_segment(source, command.velocity_seed, positions, box)
+        return Receipt(command.decision, Outcome.APPLIED, self._segment, received, stepped)
+
+    def report(self, interrupted: Callable[[], bool]) -> dict[str, Any] | None:
+        """Advance to the next report; its frame as one row of the frames' table, None when interrupted."""
+        if self._reports == self._settings.reports_per_segment:
+            self._end_segment("complete")
+            self.segments += 1
+            self._segment += 1
+            self._begin_segment(self._last, -1)
+        if not self._integrate(interrupted):
+            return None
+        state = self.engine.state()
+        self._reports += 1
+        self.frames += 1
+        self.ps += self._settings.report_interval_ps
+        self._good = self._current or self._good
+        return self._row(state)
+
+    def recover(self, error: EngineError) -> None:
+        """End a failed segment; begin one from the last good restart point, or from the start structure."""
+        self.failures += 1
+        self._end_segment("failure", error=str(error))
+        if self.failures > self._settings.failures_per_walker:
+            self.retired = True
+            return
+        self.segments += 1
+        self._segment += 1
+        seed = segment_seed(self._seed, self.index, self._segment)
+        if self._good is None:
+            self.engine.start(seed)
+            self._begin_segment(Origin(-1, -1, -1), seed)
+            return
+        self.engine.set_state(self._good.positions, None, self._good.box, seed=seed)
+        self._begin_segment(self._good.origin, seed, self._good.positions, self._good.box)
+
+    def end(self) -> None:
+        """Close the last segment and the files."""
+        if not self.retired:
+            self._end_segment("stop")
+        self.trajectory.free()
+        self.engine.free()
+
+    def _integrate(self, interrupted: Callable[[], bool]) -> bool:
+        """Integrate one report interval in calls of bounded length; False when interrupted."""
+        left = self._settings.steps_per_report
+        while left:
+            steps = min(left, max(1, int(self._rate * CALL_SECONDS))) if self._rate else min(left, 50)
+            clock = time.perf_counter()
+            self.engine.advance(steps)
+            spent = time.perf_counter() - clock
+            self._rate = steps / spent
+            self._busy += spent
+            self._events.add("md", spent)
+            left -= steps
+            if left and interrupted():
+                return False
+        return True
+
+    def _row(self, state: Any) -> dict[str, Any]:
+        clock = time.perf_counter()
+        features = self._features.compute(state.positions[self._descriptor])
+        computed = time.perf_counter()
+        frame = self.trajectory.append(
+            state.positions, self.ps, self._segment, features["rmsd"], state.potential_energy,
+            features["order_parameters"], box=state.box)
+        self._events.add("features", computed - clock)
+        self._events.add("trajectory", time.perf_counter() - computed)
+        self._last = Origin(self.index, self._segment, frame)
+        return {
+            **features, "simulation": self.index, "segment": self._segment, "frame": frame, "topology": 0,
+            "decision": self._decision, "time": self.ps, "potential_energy": state.potential_energy,
+            "positions": state.positions, "velocities": state.velocities, "box": state.box,
+        }
+
+    def _begin_segment(self, origin: Origin, velocity_seed: int, positions: np.ndarray | None = None,
+                       box: np.ndarray | None = None) -> None:
+        """Open a segment; one that jumps (or starts) writes the frame it starts from."""
+        jumps = positions is not None or origin.simulation < 0
+        self.trajectory.begin_segment(self._segment, {
+            "restart_point": jumps, "decision": origin.decision, "source_simulation": origin.simulation,
+            "source_segment": origin.segment, "source_frame": origin.frame, "velocity_seed": velocity_seed})
+        self._reports, self._decision = 0, origin.decision
+        self._started, self._busy = time.time(), 0.0
+        if not jumps:
+            return
+        if positions is None:
+            state = self.engine.state()
+            positions, box = state.positions, state.box
+        features = self._features.compute(positions[self._descriptor])
+        frame = self.trajectory.append(positions, self.ps, self._segment, features["rmsd"], float("nan"),
+                                       features["order_parameters"], box=box)
+        self._last = Origin(self.index, self._segment, frame)
+        self._current = RestartPoint(positions, box, self._last)
+
+    def _end_segment(self, reason: str, **attributes: Any) -> None:
+        ns = self._reports * self._settings.report_interval_ps / 1000
+        self._events.record("segment", self._started, time.time() - self._started, simulation=self.index,
+                            segment=self._segment, frames=self._reports, ns=ns, reason=reason,
+                            md_s=self._busy, decision=self._decision, **attributes)

@@ -1,0 +1,99 @@
+"""The run directory: made fresh, and every file that others read is replaced whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from .errors import RunDirectoryError
+
+SUBDIRECTORIES = ("topology", "trajectories", "frames", "models", "events", "logs", "checkpoints", "streams")
+LIBRARIES = ("adios2", "h5py", "horovod", "mpi4py", "numpy", "openmm", "scikit-learn", "scipy", "keras")
+
+
+def create(requested: Path | None, usecase: str) -> Path:
+    """Make a fresh run directory with its sub-directories; without a request it is ``runs/USECASE-DATE-TIME``.
+
+    Raises
+    ------
+    RunDirectoryError
+        If the directory holds anything already, or cannot be made: nothing is ever overwritten.
+    """
+    directory = requested or Path("runs") / f"{usecase}-{time.strftime('%Y%m%d-%H%M%S')}"
+    directory = directory.absolute()
+    try:
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise RunDirectoryError(f"the output directory {directory} exists and is not empty: name a new one with --output")
+        for name in SUBDIRECTORIES:
+            (directory / name).mkdir(parents=True)
+    except OSError as error:
+        raise RunDirectoryError(f"cannot create the output directory {directory}: {error.strerror}") from error
+    return directory
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` whole: a reader sees the old text or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by the value as JSON."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+class Lines:
+    """An append-only file of JSON lines, flushed line by line. A context manager."""
+
+    def __init__(self, path: Path):
+        self._file = path.open("a")
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.free()
+
+    def append(self, value: dict[str, Any]) -> None:
+        """Write one line."""
+        self._file.write(json.dumps(value) + "\n")
+        self._file.flush()
+
+    def free(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of the libraries a run depends on; None for one that is not installed."""
+    found: dict[str, str | None] = {"ddmd-mpi": _version("ddmd-mpi"), "python": platform.python_version()}
+    found |= {name: _version(name) for name in LIBRARIES}
+    found["tensorflow"] = _version("tensorflow") or _version("tensorflow-cpu")
+    return found
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def environment(ranks: list[dict[str, Any]], mpi: str) -> dict[str, Any]:
+    """The content of ``environment.json``."""
+    return {
+        "versions": {**versions(), "mpi": mpi},
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "command": sys.argv,
+        "started": time.time(),
+        "ranks": ranks,
+    }

@@ -1,0 +1,143 @@
+"""What every rank tells of itself, about once a second, in window memory of the first aggregator.
+
+The records feed the live view (``status.json``, the screen) and ``summary.json``; no collective is needed for either,
+and a rank that is lost leaves its last record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+from .events import EventLog
+
+
+class State(IntEnum):
+    """What a rank does."""
+
+    STARTING = 0
+    RUNNING = 1
+    DRAINING = 2
+    DONE = 3
+
+
+class Activity(IntEnum):
+    """What the live view says a rank does at the moment."""
+
+    STARTING = 0
+    MD = 1
+    MERGING = 2
+    LOADING = 3
+    WAITING = 4
+    TRAINING = 5
+    EMBEDDING = 6
+    DRAINING = 7
+    DONE = 8
+
+
+#: One record per rank. Counters are totals of the run; seconds are this rank's own.
+STATUS_DTYPE = np.dtype(
+    [
+        (name, "<f8")
+        for name in (
+            "state activity time wall_s iterations iteration_s busy_s io_s frames ns segments failures "
+            "bytes blocks max_queue dropped silent best_rmsd best_simulation best_frame "
+            "version rounds samples loss validation_loss publish_s "
+            "window outliers eps decisions delivered stale failed "
+            "latency_p50_ms latency_p99_ms latency_max_ms apply_p50_ms apply_p99_ms apply_max_ms stop"
+        ).split()
+    ]
+)
+POST_SECONDS = 0.5
+
+#: Why a run ended, by the number that travels in the record's ``stop``.
+STOP_REASONS = ("", "duration", "target_rmsd", "all simulations ended", "failure")
+
+
+class StatusPost:
+    """This rank's record, posted at most twice a second."""
+
+    def __init__(self, put: Callable[[np.ndarray], object], events: EventLog):
+        self._put, self._events = put, events
+        self._started = self._posted = time.monotonic()
+        self.record = np.zeros((), STATUS_DTYPE)
+        self.record["best_rmsd"] = np.nan
+
+    def update(self, *, now: bool = False, **values: float) -> None:
+        """Set fields of the record; post it when it is due or `now`."""
+        for name, value in values.items():
+            self.record[name] = value
+        clock = time.monotonic()
+        if now or clock - self._posted > POST_SECONDS:
+            self._posted = clock
+            self.record["time"] = time.time()
+            self.record["wall_s"] = clock - self._started
+            self.record["io_s"] = self._events.seconds("io")
+            self._put(self.record)
+
+    def add(self, **values: float) -> None:
+        """Add to counters of the record."""
+        for name, value in values.items():
+            self.record[name] += value
+
+
+def of_role(records: np.ndarray, roles: tuple[str, ...], role: str) -> np.ndarray:
+    """The records of the ranks of one role."""
+    return records[[i for i, r in enumerate(roles) if r == role]]
+
+
+def best_frame(records: np.ndarray, roles: tuple[str, ...]) -> tuple[float, int, int] | None:
+    """(RMSD in Å, walker, frame) of the frame nearest the target so far, None before the first."""
+    aggregators = of_role(records, roles, "aggregation")
+    aggregators = aggregators[np.isfinite(aggregators["best_rmsd"])]
+    if not len(aggregators):
+        return None
+    best = aggregators[np.argmin(aggregators["best_rmsd"])]
+    return float(best["best_rmsd"]), int(best["best_simulation"]), int(best["best_frame"])
+
+
+def view(records: np.ndarray, roles: tuple[str, ...], facts: dict[str, Any], left_s: float) -> dict[str, Any]:
+    """The live view of a run as plain numbers: the content of ``status.json``."""
+    simulation, aggregation, training, inference = (
+        of_role(records, roles, r) for r in ("simulation", "aggregation", "training", "inference")
+    )
+    best = best_frame(records, roles)
+    return {
+        **facts,
+        "time": time.time(),
+        "left_s": max(0.0, left_s),
+        "done": bool((records["state"] == State.DONE).all()),
+        "activities": {r: _activities(of_role(records, roles, r)) for r in dict.fromkeys(roles)},
+        "frames": int(simulation["frames"].sum()),
+        "ns": float(simulation["ns"].sum()),
+        "segments": int(simulation["segments"].sum()),
+        "failures": int(simulation["failures"].sum()),
+        "archived": int(aggregation["frames"].sum()),
+        "blocks": int(aggregation["blocks"].sum()),
+        "silent": int(aggregation["silent"].sum()),
+        "dropped": int(records["dropped"].sum()),
+        "training_rounds": int(training["rounds"].sum()),
+        "version": int(training["version"].max(initial=0)),
+        "loss": _finite(training["loss"].max(initial=0)),
+        "samples": int(training["samples"].sum()),
+        "inference_rounds": int(inference["rounds"].sum()),
+        "window": int(inference["window"].sum()),
+        "outliers": int(inference["outliers"].max(initial=0)),
+        "decisions": int(inference["decisions"].sum()),
+        "restarts": int(inference["delivered"].sum()),
+        "best_rmsd_angstrom": None if best is None else best[0],
+        "best_simulation": None if best is None else best[1],
+    }
+
+
+def _activities(records: np.ndarray) -> dict[str, int]:
+    names, counts = np.unique(records["activity"].astype(int), return_counts=True)
+    return {Activity(n).name.lower(): int(c) for n, c in zip(names, counts, strict=True)}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

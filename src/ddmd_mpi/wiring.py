@@ -1,0 +1,47 @@
+"""Which streams a layout needs: pure arithmetic that every rank does for itself and gets the same answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Placed(Protocol):
+    """What the wiring asks of a layout."""
+
+    aggregator_of: dict[int, int]
+
+    def ranks(self, role: str) -> tuple[int, ...]:
+        """Ranks of a role, ascending."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """One stream: one producer, one consumer, and the rank whose window memory counts what was consumed."""
+
+    index: int
+    name: str
+    kind: str
+    writer: int
+    reader: int
+    host: int
+
+
+SIMULATION, TO_TRAINING, TO_INFERENCE, WEIGHTS = (
+    "SimulationOutput",
+    "AggregatorToTraining",
+    "AggregatorToInference",
+    "TrainingToInference",
+)
+
+
+def links(layout: Placed) -> tuple[Link, ...]:
+    """Every stream of the run, in the order in which both ends open them."""
+    aggregators = layout.ranks("aggregation")
+    trainer, judge = layout.ranks("training")[0], layout.ranks("inference")[0]
+    ends = [(f"sim-{s:04d}", SIMULATION, s, layout.aggregator_of[s], layout.aggregator_of[s])
+            for s in layout.ranks("simulation")]
+    ends += [(f"agg-{a:04d}-training", TO_TRAINING, a, trainer, a) for a in aggregators]
+    ends += [(f"agg-{a:04d}-inference", TO_INFERENCE, a, judge, a) for a in aggregators]
+    ends += [("weights", WEIGHTS, trainer, judge, aggregators[0])]
+    return tuple(Link(i, *end) for i, end in enumerate(ends))
