@@ -1,0 +1,194 @@
+"""Molecular dynamics in this process: one engine per walker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import openmm
+from openmm import unit
+
+from ..config import SimulationSection, SystemSection
+from ..errors import EngineError
+from .structures import Structures
+from .systems import build_system
+
+CONSTRAINT_TOLERANCE = 1e-5
+REFERENCE_PARTICLES = 30  # up to here the Reference platform is faster than the CPU platform
+ACCELERATED = ("CUDA", "HIP", "OpenCL")
+VELOCITY_UNIT = unit.nanometer / unit.picosecond
+
+
+class State(NamedTuple):
+    """One report: positions (n_atoms, 3) nm, velocities (n_atoms, 3) nm/ps, box (3, 3) nm or zero, energy kJ/mol."""
+
+    positions: np.ndarray
+    velocities: np.ndarray
+    box: np.ndarray
+    potential_energy: float
+
+
+def check_platform(simulation: SimulationSection, gpu: int | None, n_particles: int = 1000) -> str:
+    """Name of the platform for a system of `n_particles`: tried by a real context of one particle.
+
+    Raises
+    ------
+    EngineError
+        If the platform that the config names does not work here.
+    """
+    if simulation.platform != "auto":
+        _try_platform(simulation.platform, simulation, gpu)
+        return simulation.platform
+    if n_particles <= REFERENCE_PARTICLES:
+        return "Reference"
+    for name in ACCELERATED:
+        try:
+            _try_platform(name, simulation, gpu)
+        except EngineError:
+            continue
+        return name
+    return "CPU"
+
+
+def _try_platform(name: str, simulation: SimulationSection, gpu: int | None) -> None:
+    probe = openmm.System()
+    probe.addParticle(1.0)
+    try:
+        platform = openmm.Platform.getPlatformByName(name)
+        openmm.Context(probe, openmm.VerletIntegrator(0.001), platform, _properties(name, simulation, gpu))
+    except openmm.OpenMMException as error:
+        raise EngineError(
+            f"the OpenMM platform {name} does not work here ({error}): set simulation.platform to auto or CPU"
+        ) from error
+
+
+def _properties(name: str, simulation: SimulationSection, gpu: int | None) -> dict[str, str]:
+    """Properties of the platform: threads on CPU, precision and device on a GPU."""
+    if name == "CPU":
+        return {"Threads": str(simulation.threads)}
+    if name in ACCELERATED:
+        device = {} if gpu is None else {"DeviceIndex": str(gpu)}
+        return {"Precision": simulation.precision, **device}
+    return {}
+
+
+class OpenMMEngine:
+    """One walker in OpenMM: Langevin dynamics (BAOAB) with bonds to hydrogen constrained.
+
+    Parameters
+    ----------
+    structures, simulation, system
+        The molecule and its settings.
+    seed
+        Seed of the thermostat's noise, >= 1.
+    gpu
+        Index of the GPU on this node, None for the platform's own choice.
+
+    Raises
+    ------
+    EngineError
+        If the platform does not work or the system cannot be run on it.
+    InputError
+        If the force field does not know the molecule.
+    """
+
+    def __init__(
+        self,
+        structures: Structures,
+        simulation: SimulationSection,
+        system: SystemSection,
+        seed: int,
+        gpu: int | None = None,
+    ):
+        self._structures, self._simulation = structures, simulation
+        self.n_atoms = len(structures.positions_nm)
+        self.platform = check_platform(simulation, gpu, self.n_atoms)
+        model = build_system(structures, simulation, system)
+        self._periodic = model.usesPeriodicBoundaryConditions()
+        self._integrator = openmm.LangevinMiddleIntegrator(
+            simulation.temperature_kelvin, simulation.friction_per_ps, simulation.timestep_fs * 1e-3
+        )
+        self._integrator.setConstraintTolerance(CONSTRAINT_TOLERANCE)
+        self._integrator.setRandomNumberSeed(seed)
+        platform = openmm.Platform.getPlatformByName(self.platform)
+        try:
+            self._context = openmm.Context(
+                model, self._integrator, platform, _properties(self.platform, simulation, gpu)
+            )
+        except openmm.OpenMMException as error:
+            raise EngineError(f"OpenMM cannot run this system on {self.platform}: {error}") from error
+
+    def start(self, seed: int) -> None:
+        """Put the walker on the start, minimised when the config asks for it, with Maxwell velocities from `seed`."""
+        with _engine_errors("start"):
+            self._context.setPositions(self._structures.positions_nm)
+            if self._simulation.minimize:
+                openmm.LocalEnergyMinimizer.minimize(self._context)
+        self._thermalise(seed)
+
+    def set_state(
+        self,
+        positions: np.ndarray,
+        velocities: np.ndarray | None = None,
+        box: np.ndarray | None = None,
+        seed: int = 1,
+    ) -> None:
+        """Continue from another state.
+
+        Parameters
+        ----------
+        positions
+            nm, shape (n_atoms, 3).
+        velocities
+            nm/ps, shape (n_atoms, 3); None for Maxwell velocities from `seed`.
+        box
+            Box vectors, nm, shape (3, 3); read for periodic systems only.
+        """
+        with _engine_errors("restart"):
+            if self._periodic and box is not None:
+                self._context.setPeriodicBoxVectors(*np.asarray(box, np.float64))
+            self._context.setPositions(np.asarray(positions, np.float64))
+            self._context.applyConstraints(CONSTRAINT_TOLERANCE)
+            if velocities is not None:
+                self._context.setVelocities(np.asarray(velocities, np.float64))
+                self._context.applyVelocityConstraints(CONSTRAINT_TOLERANCE)
+        if velocities is None:
+            self._thermalise(seed)
+
+    def _thermalise(self, seed: int) -> None:
+        with _engine_errors("restart"):
+            self._context.setVelocitiesToTemperature(self._simulation.temperature_kelvin, seed)
+
+    def advance(self, n_steps: int) -> None:
+        """Integrate `n_steps` steps."""
+        with _engine_errors("integration"):
+            self._integrator.step(n_steps)
+
+    def state(self) -> State:
+        """The current state, checked to be finite: ask once per report."""
+        with _engine_errors("report"):
+            found = self._context.getState(getPositions=True, getVelocities=True, getEnergy=True)
+            energy = found.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+            positions = found.getPositions(asNumpy=True).value_in_unit(unit.nanometer).astype(np.float32)
+            velocities = found.getVelocities(asNumpy=True).value_in_unit(VELOCITY_UNIT).astype(np.float32)
+            box = np.zeros((3, 3), np.float32)
+            if self._periodic:
+                box[:] = found.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
+        if not (np.isfinite(energy) and np.isfinite(positions).all() and np.isfinite(velocities).all()):
+            raise EngineError("the simulation has left the finite numbers: use a shorter simulation.timestep_fs")
+        return State(positions, velocities, box, float(energy))
+
+    def free(self) -> None:
+        """Give the context's memory back."""
+        self._context = self._integrator = None
+
+
+@contextmanager
+def _engine_errors(where: str) -> Iterator[None]:
+    """Turn OpenMM's exceptions into an EngineError that says where."""
+    try:
+        yield
+    except openmm.OpenMMException as error:
+        raise EngineError(f"OpenMM failed in the {where}: {error}") from error

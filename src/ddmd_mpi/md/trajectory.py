@@ -1,0 +1,212 @@
+"""A walker's own trajectory: coordinates in DCD or XTC, and an index of its frames and segments beside it.
+
+Frames are written whole and at once, so that MDTraj and MDAnalysis read the file while it grows.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from openmm import app, unit
+
+from ..config import SimulationSection
+from ..errors import RunDirectoryError
+from .structures import Structures
+
+ANGSTROM_PER_NM = 10.0
+DCD_TIME_UNIT_PS = 0.04888821  # the time unit of CHARMM, which wrote the first DCD files
+FRAME_COLUMNS = ("frame", "segment", "time_ps", "rmsd_angstrom", "potential_energy_kj_mol")
+
+
+class CoordinateFile(Protocol):
+    """A file that takes one frame after the other."""
+
+    def write(self, positions_nm: np.ndarray, box_nm: np.ndarray | None) -> None:
+        """Append a frame: positions (n_atoms, 3), box vectors (3, 3) or None, nm."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+class DCDFile:
+    """A CHARMM DCD file; its header holds the number of frames after every frame.
+
+    Parameters
+    ----------
+    path
+        A new file.
+    n_atoms
+        Atoms of each frame.
+    interval_steps, timestep_ps
+        Steps between two frames, and their length.
+    periodic
+        Whether the frames have a box.
+    """
+
+    def __init__(self, path: Path, n_atoms: int, interval_steps: int, timestep_ps: float, periodic: bool):
+        self._n_atoms, self._periodic, self._interval, self._n_frames = n_atoms, periodic, interval_steps, 0
+        self._file = path.open("xb", buffering=0)
+        title = b"ddmd-mpi".ljust(80)
+        self._file.write(
+            struct.pack("<i4s9if", 84, b"CORD", 0, interval_steps, interval_steps, 0, 0, 0, 0, 0, 0,
+                        timestep_ps / DCD_TIME_UNIT_PS)
+            + struct.pack("<10i", int(periodic), 0, 0, 0, 0, 0, 0, 0, 0, 24)
+            + struct.pack("<3i80s4i", 84, 84, 1, title, 84, 4, n_atoms, 4)
+        )  # fmt: skip
+
+    def write(self, positions_nm: np.ndarray, box_nm: np.ndarray | None) -> None:
+        """Append a frame, then count it in the header."""
+        record = np.empty((3, self._n_atoms + 2), "<f4")
+        record[:, 1:-1] = ANGSTROM_PER_NM * positions_nm.T
+        record.view("<i4")[:, [0, -1]] = 4 * self._n_atoms
+        cell = struct.pack("<i6di", 48, *_cell(box_nm), 48) if self._periodic else b""
+        self._file.write(cell + record.tobytes())
+        self._n_frames += 1
+        end = self._file.tell()
+        self._file.seek(8)
+        self._file.write(struct.pack("<i", self._n_frames))
+        self._file.seek(20)
+        self._file.write(struct.pack("<i", self._n_frames * self._interval))
+        self._file.seek(end)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _cell(box_nm: np.ndarray) -> tuple[float, ...]:
+    """Lengths, angstrom, and angles, degrees, in the order of a DCD file: a, gamma, b, beta, alpha, c."""
+    a, b, c = np.linalg.norm(box_nm, axis=1)
+    x, y, z = box_nm / np.array([[a], [b], [c]])
+    alpha, beta, gamma = np.degrees(np.arccos([y @ z, x @ z, x @ y]))
+    return ANGSTROM_PER_NM * a, gamma, ANGSTROM_PER_NM * b, beta, alpha, ANGSTROM_PER_NM * c
+
+
+class XTCFile:
+    """A compressed GROMACS XTC file, by OpenMM; positions are kept to 0.001 nm."""
+
+    def __init__(self, path: Path, topology: app.Topology, interval_steps: int, timestep_ps: float):
+        self._file = app.XTCFile(str(path), topology, timestep_ps, 0, interval_steps)
+
+    def write(self, positions_nm: np.ndarray, box_nm: np.ndarray | None) -> None:
+        """Append a frame."""
+        box = None if box_nm is None else box_nm * unit.nanometer
+        self._file.writeModel(positions_nm, periodicBoxVectors=box)
+
+    def close(self) -> None:
+        """Nothing is open between frames."""
+
+
+class Trajectory:
+    """Frames of one walker over all its segments: ``sim-0007.dcd``, ``.frames.csv`` and ``.segments.jsonl``.
+
+    Parameters
+    ----------
+    directory
+        Where the files go; they must not exist.
+    walker
+        Index of the walker.
+    topology
+        Topology of the frames.
+    simulation
+        Format, timestep and report interval.
+    order_parameters
+        Names of the declared order parameters: further columns of the index.
+
+    Raises
+    ------
+    RunDirectoryError
+        If the files cannot be made.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        walker: int,
+        topology: app.Topology,
+        simulation: SimulationSection,
+        order_parameters: Sequence[str] = (),
+    ):
+        self.walker, self.n_frames = walker, 0
+        self.path = directory / f"sim-{walker:04d}.{simulation.trajectory_format}"
+        try:
+            self._coordinates = _open(self.path, topology, simulation)
+            self._frames = self.path.with_suffix(".frames.csv").open("x", buffering=1)
+            self._segments = self.path.with_suffix(".segments.jsonl").open("x", buffering=1)
+        except OSError as error:
+            raise RunDirectoryError(f"the trajectory {self.path} cannot be made: {error.strerror or error}") from error
+        self._frames.write(",".join((*FRAME_COLUMNS, *order_parameters)) + "\n")
+
+    def __enter__(self) -> Trajectory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.free()
+
+    def begin_segment(self, segment: int, restart: Mapping[str, Any]) -> None:
+        """Record that the frames from here on belong to `segment`.
+
+        Parameters
+        ----------
+        segment
+            Index of the segment, counted from 0.
+        restart
+            Where it came from: restart_point, decision, source_simulation, source_segment, source_frame,
+            velocity_seed, time_ps.
+        """
+        line = {"simulation": self.walker, "segment": segment, "first_frame": self.n_frames, **restart}
+        self._segments.write(json.dumps({**line, "start": time.time()}) + "\n")
+
+    def append(
+        self,
+        positions_nm: np.ndarray,
+        time_ps: float,
+        segment: int,
+        rmsd: float,
+        potential_energy: float,
+        order_parameters: Sequence[float] = (),
+        box: np.ndarray | None = None,
+    ) -> int:
+        """Write a frame and its row of the index; returns the frame's index.
+
+        Parameters
+        ----------
+        positions_nm
+            All atoms, nm, shape (n_atoms, 3).
+        rmsd, potential_energy
+            Angstrom, kJ/mol.
+        box
+            Box vectors, nm, shape (3, 3); None or zero for none.
+        """
+        frame = self.n_frames
+        self._coordinates.write(positions_nm, box if box is not None and box.any() else None)
+        values = "".join(f",{v:.6g}" for v in order_parameters)
+        self._frames.write(f"{frame},{segment},{time_ps:.6f},{rmsd:.4f},{potential_energy:.4f}{values}\n")
+        self.n_frames = frame + 1
+        return frame
+
+    def free(self) -> None:
+        """Close the files."""
+        for file in (self._coordinates, self._frames, self._segments):
+            file.close()
+
+
+def _open(path: Path, topology: app.Topology, simulation: SimulationSection) -> CoordinateFile:
+    """A new coordinate file of the format that the suffix of `path` names."""
+    interval, timestep_ps = simulation.steps_per_report, simulation.timestep_fs * 1e-3
+    if path.suffix == ".xtc":
+        return XTCFile(path, topology, interval, timestep_ps)
+    periodic = topology.getPeriodicBoxVectors() is not None
+    return DCDFile(path, topology.getNumAtoms(), interval, timestep_ps, periodic)
+
+
+def write_topology(structures: Structures, path: Path) -> None:
+    """Write the start as a PDB file: the topology that reads the trajectories."""
+    with path.open("w") as file:
+        app.PDBFile.writeFile(structures.topology, structures.positions_nm * unit.nanometer, file, keepIds=True)

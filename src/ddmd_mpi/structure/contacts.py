@@ -1,0 +1,135 @@
+"""Contact maps as compressed rows of the upper triangle, from rounded positions.
+
+Positions are rounded to 0.01 angstrom first. Distances of the rounded integers are exact, so that every consumer that
+rebuilds a map from them gets the same bits, whatever library it uses.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import pdist
+
+UNITS_PER_NM = 1000.0  # 0.01 angstrom
+UNITS_PER_ANGSTROM = 100.0
+LARGEST_RADIUS = 32_767
+TREE_FROM = 500  # residues from which a k-d tree beats all pairs
+
+
+def round_positions(positions_nm: np.ndarray) -> np.ndarray:
+    """Positions, centred, in 0.01 angstrom.
+
+    Parameters
+    ----------
+    positions_nm
+        Shape (n, 3), nm.
+
+    Returns
+    -------
+    ndarray, int16, shape (n, 3)
+
+    Raises
+    ------
+    ValueError
+        If an atom lies more than 327 angstrom from the centre along an axis, or is not finite.
+    """
+    scaled = np.multiply(positions_nm, UNITS_PER_NM, dtype=np.float64)
+    scaled -= np.add.reduce(scaled) / len(scaled)
+    np.rint(scaled, out=scaled)
+    extent = max(scaled.max(), -scaled.min())
+    if not extent <= LARGEST_RADIUS:
+        raise ValueError(f"positions must lie within 327 angstrom of their centre (got {extent / UNITS_PER_ANGSTROM})")
+    return scaled.astype(np.int16)
+
+
+def contact_csr(rounded: np.ndarray, cutoff_angstrom: float) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs i < j that are nearer than the cutoff.
+
+    Parameters
+    ----------
+    rounded
+        Positions in 0.01 angstrom, int16, shape (n, 3).
+    cutoff_angstrom
+        Pairs at exactly this distance are no contacts.
+
+    Returns
+    -------
+    counts : ndarray, uint16, shape (n,)
+        Contacts j > i of each residue i.
+    columns : ndarray, uint16, shape (n_contacts,)
+        Their j, ascending, row after row.
+    """
+    positions = rounded.astype(np.float64)
+    squared_cutoff = (UNITS_PER_ANGSTROM * cutoff_angstrom) ** 2
+    if len(rounded) < TREE_FROM:
+        return _all_pairs(positions, squared_cutoff)
+    return _near_pairs(positions, squared_cutoff)
+
+
+def _all_pairs(positions: np.ndarray, squared_cutoff: float) -> tuple[np.ndarray, np.ndarray]:
+    columns, row_starts = _triangle(len(positions))
+    contacts = np.flatnonzero(pdist(positions, "sqeuclidean") < squared_cutoff)
+    counts = np.diff(contacts.searchsorted(row_starts)).astype(np.uint16)
+    return counts, columns[contacts]
+
+
+@lru_cache(maxsize=4)
+def _triangle(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Column of each pair of the upper triangle, row after row, and where each row starts and the last ends."""
+    columns = np.triu_indices(n, 1)[1].astype(np.uint16)
+    row_starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.arange(n - 1, -1, -1))])
+    return columns, row_starts
+
+
+def _near_pairs(positions: np.ndarray, squared_cutoff: float) -> tuple[np.ndarray, np.ndarray]:
+    # The squared distances are integers: half a unit below the next one keeps the comparison strict and exact.
+    n = len(positions)
+    radius = np.sqrt(np.ceil(squared_cutoff) - 0.5)
+    tree = cKDTree(positions, leafsize=24, compact_nodes=False, balanced_tree=False)
+    pairs = tree.query_pairs(radius, output_type="ndarray")
+    keys = np.sort(pairs[:, 0] * n + pairs[:, 1])
+    rows = keys // n
+    return np.bincount(rows, minlength=n).astype(np.uint16), (keys - rows * n).astype(np.uint16)
+
+
+def dense(
+    counts: np.ndarray,
+    columns: np.ndarray,
+    size: int | None = None,
+    out: np.ndarray | None = None,
+    dtype: type = np.uint8,
+) -> np.ndarray:
+    """Symmetric maps with ones on the diagonal.
+
+    Parameters
+    ----------
+    counts, columns
+        Compressed rows of n_frames maps: shapes (n_frames, n) and (n_contacts,).
+    size
+        Residues of the maps, n by default; more are padded with zeros, residues from `size` on are left out.
+    out
+        Array of shape (n_frames, size, size) to fill in place of a new one of `dtype`.
+    """
+    n_frames, n = counts.shape
+    size = n if size is None else size
+    maps = np.empty((n_frames, size, size), dtype) if out is None else out
+    maps.fill(0)
+    kept = min(n, size)
+    diagonal = np.arange(kept)
+    maps[:, diagonal, diagonal] = 1
+    lengths = counts.ravel()
+    if size < n:
+        rows = np.repeat(np.tile(np.arange(n), n_frames), lengths)
+        inside = (rows < size) & (columns < size)
+        lengths = np.add.reduceat(np.append(inside, False), np.cumsum(lengths) - lengths) * (lengths > 0)
+        columns = columns[inside]
+    # Residue i of frame f has row f * size + i, and within its frame's map the columns' rows start at f * size.
+    frames = np.repeat(np.arange(n_frames) * size, n)
+    rows = np.repeat(frames + np.tile(np.arange(n), n_frames), lengths)
+    partners = np.repeat(frames, lengths) + columns
+    flat = maps.reshape(-1)
+    flat[rows * size + columns] = 1
+    flat[partners * size + (rows % size)] = 1
+    return maps
