@@ -1,0 +1,160 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from . import __version__, config
+from .errors import DDMDError, RunDirectoryError
+
+#: Set by launchers before MPI is initialised: only rank 0 speaks.
+RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+BAD_INPUT = 2
+
+
+def run_options(command):
+    """The options that resolve the settings, in the order of the help text."""
+    options = [
+        click.option("--usecase", help=f"One of: {', '.join(config.usecases())}."),
+        click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file that overrides the defaults."),
+        click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting."),
+        click.option("--mode", type=click.Choice(["stream"]), help="All roles at once, coupled by streams."),
+        click.option("--duration", metavar="TIME", help="How long to run: 90s, 3min, 12h."),
+        click.option("--target-rmsd", metavar="Å", type=float, help="Stop when a frame is this near the target."),
+        click.option("--seed", type=int, help="Seed of every random stream."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+@run_options
+@click.option("--output", type=click.Path(path_type=Path), help="Run directory; default runs/USECASE-DATE-TIME.")
+@click.option("--dry-run", is_flag=True, help="Print the plan for -n ranks and stop; needs no MPI.")
+@click.option("-n", "n_ranks", type=click.IntRange(1), help="Number of ranks of the dry run.")
+@click.option("--ranks-per-node", type=click.IntRange(1), help="Ranks on each node of the dry run.")
+@click.option("--gpus-per-node", type=click.IntRange(0), default=0, help="GPUs on each node of the dry run.")
+@click.pass_context
+def cli(context, output, dry_run, n_ranks, ranks_per_node, gpus_per_node, **settings):
+    """DeepDriveMD as one MPI program: machine learning steers an ensemble of MD simulations.
+
+    \b
+    mpiexec -n 4 ddmd-mpi --usecase cln025
+    srun ddmd-mpi --usecase bba --duration 12h
+    """
+    if context.invoked_subcommand is not None:
+        return
+    options = resolve(output=output, **settings)
+    if dry_run:
+        click.echo(plan(options, n_ranks or 4, ranks_per_node, gpus_per_node))
+        return
+    from .run import run
+
+    sys.exit(run(options))
+
+
+def resolve(usecase, file, assignments, mode, duration, target_rmsd, seed, output=None):
+    """The run's options: the dedicated options are short for --set of their keys."""
+    from .run import Options
+
+    if usecase is None:
+        raise click.UsageError(f"which use case? Give --usecase {{{','.join(config.usecases())}}}")
+    short = {"run.mode": mode, "run.duration": duration, "run.target_rmsd_angstrom": target_rmsd, "run.seed": seed}
+    given = tuple(f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None)
+    return Options(usecase, file, (*assignments, *given), output)
+
+
+def plan(options, n_ranks: int, ranks_per_node: int | None, gpus_per_node: int) -> str:
+    """The text of --dry-run."""
+    from .parallel import layout
+
+    settings = options.load()
+    per_node = ranks_per_node or n_ranks
+    nodes = [rank // per_node for rank in range(n_ranks)]
+    planned = layout.plan(nodes, [gpus_per_node] * (nodes[-1] + 1), settings.ranks, settings.simulation.walkers_per_rank)
+    return layout.describe(planned, settings)
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--usecase", required=True, help="Whose settings and structures to start from.")
+def init(directory: Path, usecase: str):
+    """Write an editable config and its structures into DIRECTORY."""
+    from .initialise import initialise
+
+    for path in initialise(directory, usecase):
+        click.echo(path)
+    click.echo(f"\nEdit {directory / 'config.toml'}, then: "
+               f"mpiexec -n 4 ddmd-mpi --usecase {usecase} --config {directory / 'config.toml'}")
+
+
+@cli.command()
+def check():
+    """Test MPI, windows, streams, engines and GPUs of this environment. Works alone and under mpiexec."""
+    from .check import check as run_checks
+
+    sys.exit(run_checks())
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--once", is_flag=True, help="Show the state once and stop.")
+def status(directory: Path, once: bool):
+    """A live view of the run in DIRECTORY."""
+    from .progress import Progress
+
+    progress = Progress("screen" if sys.stdout.isatty() and not once else "lines")
+    while True:
+        view = read_status(directory)
+        progress.show(view)
+        if once or view["done"] or not sys.stdout.isatty():
+            return
+        time.sleep(1.0)
+
+
+def read_status(directory: Path) -> dict:
+    """The live view that a run leaves in its directory."""
+    try:
+        return json.loads((directory / "status.json").read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise RunDirectoryError(f"{directory} holds no run: no readable status.json ({error})") from error
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+def report(directory: Path):
+    """Write report.html, plots and tables of the run in DIRECTORY."""
+    from .report import write_report
+
+    for path in write_report(directory):
+        click.echo(path)
+
+
+def main() -> None:
+    """Entry point: bad input is one sentence on one rank and exit code 2."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (DDMDError, click.ClickException) as error:
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        if launcher_rank() == 0:
+            click.echo(f"ddmd-mpi: {message}", err=True)
+        sys.exit(BAD_INPUT)
+
+
+def launcher_rank() -> int:
+    """This process's rank as its launcher says, 0 without a launcher."""
+    return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name, "").isdigit()), 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Who may import what: the rooms are strangers, and each foreign library lives in one room."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ddmd_mpi
+
+SOURCE = Path(ddmd_mpi.__file__).parent
+ROOMS = {"structure", "steering", "parallel", "streams", "md", "model", "roles", "report"}
+FOREIGN = {
+    "mpi4py": {"parallel"}, "adios2": {"streams"}, "h5py": {"streams", "model"}, "openmm": {"md"},
+    "tensorflow": {"model"}, "keras": {"model"}, "horovod": {"model"}, "torch": {"model"},
+    "sklearn": {"steering"}, "cuml": {"steering"}, "matplotlib": {"report"}, "click": {"__main__"},
+    "pydantic": {"config"},
+}
+#: structure/ is arithmetic on arrays that any room below the roles may use; roles compose the rooms.
+MAY_USE = {"md": {"structure"}, "model": {"structure"}, "roles": ROOMS - {"report", "roles"}}
+PROGRAM = {"__main__", "run", "check", "initialise"}
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def room_of(path):
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported(path):
+    """(top-level package or room, whether it is ours) of every import in a module, at any depth of its code."""
+    package = ("ddmd_mpi", *path.relative_to(SOURCE).parent.parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from named(alias.name.split("."))
+        elif isinstance(node, ast.ImportFrom):
+            base = list(package[: len(package) - node.level + 1]) if node.level else []
+            module = base + (node.module.split(".") if node.module else [])
+            if module == ["ddmd_mpi"]:
+                for alias in node.names:
+                    yield from named([*module, alias.name])
+            else:
+                yield from named(module)
+
+
+def named(parts):
+    if parts[0] != "ddmd_mpi":
+        yield parts[0], False
+    elif len(parts) > 1:
+        yield parts[1], True
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_imports_point_downwards(path):
+    room = room_of(path)
+    for name, ours in imported(path):
+        if not ours:
+            assert room in FOREIGN.get(name, {room}), f"{path}: {name} belongs to {FOREIGN[name]}"
+        elif name in ROOMS and name != room and room not in PROGRAM:
+            assert name in MAY_USE.get(room, set()), f"{path}: room {room} imports room {name}"
+
+
+def test_the_walk_sees_imports():
+    """The walk itself finds what is known to be there, so that the test above can fail."""
+    assert ("mpi4py", False) in set(imported(SOURCE / "parallel" / "launch.py"))
+    assert ("steering", True) in set(imported(SOURCE / "roles" / "inference.py"))
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("ddmd_mpi.roles.simulation", ("tensorflow", "keras", "sklearn", "matplotlib", "torch")),
+        ("ddmd_mpi.roles.aggregation", ("tensorflow", "keras", "sklearn", "openmm", "matplotlib")),
+        ("ddmd_mpi.roles.inference", ("tensorflow", "openmm", "matplotlib")),
+        ("ddmd_mpi.roles.training", ("tensorflow", "openmm", "sklearn", "matplotlib")),
+        ("ddmd_mpi.__main__", ("mpi4py", "adios2", "openmm", "tensorflow", "sklearn", "matplotlib")),
+    ],
+)
+def test_a_role_loads_only_its_own_libraries(module, forbidden):
+    """TensorFlow is loaded when a model is made, not when its role is imported."""
+    code = f"import sys, {module}; print([m for m in {forbidden!r} if m in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"

@@ -1,0 +1,77 @@
+"""Settings: complete defaults, overlays, and one clear sentence for whatever is wrong."""
+
+import tomllib
+
+import pytest
+
+from ddmd_mpi import config
+from ddmd_mpi.errors import ConfigError
+
+
+@pytest.mark.parametrize("usecase", config.usecases())
+def test_every_use_case_is_complete_and_comes_back_from_its_toml(usecase):
+    settings = config.load(usecase)
+    assert settings.system.start.is_file()
+    assert settings.system.target.is_file()
+    assert config.validate(tomllib.loads(config.to_toml(settings))) == settings
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("90", 90), ("90s", 90), ("3min", 180), ("1.5h", 5400), ("2 d", 172800)],
+)
+def test_durations(text, expected):
+    assert config.load("cln025", assignments=(f'run.duration="{text}"',)).run.duration == expected
+
+
+def test_later_overlays_win(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("[run]\nseed = 5\nduration = '7s'\n")
+    settings = config.load("cln025", file, ("run.seed=6",))
+    assert (settings.run.seed, settings.run.duration) == (6, 7)
+
+
+def test_paths_in_a_file_are_relative_to_it(tmp_path):
+    (tmp_path / "mine.toml").write_text("[system]\nstart = 'my.pdb'\n")
+    assert config.load("cln025", tmp_path / "mine.toml").system.start == tmp_path / "my.pdb"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("run.sed=7", "did you mean run.seed"),
+        ("simulaton.threads=2", "did you mean simulation"),
+        ("simulation.timestep_fs=-1", "simulation.timestep_fs"),
+        ("run.duration=-5", "run.duration"),
+        ("run.duration=soon", "90s, 3min"),
+        ("ranks.simulation=two", "ranks.simulation"),
+        ("steering.strategy=best", "steering.strategy"),
+        ("steering.outlier_fraction_min=0.9", "must not exceed"),
+        ("simulation.segment_ps=0.001", "at least one report_interval_ps"),
+        ("run", "section.key=value"),
+        ("run=3", "section.key=value"),
+    ],
+)
+def test_what_is_wrong_is_named(assignment, words):
+    with pytest.raises(ConfigError) as caught:
+        config.load("cln025", assignments=(assignment,))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_use_case_lists_the_known():
+    with pytest.raises(ConfigError, match="cln025"):
+        config.load("chignolin")
+
+
+def test_unreadable_and_broken_files(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read"):
+        config.load("cln025", tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("[run\n")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        config.load("cln025", tmp_path / "bad.toml")
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        config.load("cln025").run.seed = 3

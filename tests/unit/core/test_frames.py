@@ -1,0 +1,100 @@
+"""The table of frames: packing, ragged columns, windows, fixed records."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ddmd_mpi.frames import (
+    FIELDS,
+    CommandKind,
+    Extents,
+    FrameBlock,
+    FrameWindow,
+    Hop,
+    RestartCommand,
+    column_shape,
+    from_record,
+    to_record,
+)
+
+
+def random_block(n_frames, n_atoms, n_residues, hop, seed=0):
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 4, (n_frames, n_residues)).astype(np.uint16)
+    extents = Extents(n_frames, n_atoms, n_residues, 2, int(counts.sum()))
+    columns = {}
+    for row in FIELDS:
+        if hop in row.hops:
+            values = rng.integers(0, 30_000, column_shape(row, extents))
+            columns[row.name] = values.astype(row.dtype)
+    columns["contact_counts"] = counts
+    return FrameBlock(columns)
+
+
+def assert_same(a, b):
+    assert a.columns.keys() == b.columns.keys()
+    for name in a.columns:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 5), st.integers(1, 9), st.integers(1, 7), st.sampled_from(list(Hop)), st.integers(0, 99))
+def test_packed_blocks_come_back(n_frames, n_atoms, n_residues, hop, seed):
+    block = random_block(n_frames, n_atoms, n_residues, hop, seed)
+    assert_same(FrameBlock.unpack(block.pack(hop)), block)
+
+
+def test_coordinates_do_not_travel_on_the_features_hop():
+    block = random_block(3, 500, 28, Hop.COORDINATES)
+    slots = {"aggregator": np.zeros(3, "<i4"), "ring_slot": np.zeros(3, "<i4"), "slot_generation": np.ones(3, "<i8")}
+    features = FrameBlock.unpack(block.on(Hop.FEATURES, **slots).pack(Hop.FEATURES))
+    assert "positions" not in features
+    assert features.nbytes < block.nbytes / 20
+
+
+@pytest.mark.parametrize("broken", [b"", b"\0" * 200, b"x" * 71])
+def test_foreign_buffers_are_refused(broken):
+    with pytest.raises(ValueError, match="not a packed block"):
+        FrameBlock.unpack(np.frombuffer(broken, np.uint8))
+
+
+def test_truncated_buffers_are_refused():
+    packed = random_block(2, 3, 4, Hop.COORDINATES).pack(Hop.COORDINATES)
+    with pytest.raises(ValueError, match="expected"):
+        FrameBlock.unpack(packed[:-8])
+
+
+def test_take_follows_the_ragged_contacts():
+    block = random_block(6, 3, 5, Hop.COORDINATES)
+    picked = block.take(np.array([4, 0, 4]))
+    offsets = block.contact_offsets
+    expected = [block["contact_columns"][offsets[i] : offsets[i + 1]] for i in (4, 0, 4)]
+    np.testing.assert_array_equal(picked["contact_columns"], np.concatenate(expected))
+    np.testing.assert_array_equal(picked["frame"], block["frame"][[4, 0, 4]])
+    assert len(block.take(np.zeros(6, bool))) == 0
+
+
+def test_a_window_keeps_the_newest_frames():
+    blocks = [random_block(n, 2, 3, Hop.FEATURES, seed=n) for n in (4, 3, 5, 1)]
+    window = FrameWindow(capacity=7)
+    for block in blocks:
+        window.append(block)
+        assert len(window) <= 7
+    everything = FrameBlock.concatenate(blocks)
+    assert_same(window.block(), everything.take(np.arange(len(everything) - 7, len(everything))))
+    assert_same(window.newest(), blocks[-1])
+
+
+def test_from_rows_is_the_inverse_of_taking_rows():
+    block = random_block(4, 3, 5, Hop.COORDINATES)
+    rows = []
+    for i in range(4):
+        one = block.take(np.array([i]))
+        rows.append({n: one[n] if n == "contact_columns" else one[n][0] for n in one.columns})
+    assert_same(FrameBlock.from_rows(rows, Hop.COORDINATES), block)
+
+
+def test_commands_survive_their_record():
+    command = RestartCommand(CommandKind.RESTART, 7, 1.5, 3, 0, 1, 2, 3, 0, 9, 2**40, 12345)
+    assert from_record(RestartCommand, to_record(command)) == command
