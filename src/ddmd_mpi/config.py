@@ -192,7 +192,7 @@ class SteeringSection(Section):
     restart_fraction: Fraction = 0.5
     round_reports: Count | Auto = "auto"
     children_per_parent: Count = 2
-    min_latent_distance: NonNegative = 0.0
+    min_latent_distance: NonNegative | Auto = "auto"
     copy_velocities_probability: Fraction = 0.0
     threads: Count = 1
 

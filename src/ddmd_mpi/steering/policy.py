@@ -1,0 +1,153 @@
+"""Which walkers restart, and from which frames: the rules that decide more than the model does.
+
+Only walkers of the worse half restart, never all of them, and only to a frame that is better than where they are; a frame
+is used once, a segment has few children, and the frames chosen together are not the same conformation again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..config import SteeringSection
+from ..frames import FrameBlock
+from .outliers import Outliers
+from .strategies import NEEDS_MODEL, STRATEGIES, Candidates, Ranking
+
+#: ``min_latent_distance = "auto"`` as a fraction of the median noise radius: half of the way to the tenth neighbour.
+AUTO_DISTANCE = 0.5
+#: Velocity seed that asks for a copy of the frame's velocities.
+COPY_VELOCITIES = -1
+
+
+@dataclass(frozen=True)
+class Restart:
+    """One walker's restart from one frame of the window; scores are the strategy's, lower is better."""
+
+    walker: int
+    index: int  # of the frame in the window
+    score: float
+    walker_score: float  # of the walker's newest frame
+    rmsd: float  # angstrom
+    velocity_seed: int  # -1: copy the frame's velocities
+    walker_rmsd: float  # angstrom, of the walker's newest frame
+
+
+class Policy:
+    """Chooses restarts round after round, and remembers which frames and segments it has used.
+
+    Parameters
+    ----------
+    settings
+        The strategy and the rules' numbers.
+    n_walkers
+        Walkers of the ensemble.
+    seed
+        Of the velocity seeds, and of the strategy ``random``.
+    """
+
+    def __init__(self, settings: SteeringSection, n_walkers: int, seed: int):
+        self.settings, self.n_walkers = settings, n_walkers
+        self._generator = np.random.default_rng(seed)
+        self._used: set[tuple[int, int]] = set()  # (simulation, frame)
+        self._children: Counter[tuple[int, int]] = Counter()  # of (simulation, segment)
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether the strategy ranks outliers, and so chooses nothing before the first model."""
+        return self.settings.strategy in NEEDS_MODEL
+
+    def choose(
+        self, block: FrameBlock, latents: np.ndarray | None, outliers: Outliers | None, may_restart: np.ndarray
+    ) -> list[Restart]:
+        """Restarts for this window: the best frame for the worst walker, and so on while frames are better than walkers.
+
+        Parameters
+        ----------
+        block
+            The window, features hop.
+        latents, outliers
+            Of the window's frames, shape (n, d), or None before the first model and for strategies without one.
+        may_restart
+            Walkers that can take a command now, shape (n_walkers,) bool.
+        """
+        strategy = STRATEGIES.get(self.settings.strategy)
+        if strategy is None or (self.needs_model and outliers is None):
+            return []
+        ranking = strategy(Candidates(block["rmsd"], outliers, self._generator))
+        newest = newest_frames(block["simulation"], block["frame"], self.n_walkers)
+        current = walker_scores(ranking.score, newest)
+        walkers = [w for w in worse_walkers(current, self.settings.restart_fraction) if may_restart[w]]
+        distance = self._distance(outliers)
+        chosen: list[Restart] = []
+        for index in self._candidates(block, ranking, latents):
+            if len(chosen) == len(walkers) or ranking.score[index] >= current[walkers[len(chosen)]]:
+                break
+            if self._admissible(block, index, latents, [r.index for r in chosen], distance):
+                walker = walkers[len(chosen)]
+                scores = ranking.score[index], current[walker]
+                chosen.append(self._restart(block, index, walker, newest[walker], *scores))
+        return chosen
+
+    def _candidates(self, block: FrameBlock, ranking: Ranking, latents: np.ndarray | None) -> np.ndarray:
+        """Frames that may be restart points and whose coordinates are kept, best first."""
+        usable = ranking.eligible & np.isfinite(ranking.score) & (block["slot_generation"] > 0)
+        if latents is not None:
+            usable &= np.isfinite(latents).all(axis=1)
+        order = np.argsort(ranking.score, kind="stable")
+        return order[usable[order]]
+
+    def _admissible(
+        self, block: FrameBlock, index: int, latents: np.ndarray | None, chosen: list[int], distance: float
+    ) -> bool:
+        """Whether the frame is unused, its segment may have another child, and no chosen frame is the same again."""
+        simulation, segment, frame = (int(block[name][index]) for name in ("simulation", "segment", "frame"))
+        if (simulation, frame) in self._used:
+            return False
+        if self._children[simulation, segment] >= self.settings.children_per_parent:
+            return False
+        if latents is None or not chosen or distance == 0:
+            return True
+        return bool((np.linalg.norm(latents[chosen] - latents[index], axis=1) >= distance).all())
+
+    def _restart(
+        self, block: FrameBlock, index: int, walker: int, newest: int, score: float, walker_score: float
+    ) -> Restart:
+        """Book the frame for the walker."""
+        simulation, segment, frame = (int(block[name][index]) for name in ("simulation", "segment", "frame"))
+        self._used.add((simulation, frame))
+        self._children[simulation, segment] += 1
+        copy = self._generator.random() < self.settings.copy_velocities_probability
+        seed = COPY_VELOCITIES if copy else int(self._generator.integers(1, 2**31 - 1))
+        rmsd, walker_rmsd = (float(block["rmsd"][i]) for i in (index, newest))
+        return Restart(int(walker), int(index), float(score), float(walker_score), rmsd, seed, walker_rmsd)
+
+    def _distance(self, outliers: Outliers | None) -> float:
+        """Least distance of two frames chosen together, in the unit of the latents; 0 for no such rule."""
+        if self.settings.min_latent_distance != "auto":
+            return self.settings.min_latent_distance
+        radius = outliers.noise_radius[np.isfinite(outliers.noise_radius)] if outliers is not None else np.empty(0)
+        return AUTO_DISTANCE * float(np.median(radius)) if len(radius) else 0.0
+
+
+def newest_frames(simulation: np.ndarray, frame: np.ndarray, n_walkers: int) -> np.ndarray:
+    """Index of each walker's newest frame in the window, -1 for none, shape (n_walkers,)."""
+    newest = np.full(n_walkers, -1)
+    order = np.argsort(frame, kind="stable")
+    newest[simulation[order]] = order
+    return newest
+
+
+def walker_scores(score: np.ndarray, newest: np.ndarray) -> np.ndarray:
+    """Score of each walker's newest frame, shape (n_walkers,): inf where it is not finite, NaN for no frame."""
+    current = np.where(np.isfinite(score[newest]), score[newest], np.inf)
+    return np.where(newest < 0, np.nan, current)
+
+
+def worse_walkers(current: np.ndarray, fraction: float) -> np.ndarray:
+    """The worst `fraction` of the walkers that have a score, worst first: at least one, but never all of them."""
+    known = np.flatnonzero(~np.isnan(current))
+    n = min(max(int(fraction * len(known)), fraction > 0), len(known) - 1)
+    return known[np.argsort(-current[known], kind="stable")][: max(n, 0)]
