@@ -1,0 +1,91 @@
+"""What a layout means for the machine, in words: the text of ``--dry-run``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from .layout import ROLES, Layout
+
+#: Streams that a rank of each role writes: features go to training and inference apart, weights to inference.
+STREAMS_WRITTEN = {"simulation": 1, "aggregation": 2, "training": 1, "inference": 0}
+
+_MAX_RANGES = 8
+
+
+def describe(
+    layout: Layout, *, ring_nbytes: int, queue_nbytes: int, n_threads: int = 1, cores_per_node: int | None = None
+) -> str:
+    """The roles, nodes, GPUs and memory of a layout, and every warning.
+
+    Parameters
+    ----------
+    ring_nbytes
+        Budget of one aggregator's coordinate ring.
+    queue_nbytes
+        Limit of one stream's queue; it is the writer's memory.
+    n_threads
+        Threads of one rank.
+    cores_per_node
+        Cores of a node, where it is known.
+    """
+    n_nodes = len(layout.gpus_per_node)
+    per_node = Counter(layout.nodes)
+    lines = [
+        f"{len(layout.roles)} ranks on {n_nodes} node{'s' if n_nodes > 1 else ''}, {_span(per_node.values())} per node",
+        *(_role_line(layout, role) for role in ROLES),
+        f"walkers: {layout.n_walkers}, {layout.walkers_per_rank} per simulation rank",
+        _gpu_line(layout),
+        *(f"memory of a rank of {role}: {text}" for role, text in _memory(ring_nbytes, queue_nbytes)),
+    ]
+    warnings = [*layout.warnings, *_core_warnings(per_node, n_threads, cores_per_node)]
+    return "\n".join(lines + [f"warning: {w}" for w in warnings])
+
+
+def ranges(ranks: Sequence[int]) -> str:
+    """Ascending ranks as text, such as ``0-3, 8``."""
+    starts = [i for i, rank in enumerate(ranks) if not i or rank != ranks[i - 1] + 1]
+    spans = [(ranks[a], ranks[b - 1]) for a, b in zip(starts, [*starts[1:], len(ranks)], strict=True)]
+    shown = [str(a) if a == b else f"{a}-{b}" for a, b in spans[:_MAX_RANGES]]
+    more = [f"... {ranks[-1]}"] if len(spans) > _MAX_RANGES else []
+    return ", ".join(shown + more)
+
+
+def _role_line(layout: Layout, role: str) -> str:
+    ranks = layout.ranks(role)
+    on_nodes = Counter(layout.nodes[r] for r in ranks)
+    with_gpu = sum(layout.gpu[r] is not None for r in ranks)
+    gpu = f", {with_gpu} with a GPU" if any(layout.gpus_per_node) else ""
+    return (
+        f"{role:<12} {len(ranks):>6} rank{'s' if len(ranks) > 1 else ' '}: {ranges(ranks)}  "
+        f"({_span(on_nodes.values())} on {len(on_nodes)} node{'s' if len(on_nodes) > 1 else ''}{gpu})"
+    )
+
+
+def _gpu_line(layout: Layout) -> str:
+    used = len({(node, gpu) for node, gpu in zip(layout.nodes, layout.gpu, strict=True) if gpu is not None})
+    return f"GPUs: {used} of {sum(layout.gpus_per_node)} used"
+
+
+def _memory(ring_nbytes: int, queue_nbytes: int) -> Iterable[tuple[str, str]]:
+    for role in ROLES:
+        ring = ring_nbytes if role == "aggregation" else 0
+        queues = STREAMS_WRITTEN[role] * queue_nbytes
+        parts = {"ring": ring, "stream queues up to": queues}
+        if any(parts.values()):
+            yield role, ", ".join(f"{what} {nbytes / 1e6:.1f} MB" for what, nbytes in parts.items() if nbytes)
+
+
+def _core_warnings(per_node: Counter[int], n_threads: int, cores_per_node: int | None) -> Iterable[str]:
+    if cores_per_node is None:
+        return
+    most, least = max(per_node.values()) * n_threads, min(per_node.values()) * n_threads
+    if most > cores_per_node:
+        yield f"up to {most} threads would share the {cores_per_node} cores of a node"
+    if least < cores_per_node:
+        yield f"up to {cores_per_node - least} of the {cores_per_node} cores of a node would be idle"
+
+
+def _span(counts: Iterable[int]) -> str:
+    low, high = min(counts := list(counts)), max(counts)
+    return str(low) if low == high else f"{low} to {high}"

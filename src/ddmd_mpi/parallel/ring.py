@@ -1,0 +1,149 @@
+"""The coordinate ring: each aggregator keeps the newest frames of its walkers in its own window memory.
+
+A slot is a generation number and the frame (positions, velocities, box). Only the host writes; anyone fetches without
+its help. The host withdraws the generation before it overwrites the frame and sets the new one afterwards, so a fetch
+that finds the generation it asked for both before and after it has copied the frame has copied that frame, whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from mpi4py import MPI
+
+from ..errors import LayoutError
+from .windows import CACHE_LINE, AtomicWord, allocate, free, padded
+
+MIN_SLOTS = 2
+_BOX = (3, 3)
+
+Frame = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+class CoordinateRing:
+    """Collective over `comm`: the rings of all aggregators.
+
+    Parameters
+    ----------
+    comm
+        Communicator of hosts and readers.
+    hosts
+        Rank of each aggregator.
+    walkers_of
+        Walkers of each aggregator.
+    n_atoms
+        Atoms of a frame.
+    budget_bytes
+        Window memory of one aggregator; it is shared evenly by its walkers.
+
+    Attributes
+    ----------
+    slots_per_walker : int
+        Frames kept of each walker; slot k of an aggregator belongs to its walker ``k // slots_per_walker``.
+
+    Raises
+    ------
+    LayoutError
+        The budget holds fewer than 2 frames a walker.
+    """
+
+    def __init__(
+        self, comm: MPI.Comm, hosts: Sequence[int], walkers_of: Sequence[Sequence[int]], n_atoms: int, budget_bytes: int
+    ):
+        self._shape = (n_atoms, 3)
+        self._values = 2 * n_atoms * 3 + 9
+        self._stride = slot_nbytes(n_atoms)
+        most = max(len(walkers) for walkers in walkers_of)
+        self.slots_per_walker = slots_per_walker(budget_bytes, most, n_atoms)
+        self._hosts = tuple(hosts)
+        self._window, memory = allocate(comm, self._my_nbytes(comm.rank, walkers_of), "the coordinate rings")
+        self._rank = comm.rank
+        self._word = AtomicWord(self._window)
+        self._slots = memory.reshape(-1, self._stride)
+        mine = walkers_of[self._hosts.index(comm.rank)] if comm.rank in self._hosts else ()
+        self._first_slot = {walker: k * self.slots_per_walker for k, walker in enumerate(mine)}
+        self._stored = dict.fromkeys(mine, 0)
+
+    def _my_nbytes(self, rank: int, walkers_of: Sequence[Sequence[int]]) -> int:
+        n_walkers = sum(len(w) for host, w in zip(self._hosts, walkers_of, strict=True) if host == rank)
+        return n_walkers * self.slots_per_walker * self._stride
+
+    def store(self, walker: int, positions: np.ndarray, velocities: np.ndarray, box: np.ndarray) -> tuple[int, int]:
+        """Keep a frame of `walker`, whose host I am, in place of its oldest.
+
+        Parameters
+        ----------
+        positions, velocities
+            Shape (n_atoms, 3), float32, nm and nm/ps.
+        box
+            Shape (3, 3), float32, nm.
+
+        Returns
+        -------
+        tuple of int
+            Slot and generation (>= 1): what :meth:`fetch` asks for.
+        """
+        lap, k = divmod(self._stored[walker], self.slots_per_walker)
+        slot, generation = self._first_slot[walker] + k, lap + 1
+        self._stored[walker] += 1
+        parts = self._parts(self._slots[slot, CACHE_LINE:].view(np.float32))
+        self._word.replace(self._rank, slot * self._stride, 0)
+        self._window.Sync()
+        for part, values in zip(parts, (positions, velocities, box), strict=True):
+            part[...] = values
+        self._window.Sync()
+        self._word.replace(self._rank, slot * self._stride, generation)
+        return slot, generation
+
+    def fetch(self, aggregator: int, slot: int, generation: int) -> Frame | None:
+        """The frame of that generation from that slot of the ring of aggregator number `aggregator`.
+
+        Returns
+        -------
+        tuple of ndarray, or None
+            positions (n_atoms, 3), velocities (n_atoms, 3), box (3, 3), float32; None if the slot holds another
+            generation by now (a stale command).
+        """
+        host, offset = self._hosts[aggregator], slot * self._stride
+        if generation < 1 or self._word.fetch(host, offset) != generation:
+            return None
+        values = np.empty(self._values, np.float32)
+        self._window.Get([values, MPI.FLOAT], host, (offset + CACHE_LINE, self._values, MPI.FLOAT))
+        self._window.Flush(host)
+        if self._word.fetch(host, offset) != generation:
+            return None
+        return self._parts(values)
+
+    def _parts(self, values: np.ndarray) -> Frame:
+        n = self._shape[0] * 3
+        box = values[2 * n : 2 * n + 9].reshape(_BOX)
+        return values[:n].reshape(self._shape), values[n : 2 * n].reshape(self._shape), box
+
+    def free(self) -> None:
+        """Collective over the communicator: give the memory back."""
+        del self._slots
+        free(self._window)
+
+
+def slot_nbytes(n_atoms: int) -> int:
+    """Bytes of one slot."""
+    return CACHE_LINE + padded((2 * n_atoms * 3 + 9) * 4)
+
+
+def slots_per_walker(budget_bytes: int, n_walkers: int, n_atoms: int) -> int:
+    """Frames that a ring of `budget_bytes` keeps of each of `n_walkers`.
+
+    Raises
+    ------
+    LayoutError
+        Fewer than 2.
+    """
+    slots = budget_bytes // (n_walkers * slot_nbytes(n_atoms))
+    if slots < MIN_SLOTS:
+        needed = MIN_SLOTS * n_walkers * slot_nbytes(n_atoms) / 1e6
+        raise LayoutError(
+            f"a coordinate ring of {budget_bytes / 1e6:.1f} MB holds {slots} frames of {n_atoms} atoms for each of "
+            f"{n_walkers} walkers, and {MIN_SLOTS} are needed: set aggregation.ring_mb to at least {needed:.1f}"
+        )
+    return slots
