@@ -1,0 +1,260 @@
+"""The streams of a run: opened at start-up by both ends, closed at its end.
+
+How an SST stream is opened without files on a shared file system and without a deadlock. SST's ``open`` of a reader
+holds the interpreter's lock until the writer ends a step, so a rank enters it only when the other end is known to be
+making steps:
+
+1. every rank opens one engine at once, its *hub*: it gives the process its identity and keeps it (:mod:`.guards`);
+2. the reader invites the writer by an MPI message that holds its hub's contact text, and makes empty steps on the hub;
+3. the writer opens a reader on the hub, which makes the connection between the two processes, many writers at a time
+   (48 streams: 0.3 s, against 5 s one after the other: the end that connects cannot set TCP_NODELAY before it has);
+4. the writer opens the stream, sends its contact text by MPI, and makes empty steps until the reader is in;
+5. the reader writes the text to a file of its own, opens, and acknowledges by MPI.
+
+Open streams in the order of the flow (a rank its readers first, then its writers) and no two ranks wait for each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..config import StreamsSection
+from ..errors import StreamError
+from .engines import StepReader, StepWriter, declare, kind_of
+from .guards import clashes, disable_nagle, in_pid_order, process_id, set_own_address
+from .point_to_point import MessageReader, MessageWriter
+from .stream import Reader, Writer
+from .waiting import Communicator, wait_until
+
+INVITE_TAG, CONTACT_TAG, READY_TAG, FINISHED_TAG, FIRST_PAYLOAD_TAG = range(2, 7)
+OPEN_SECONDS = 120.0
+CLOSE_SECONDS = 30.0
+IDENTITY_ATTEMPTS = 5
+#: The kinds of streams of a run: an XML file names its IOs so.
+KINDS = ("SimulationOutput", "AggregatorToTraining", "AggregatorToInference", "TrainingToInference")
+
+log = logging.getLogger(__name__)
+
+
+class Network:
+    """The streams of this rank. Collective over `comm`.
+
+    Parameters
+    ----------
+    comm
+        Communicator of all ranks that open streams.
+    node_comm
+        The ranks of `comm` on this node.
+    settings
+        Engine and parameters.
+    directory
+        Where streams that are files lie.
+    """
+
+    def __init__(self, comm: Communicator, node_comm: Communicator, settings: StreamsSection, directory: Path):
+        self._settings, self._directory = settings, Path(directory)
+        self._comm = comm.Dup()
+        self._comm.Set_name("streams")
+        self._rank = self._comm.Get_rank()
+        self._tags = itertools.count(FIRST_PAYLOAD_TAG)
+        self._requests: list[Any] = []
+        self._readers: list[StepReader | MessageReader] = []
+        self._writers: dict[tuple[str, int], StepWriter | MessageWriter] = {}
+        self._hub_settings = settings.model_copy(update={"engine": "SST", "adios2_xml": None})
+        self._private = Path(tempfile.mkdtemp(prefix="ddmd-mpi-streams-"))
+        self._hub: StepWriter | None = None
+        if any(declare(kind, settings).engine == "SST" for kind in KINDS):
+            set_own_address(one_node=node_comm.Get_size() == comm.Get_size())
+            self._open_hub(node_comm)
+
+    def __enter__(self) -> Network:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.free()
+
+    def writer(self, name: str, reader_rank: int, first_hop: bool = False) -> Writer:
+        """Open the writing end of the stream `name`, whose reader opens it too.
+
+        Parameters
+        ----------
+        name
+            ``KIND`` or ``KIND-anything``, where an XML file names IOs by kind.
+        reader_rank
+            Rank of the reader in the network's communicator.
+        first_hop
+            Whether ``[streams] first_hop`` decides on the transport.
+
+        Raises
+        ------
+        StreamError
+            If the engine does not open, or the reader does not come.
+        """
+        invitation = self._receive(INVITE_TAG, reader_rank, f"rank {reader_rank}, the reader of {name},")
+        if invitation["name"] != name:
+            raise StreamError(
+                f"rank {reader_rank} expects the stream {invitation['name']}, not {name}: both ends must open their "
+                f"streams in one order"
+            )
+        if self._by_messages(first_hop):
+            tag = next(self._tags)
+            writer = MessageWriter(self._comm, reader_rank, tag, self._settings.in_flight_blocks, OPEN_SECONDS)
+            self._send(CONTACT_TAG, reader_rank, name=name, contact=tag)
+        else:
+            writer = self._open_writer(name, reader_rank, invitation["hub"])
+        self._writers[name, reader_rank] = writer
+        return writer
+
+    def reader(self, name: str, writer_rank: int, first_hop: bool = False) -> Reader:
+        """Open the reading end of one stream; see :meth:`readers`."""
+        return self.readers([(name, writer_rank)], first_hop)[0]
+
+    def readers(self, streams: Sequence[tuple[str, int]], first_hop: bool = False) -> list[Reader]:
+        """Open the reading ends of several streams, each as soon as its writer is there.
+
+        Parameters
+        ----------
+        streams
+            Name and writer's rank of each.
+        first_hop
+            Whether ``[streams] first_hop`` decides on the transport.
+        """
+        hub = _contact(self._hub) if self._hub else None
+        for name, writer_rank in streams:
+            self._send(INVITE_TAG, writer_rank, name=name, hub=hub)
+        opened: dict[tuple[str, int], StepReader | MessageReader] = {}
+
+        def all_open() -> bool:
+            while len(opened) < len(streams) and self._comm.iprobe(tag=CONTACT_TAG):
+                message = self._comm.recv(tag=CONTACT_TAG)
+                name, writer_rank = message["name"], message["sender"]
+                opened[name, writer_rank] = self._open_reader(name, writer_rank, message["contact"], first_hop)
+            if len(opened) < len(streams) and self._hub:
+                self._hub.hello()
+            return len(opened) == len(streams)
+
+        wait_until(all_open, OPEN_SECONDS, f"the writers of {', '.join(name for name, _ in streams)}")
+        disable_nagle()
+        self._readers.extend(opened.values())
+        return [opened[stream] for stream in streams]
+
+    def free(self) -> None:
+        """Announce the end of this rank's streams, wait until their readers have read it, and clean up.
+
+        A reader that does not read any more is waited for, for :data:`CLOSE_SECONDS`; then its stream is let go.
+        """
+        for reader in self._readers:
+            reader.close()
+        for writer in self._writers.values():
+            writer.close()
+        with contextlib.suppress(StreamError):
+            wait_until(self._all_finished, CLOSE_SECONDS, "the readers of this rank's streams")
+        for (name, rank), writer in self._writers.items():
+            if writer.finished:
+                writer.free()
+            else:
+                log.warning("rank %d has not read the stream %s to its end", rank, name)
+        for reader in self._readers:
+            reader.free()
+        if self._hub:
+            self._hub.free()
+        self._writers, self._readers, self._hub = {}, [], None
+        shutil.rmtree(self._private, ignore_errors=True)
+        # The communicator is left to MPI: to free it is collective, and a lost rank must stop nobody.
+
+    def _by_messages(self, first_hop: bool) -> bool:
+        return first_hop and self._settings.first_hop == "mpi"
+
+    def _open_writer(self, name: str, reader_rank: int, hub: str | None) -> StepWriter:
+        declared = declare(kind_of(name), self._settings)
+        if declared.engine != "SST":
+            path = self._directory / f"{name}-from-{self._rank}-to-{reader_rank}.bp"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            writer = StepWriter(declared, path)
+            self._send(CONTACT_TAG, reader_rank, name=name, contact=str(path))
+            return writer
+        knock = StepReader(declare("hub", self._hub_settings), self._store_contact(f"hub-{reader_rank}", hub))
+        disable_nagle()
+        writer = StepWriter(declared, self._private / f"{name}-to-{reader_rank}")
+        disable_nagle()
+        self._send(CONTACT_TAG, reader_rank, name=name, contact=_contact(writer))
+
+        def reader_is_in() -> bool:
+            writer.hello()
+            return self._comm.iprobe(source=reader_rank, tag=READY_TAG)
+
+        wait_until(reader_is_in, OPEN_SECONDS, f"rank {reader_rank}, the reader of {name},")
+        self._comm.recv(source=reader_rank, tag=READY_TAG)
+        knock.free()
+        return writer
+
+    def _open_reader(
+        self, name: str, writer_rank: int, contact: str | int, first_hop: bool
+    ) -> StepReader | MessageReader:
+        if self._by_messages(first_hop):
+            return MessageReader(self._comm, writer_rank, int(contact))
+        declared = declare(kind_of(name), self._settings)
+        path = self._store_contact(f"{name}-from-{writer_rank}", contact) if declared.engine == "SST" else Path(contact)
+        reader = StepReader(declared, path, at_end=lambda: self._send(FINISHED_TAG, writer_rank, name=name))
+        if declared.engine == "SST":
+            self._send(READY_TAG, writer_rank)
+        return reader
+
+    def _open_hub(self, node_comm: Communicator) -> None:
+        """Open the hub of every rank, and again where two got one identity. Collective over both communicators."""
+        mine = in_pid_order(node_comm, self._try_hub)
+        for _ in range(IDENTITY_ATTEMPTS):
+            answers = self._comm.allgather(mine)
+            for answer in answers:
+                if isinstance(answer, StreamError):
+                    raise answer
+            again = clashes(answers)
+            if not again:
+                return
+            if self._rank in again:
+                self._hub.free()
+                time.sleep(1 + again.index(self._rank))  # the seed holds the time in seconds
+                mine = self._try_hub()
+        raise StreamError(f"SST gave one identity to several ranks {IDENTITY_ATTEMPTS} times; start the run again")
+
+    def _try_hub(self) -> bytes | None | StreamError:
+        """Open the hub; its identity, or the error that all ranks shall raise."""
+        try:
+            self._hub = StepWriter(declare("hub", self._hub_settings), self._private / "hub")
+        except StreamError as error:
+            return error
+        disable_nagle()
+        return process_id(_contact(self._hub))
+
+    def _store_contact(self, name: str, text: str) -> Path:
+        """Where a reader finds the contact text, which SST takes from a file only."""
+        path = self._private / name
+        path.with_name(f"{name}.sst").write_text(text)
+        return path
+
+    def _send(self, tag: int, rank: int, **message: Any) -> None:
+        self._requests.append(self._comm.isend({"sender": self._rank, **message}, dest=rank, tag=tag))
+
+    def _receive(self, tag: int, source: int, expected: str) -> dict[str, Any]:
+        wait_until(lambda: self._comm.iprobe(source=source, tag=tag), OPEN_SECONDS, expected)
+        return self._comm.recv(source=source, tag=tag)
+
+    def _all_finished(self) -> bool:
+        while self._comm.iprobe(tag=FINISHED_TAG):
+            message = self._comm.recv(tag=FINISHED_TAG)
+            self._writers[message["name"], message["sender"]].finished = True
+        ends = [*self._writers.values(), *self._readers]
+        return all(end.finished for end in ends)
+
+
+def _contact(writer: StepWriter) -> str:
+    """The contact text that SST has left beside the stream's path."""
+    return writer.path.with_name(f"{writer.path.name}.sst").read_text()

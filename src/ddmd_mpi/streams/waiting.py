@@ -1,0 +1,43 @@
+"""Waiting for a message without spinning, and never for ever."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..errors import StreamError
+
+#: Pause between two looks, s: the ranks may outnumber the cores.
+PAUSE = 0.001
+
+
+class Communicator(Protocol):
+    """The methods of an mpi4py communicator that this room uses."""
+
+    def Get_rank(self) -> int: ...  # noqa: N802
+    def Get_size(self) -> int: ...  # noqa: N802
+    def Dup(self) -> Communicator: ...  # noqa: N802
+    def Set_name(self, name: str) -> None: ...  # noqa: N802
+    def Isend(self, buffer: Any, dest: int, tag: int) -> Any: ...  # noqa: N802
+    def Irecv(self, buffer: Any, source: int, tag: int) -> Any: ...  # noqa: N802
+    def allgather(self, value: Any) -> list[Any]: ...
+    def send(self, value: Any, dest: int, tag: int) -> None: ...
+    def isend(self, value: Any, dest: int, tag: int) -> Any: ...
+    def recv(self, *, source: int = ..., tag: int) -> Any: ...
+    def iprobe(self, *, source: int = ..., tag: int) -> bool: ...
+
+
+def wait_until(happened: Callable[[], bool], seconds: float, expected: str) -> None:
+    """Call `happened` until it is true, with pauses.
+
+    Raises
+    ------
+    StreamError
+        After `seconds`: `expected` says what did not happen.
+    """
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            raise StreamError(f"{expected} was waited for in vain for {seconds:g} s; see the other ranks' logs")
+        time.sleep(PAUSE)
