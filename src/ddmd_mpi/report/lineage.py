@@ -1,0 +1,185 @@
+"""Who came from whom: every segment's parent, rebuilt from the files of a run directory alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from .read import Record, Run, read_run, table
+
+
+class Source(NamedTuple):
+    """One frame of one walker's trajectory."""
+
+    simulation: int
+    segment: int
+    frame: int
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment of a walker and where it came from.
+
+    Parameters
+    ----------
+    simulation, segment
+        Index of the walker, and of the segment of this walker.
+    first_frame, n_frames
+        The segment's frames in the walker's trajectory file; with a restart point, the first repeats the source.
+    decision
+        Id of the restart decision that began it, None if the walker went on by itself.
+    parent
+        The frame that the segment started from; None for the start structure.
+    restart_point
+        Whether the first frame in the trajectory is the parent's, written again.
+    start
+        Unix time of its begin, s.
+    """
+
+    simulation: int
+    segment: int
+    first_frame: int
+    n_frames: int
+    decision: int | None
+    parent: Source | None
+    restart_point: bool
+    velocity_seed: int | None
+    time_ps: float
+    start: float
+
+    @property
+    def restarted(self) -> bool:
+        """Whether a decision began this segment."""
+        return self.decision is not None
+
+
+def rebuild(run_directory: Path) -> list[Segment]:
+    """Every segment of the run with its parent, by walker and segment.
+
+    The parent of a restarted segment is the source in ``trajectories/*.segments.jsonl``, or, where that line
+    lacks it, in ``decisions.jsonl``; of any other, the last frame of the walker's segment before it.
+
+    Raises
+    ------
+    RunDirectoryError
+        If the directory is not one that a run wrote.
+    """
+    return segments_of(read_run(run_directory))
+
+
+def check(run_directory: Path) -> list[str]:
+    """Sentences about what contradicts itself in the lineage, none if the files agree."""
+    run = read_run(run_directory)
+    return contradictions(segments_of(run), run.decisions)
+
+
+def segments_of(run: Run) -> list[Segment]:
+    """:func:`rebuild` of a run that is read already."""
+    decisions = {d["decision"]: d for d in run.decisions}
+    last: dict[int, int] = {}
+    for simulation, frame in zip(run.frames["simulation"].tolist(), run.frames["frame"].tolist(), strict=True):
+        last[simulation] = max(last.get(simulation, -1), frame)
+    lineage: list[Segment] = []
+    for line, following in zip(run.segments, [*run.segments[1:], {}], strict=True):
+        before = lineage[-1] if lineage and lineage[-1].simulation == line["simulation"] else None
+        same = following.get("simulation") == line["simulation"]
+        first = _index(line.get("first_frame")) or 0
+        stop = _index(following.get("first_frame")) if same else last.get(line["simulation"], first - 1) + 1
+        lineage.append(_segment(line, before, decisions, first, max(0, (stop or first) - first)))
+    return lineage
+
+
+def _segment(line: Record, before: Segment | None, decisions: dict, first_frame: int, n_frames: int) -> Segment:
+    decision = _index(line.get("decision"))
+    parent = _source(line, "source_")
+    if parent is None and decision is not None:
+        parent = _source(table(table(decisions.get(decision)).get("source")), "")
+    if parent is None and before is not None and before.n_frames:
+        parent = Source(before.simulation, before.segment, first_frame - 1)
+    return Segment(
+        simulation=line["simulation"],
+        segment=line["segment"],
+        first_frame=first_frame,
+        n_frames=n_frames,
+        decision=decision,
+        parent=parent,
+        restart_point=bool(line.get("restart_point")),
+        velocity_seed=_index(line.get("velocity_seed")),
+        time_ps=float(line.get("time_ps") or 0.0),
+        start=float(line.get("start") or "nan"),
+    )
+
+
+def ancestry(segments: list[Segment], simulation: int, frame: int) -> list[Source]:
+    """The frames that lead to this one: the last frame of each segment on its way, oldest first, itself last."""
+    by_name = {(s.simulation, s.segment): s for s in segments}
+    own = [s for s in segments if s.simulation == simulation and s.first_frame <= frame]
+    path: list[Source] = []
+    here = Source(simulation, own[-1].segment, frame) if own else None
+    while here is not None and here not in path:
+        path.append(here)
+        segment = by_name.get((here.simulation, here.segment))
+        here = segment.parent if segment else None
+    return path[::-1]
+
+
+def contradictions(segments: list[Segment], decisions: list[Record]) -> list[str]:
+    """Sentences about segments and decisions that do not fit each other.
+
+    A decision is written when its walker has answered, so the newest one of each walker may be missing.
+    """
+    by_name = {(s.simulation, s.segment): s for s in segments}
+    by_decision = {d["decision"]: d for d in decisions}
+    found = [sentence for s in segments for sentence in _contradictions(s, by_name, by_decision)]
+    newest = {s.simulation: s.decision for s in segments if s.restarted}
+    unknown = [s for s in segments if s.restarted and s.decision not in by_decision]
+    for s in unknown:
+        if s.decision != newest[s.simulation]:
+            found.append(f"{_name(s)} names decision {s.decision}, which decisions.jsonl lacks")
+    begun = {s.decision for s in segments}
+    for identity, decision in by_decision.items():
+        if decision.get("outcome") == "applied" and identity not in begun:
+            found.append(f"decision {identity} was applied, but no segment names it")
+    return found
+
+
+def _contradictions(segment: Segment, by_name: dict, by_decision: dict) -> list[str]:
+    name, found = _name(segment), []
+    if segment.segment > 0 and (segment.simulation, segment.segment - 1) not in by_name:
+        found.append(f"{name} has no segment {segment.segment - 1} before it")
+    if segment.parent is not None:
+        source = by_name.get((segment.parent.simulation, segment.parent.segment))
+        frames = range(source.first_frame, source.first_frame + source.n_frames) if source else range(0)
+        if segment.parent.frame not in frames:
+            where = f"frame {segment.parent.frame} of simulation {segment.parent.simulation}"
+            found.append(f"{name} comes from {where}, which segment {segment.parent.segment} there does not hold")
+        elif source.start > segment.start:
+            found.append(f"{name} began before the segment that it comes from")
+    if segment.decision in by_decision:
+        found += _disagreement(name, segment, by_decision[segment.decision])
+    return found
+
+
+def _name(segment: Segment) -> str:
+    return f"segment {segment.segment} of simulation {segment.simulation}"
+
+
+def _disagreement(name: str, segment: Segment, decision: Record) -> list[str]:
+    begun = (decision.get("simulation"), _index(decision.get("segment")))
+    if begun not in ((segment.simulation, segment.segment), (segment.simulation, None)):
+        return [f"{name} names decision {segment.decision}, which began segment {begun[1]} of simulation {begun[0]}"]
+    source = _source(table(decision.get("source")), "")
+    if source is not None and source != segment.parent:
+        return [f"{name} comes from {tuple(segment.parent or ())}, its decision names {tuple(source)}"]
+    return []
+
+
+def _source(record: Record, prefix: str) -> Source | None:
+    values = [_index(record.get(prefix + key)) for key in Source._fields]
+    return None if None in values else Source(*values)
+
+
+def _index(value: object) -> int | None:
+    """The value if it is a number counted from 0; the files write -1 or null for none."""
+    return value if isinstance(value, int) and value >= 0 else None

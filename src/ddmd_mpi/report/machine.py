@@ -1,0 +1,185 @@
+"""Figures of how the machine worked: the timeline of every rank, learning curves, decisions and rounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from . import style
+from .read import ROLES, Record, Run, column, number
+
+MOST_RANKS = 40
+PIXELS = 2500
+THIN_SPANS = ("io", "wait")
+
+
+def timeline(run: Run, path: Path) -> bool:
+    """What every rank did, one row per role and rank, spans coloured by name (Fig. 7 of the paper). False: no data."""
+    spans = [e for e in run.events if e["name"] != "epoch"]
+    if not spans:
+        return False
+    rows = shown_ranks(run)
+    divisor, unit = style.duration_scale(run.wall)
+    with style.figure(path, height=1.5 + max(1.4, 0.36 * len(rows))) as figure:
+        axes = figure.add_subplot()
+        for y, (role, rank) in enumerate(rows):
+            mine = [e for e in spans if (e["role"], e["rank"]) == (role, rank)]
+            _rank_row(axes, mine, y, run.start, divisor)
+        _restart_marks(axes, run, {rank: y for y, (role, rank) in enumerate(rows) if role == "simulation"}, divisor)
+        axes.set_yticks(range(len(rows)), [f"{role} {rank}" for role, rank in rows])
+        for label, (role, _) in zip(axes.get_yticklabels(), rows, strict=True):
+            label.set_color(style.ROLE_COLOURS.get(role, style.INK))
+        names = [n for n in style.SPAN_COLOURS if any(e["name"] == n for e in spans)]
+        handles = [Patch(color=style.SPAN_COLOURS[n], label=n.replace("_", " ")) for n in names]
+        axes.legend(handles=[*handles, *axes.get_legend_handles_labels()[0]], loc="lower left",
+                    bbox_to_anchor=(0, 1), ncols=8, borderaxespad=0.2)  # fmt: skip
+        axes.set(xlabel=f"wall time ({unit})", ylim=(len(rows) - 0.4, -0.6))
+        axes.set_xlim(0, max(e["end"] for e in spans) / divisor - run.start / divisor)
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+    return True
+
+
+def shown_ranks(run: Run) -> list[tuple[str, int]]:
+    """(role, rank) of the rows, by role; of roles with many ranks an even choice."""
+    rows = []
+    known = {(e["role"], e["rank"]) for e in run.events}
+    for role in [*ROLES, *sorted({role for role, _ in known} - set(ROLES))]:
+        ranks = sorted(rank for name, rank in known if name == role)
+        rows += [(role, ranks[i]) for i in style.thin(len(ranks), MOST_RANKS)]
+    return rows
+
+
+def _rank_row(axes: Axes, spans: list[Record], y: int, origin: float, divisor: float) -> None:
+    """One rank's spans: bars in lanes where they overlap, waiting and io as a thin line below."""
+    names = {e["name"] for e in spans}
+    walkers = sorted({e["simulation"] for e in spans if e["name"] == "segment" and "simulation" in e})
+    for name in sorted(names, key=lambda n: n not in ("start", "wait")):
+        own = [e for e in spans if e["name"] == name]
+        lanes = walkers if name == "segment" and len(walkers) > 1 else [None]
+        for i, walker in enumerate(lanes):
+            drawn = own if walker is None else [e for e in own if e.get("simulation") == walker]
+            height = 0.64 / len(lanes)
+            place = (y + 0.26, 0.12) if name in THIN_SPANS else (y - 0.4 + i * height, height)
+            bars = merged([(e["start"] - origin, e["end"] - origin) for e in drawn], divisor)
+            few = len(bars) < 400
+            axes.broken_barh(
+                bars, place, facecolor=style.SPAN_COLOURS.get(name, style.OTHER_COLOUR),
+                edgecolor="white" if few else "none", linewidth=0.5 if few else 0, zorder=3,
+            )  # fmt: skip
+
+
+def merged(spans: list[tuple[float, float]], divisor: float) -> np.ndarray:
+    """(begin, width) of the spans in units of `divisor`; those too close for the eye are one, shape (n, 2)."""
+    begin, end = np.array(sorted(spans)).reshape(-1, 2).T / divisor
+    if len(begin) < PIXELS // 4:
+        return np.column_stack([begin, end - begin])
+    cell = (end.max() - begin.min()) / PIXELS
+    opens = np.flatnonzero(np.append(True, begin[1:] - np.maximum.accumulate(end)[:-1] > cell))
+    last = np.maximum.reduceat(end, opens)
+    return np.column_stack([begin[opens], last - begin[opens]])
+
+
+def _restart_marks(axes: Axes, run: Run, rows: dict[int, int], divisor: float) -> None:
+    """A mark on the simulation's row for the first step of every applied decision."""
+    rank_of = {e.get("simulation"): e["rank"] for e in run.spans("segment")}
+    marks = [
+        ((d["first_step"] - run.start) / divisor, rows[rank_of[d["simulation"]]] - 0.4)
+        for d in run.decisions
+        if number(d.get("first_step")) > 0 and rank_of.get(d.get("simulation")) in rows
+    ]
+    if marks:
+        axes.scatter(*zip(*marks, strict=True), marker="v", s=22, color=style.ACCENT, linewidth=0, zorder=6,
+                     label="restart")  # fmt: skip
+
+
+def learning(run: Run, path: Path) -> bool:
+    """Loss and validation loss over all epochs, versions marked. False: no data."""
+    epochs = run.spans("epoch")
+    records = epochs or run.models
+    loss, validation = column(records, "loss"), column(records, "validation_loss")
+    if not np.isfinite(loss).any():
+        return False
+    x = np.arange(1, len(records) + 1)
+    with style.figure(path, height=3.6) as figure:
+        axes = figure.add_subplot()
+        colour = style.ROLE_COLOURS["training"]
+        axes.plot(x, loss, color=colour, linewidth=1.6, marker="o", markersize=2.5, label="training loss")
+        axes.plot(x, validation, color=style.INK, linewidth=1.6, linestyle=(0, (3, 1.5)), label="validation loss")
+        if epochs:
+            _version_marks(axes, epochs)
+        positive = loss[np.isfinite(loss)]
+        if positive.min() > 0 and positive.max() > 20 * positive.min():
+            axes.set_yscale("log")
+        axes.set(xlabel="epoch, counted over all rounds" if epochs else "model version", ylabel="loss per frame (nats)")
+        axes.set_xlim(0.5, len(x) + 0.5)
+        axes.legend(loc="upper right")
+    return True
+
+
+def _version_marks(axes: Axes, epochs: list[Record]) -> None:
+    """A line where each round of training ended, with the version that it published."""
+    ends = [i for i, (e, n) in enumerate(zip(epochs, epochs[1:], strict=False)) if e.get("round") != n.get("round")]
+    ends = [*ends, len(epochs) - 1]
+    labelled, before = set(style.thin(len(ends), 24).tolist()), 0.0
+    for i, end in enumerate(ends):
+        axes.axvline(end + 1.5, color=style.FAINT, linewidth=0.8, zorder=0)
+        version = number(epochs[end].get("version"))
+        if version > before and i in labelled:
+            axes.annotate(
+                f"v{version:.0f}", (end + 1.5, 1), xycoords=("data", "axes fraction"), xytext=(-2, 1),
+                textcoords="offset points", ha="right", fontsize=8, color=style.ROLE_COLOURS["training"],
+            )  # fmt: skip
+        before = max(before, version)
+
+
+def latencies_ms(run: Run) -> np.ndarray:
+    """Milliseconds from each applied decision to the first step from it."""
+    taken = column(run.decisions, "first_step") - column(run.decisions, "decided")
+    return 1000 * taken[np.isfinite(taken) & (taken >= 0)]
+
+
+def latency(run: Run, path: Path) -> bool:
+    """Histogram of the time from a decision to the first step from it. False: no data."""
+    values = latencies_ms(run)
+    if not len(values):
+        return False
+    low, high = max(values.min(), 1e-2), max(values.max(), 1e-1)
+    edges = np.geomspace(low * 0.8, high * 1.25, 31)
+    with style.figure(path, height=3.2) as figure:
+        axes = figure.add_subplot()
+        colour = style.ROLE_COLOURS["inference"]
+        axes.hist(np.maximum(values, low), edges, color=colour, edgecolor="white", linewidth=0.6)
+        for share, name in ((50, "p50"), (99, "p99")):
+            x = np.percentile(values, share)
+            axes.axvline(x, color=style.INK, linewidth=1.2, linestyle=(0, (4, 2)))
+            axes.annotate(f"{name} {x:.3g} ms", (x, 1), xycoords=("data", "axes fraction"), xytext=(3, -2),
+                          textcoords="offset points", va="top", fontsize=9, rotation=90)  # fmt: skip
+        axes.set(xscale="log", xlabel="decision taken → first MD step from it (ms)", ylabel="restarts")
+    return True
+
+
+def rounds(run: Run, path: Path) -> bool:
+    """Outliers, eps and restarts of every inference round. False: no data."""
+    if not run.rounds:
+        return False
+    x = np.where(np.isfinite(column(run.rounds, "round")), column(run.rounds, "round"), np.arange(len(run.rounds)))
+    fraction = 100 * column(run.rounds, "outliers") / column(run.rounds, "frames")
+    colour = style.ROLE_COLOURS["inference"]
+    with style.figure(path, height=5.0) as figure:
+        top, middle, bottom = figure.subplots(3, 1, sharex=True)
+        low = 100 * number(run.setting("steering", "outlier_fraction_min"))
+        high = 100 * number(run.setting("steering", "outlier_fraction_max"))
+        if low >= 0 and high > low:
+            top.axhspan(low, high, color=colour, alpha=0.12, linewidth=0, label=f"wanted: {low:g}–{high:g} %")
+            top.legend(loc="upper right")
+        top.plot(x, fraction, color=colour, marker="o", markersize=3)
+        top.set(ylabel="outliers\n(% of window)", ylim=(0, None))
+        middle.plot(x, column(run.rounds, "eps"), color=colour, marker="o", markersize=3)
+        middle.set(ylabel="eps\n(latent distance)")
+        bottom.bar(x, np.nan_to_num(column(run.rounds, "decisions")), color=style.ACCENT, width=0.8)
+        bottom.set(ylabel="restarts\ndecided", xlabel="inference round")
+    return True

@@ -1,0 +1,121 @@
+"""From a run directory to its report: ``report.html``, ``plots/*.png`` and ``tables/*.csv``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import RunDirectoryError
+from . import machine, science, tables, words
+from .lineage import Segment, contradictions, segments_of
+from .page import Page, Picture, Table
+from .read import Run, number, read_run
+
+MOST_ROWS = 25
+LINKS = ("summary.json", "config.toml", "decisions.jsonl", "rounds.jsonl", "trajectories", "frames", "models", "logs")
+FIGURES = (
+    ("progress", "RMSD to the target", science.progress),
+    ("histograms", "RMSD by restart round", science.histograms),
+    ("lineage", "Lineage: who came from whom", None),
+    ("timeline", "What every rank did", machine.timeline),
+    ("learning", "Learning curves", machine.learning),
+    ("latency", "From decision to first step", machine.latency),
+    ("rounds", "Inference rounds", machine.rounds),
+)
+
+
+def write_report(run_directory: Path) -> list[Path]:
+    """Read a run directory (of a run that ended, is running or was killed) and write its report into it.
+
+    Returns
+    -------
+    list of Path
+        What was written: ``report.html`` first, then the plots and tables that have data.
+
+    Raises
+    ------
+    RunDirectoryError
+        If the directory is not one that a run wrote, or cannot be written to.
+    """
+    run = read_run(run_directory)
+    segments = segments_of(run)
+    try:
+        (run.directory / "plots").mkdir(exist_ok=True)
+        (run.directory / "tables").mkdir(exist_ok=True)
+        pictures = _pictures(run, segments)
+        shown = _tables(run, segments)
+        page = run.directory / "report.html"
+        page.write_text(_page(run, segments, pictures, shown).html(), encoding="utf-8")
+    except OSError as error:
+        raise RunDirectoryError(f"cannot write the report into {run.directory}: {error.strerror}") from error
+    plots = [p.path for p in pictures if p.path is not None]
+    return [page, *plots, *(run.directory / t.link for t in shown if t.rows)]
+
+
+def _pictures(run: Run, segments: list[Segment]) -> list[Picture]:
+    captions = words.captions(run)
+    pictures = []
+    for name, heading, draw in FIGURES:
+        path = run.directory / "plots" / f"{name}.png"
+        drawn = _drawer(draw, run, segments)(path)
+        pictures.append(Picture(heading, captions[name], path if drawn else None))
+    return pictures
+
+
+def _drawer(draw: Callable[[Run, Path], bool] | None, run: Run, segments: list[Segment]) -> Callable[[Path], bool]:
+    if draw is None:
+        return lambda path: science.lineage_tree(run, segments, path)
+    return lambda path: draw(run, path)
+
+
+def _tables(run: Run, segments: list[Segment]) -> list[Table]:
+    """Write the tables that have rows."""
+    contents = (
+        ("roles", "Roles", tables.role_table(run)),
+        ("decisions", "Restart decisions", tables.decision_table(run)),
+        ("segments", "Segments", tables.segment_table(run, segments)),
+        ("rounds", "Inference rounds in numbers", tables.record_table(run.rounds)),
+        ("models", "Model versions", tables.record_table(run.models)),
+    )
+    for name, _, rows in contents:
+        if rows:
+            tables.write_csv(run.directory / "tables" / f"{name}.csv", rows)
+    return [Table(heading, rows, f"tables/{name}.csv") for name, heading, rows in contents]
+
+
+def _page(run: Run, segments: list[Segment], pictures: list[Picture], shown: list[Table]) -> Page:
+    found = contradictions(segments, run.decisions)
+    doubts = [f"The lineage contradicts itself in {len(found)} places, for example: {found[0]}."] if found else []
+    return Page(
+        title=words.title(run),
+        sentences=words.paragraph(run, segments),
+        numbers=_numbers(run),
+        warnings=[*words.warnings(run), *doubts],
+        pictures=pictures,
+        tables=[Table(t.heading, t.rows[-MOST_ROWS:], t.link) for t in shown],
+        links=[name for name in LINKS if (run.directory / name).exists()],
+    )
+
+
+def _numbers(run: Run) -> list[tuple[str, str]]:
+    """The few numbers that a reader looks for first."""
+    best = science.best_frame(run)
+    latencies = machine.latencies_ms(run)
+    simulated = run.frames["aggregate_ps"][-1] if len(run.frames["aggregate_ps"]) else np.nan
+    applied = sum(d.get("outcome") == "applied" for d in run.decisions)
+    values = (
+        ("best Cα RMSD", f"{run.frames['rmsd_angstrom'][best]:.2f} Å" if best is not None else ""),
+        ("simulated in all", words.simulated_time(simulated) if simulated > 0 else ""),
+        ("MD speed", _with_unit(run.result("simulation", "ns_per_day"), "ns/day")),
+        ("restarts", f"{applied}" if run.decisions else ""),
+        ("median decision to first step", f"{np.median(latencies):.3g} ms" if len(latencies) else ""),
+        ("model versions", f"{len(run.models)}" if run.models else ""),
+        ("wall time", words.duration(run.wall) if run.wall > 0 else ""),
+    )
+    return [(name, value) for name, value in values if value]
+
+
+def _with_unit(value: object, unit: str) -> str:
+    return f"{number(value):.3g} {unit}" if number(value) >= 0 else ""
