@@ -1,11 +1,12 @@
 """The rare frames of a window: DBSCAN's noise points for a wanted count, and the local outlier factor.
 
 One nearest-neighbour query answers both. With c_i the distance of point i to its min_samples-th neighbour (itself
-counted), i is a core point at eps iff c_i <= eps, and it belongs to a cluster iff it is within eps of a core point. So it is
-noise iff its *noise radius* r_i = min(c_i, min_j max(d_ij, c_j)) > eps, and a j beyond the first min_samples neighbours
-cannot lower the minimum, because its d_ij >= c_i. The noise set for every eps lies in one sorted array.
+counted), i is a core point at eps iff c_i <= eps, and it belongs to a cluster iff it is within eps of a core point. So
+it is noise iff its *noise radius* r_i = min(c_i, min_j max(d_ij, c_j)) > eps, and a j beyond the first min_samples
+neighbours cannot lower the minimum, because its d_ij >= c_i. The noise set for every eps lies in one sorted array.
 
-DBSCAN: Ester, Kriegel, Sander, Xu, KDD 1996. Local outlier factor: Breunig, Kriegel, Ng, Sander, doi:10.1145/335191.335388.
+DBSCAN: Ester, Kriegel, Sander and Xu, KDD 1996, 226. Local outlier factor: Breunig, Kriegel, Ng and Sander,
+doi:10.1145/335191.335388.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ SMALLEST_REACH = 1e-10
 
 @dataclass(frozen=True)
 class Outliers:
-    """What is rare in a window of n frames. Frames with non-finite latents are never outliers; their numbers are NaN."""
+    """What is rare in a window of n frames. Frames with non-finite latents are no outliers; their numbers are NaN."""
 
     mask: np.ndarray  # (n,) bool
     eps: float  # DBSCAN's eps, in the unit of the latents; NaN where method is "lof"
@@ -43,9 +44,9 @@ class Outliers:
 def find_outliers(latents: np.ndarray, settings: SteeringSection) -> Outliers:
     """DBSCAN's noise points, at an eps that gives a count in the middle of the wanted range.
 
-    The count is the one nearest to the middle of [outlier_fraction_min, outlier_fraction_max] that some eps gives exactly.
-    The middle keeps most distance from both bounds and so moves least from round to round; the widest gap of the
-    sorted radii, the other natural choice, lies in the tail and so nearly always picks the fewest outliers allowed.
+    The count is the one nearest to the middle of [outlier_fraction_min, outlier_fraction_max] that some eps gives
+    exactly. The middle keeps most distance from both bounds, and is the same fraction in every round; the widest gap of
+    the sorted radii, the other natural choice, lies in the tail and so nearly always picks the fewest outliers allowed.
     Where ties (duplicates) leave no count in the range, the largest local outlier factors are taken instead.
 
     Parameters

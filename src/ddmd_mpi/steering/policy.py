@@ -1,7 +1,7 @@
 """Which walkers restart, and from which frames: the rules that decide more than the model does.
 
-Only walkers of the worse half restart, never all of them, and only to a frame that is better than where they are; a frame
-is used once, a segment has few children, and the frames chosen together are not the same conformation again.
+Only walkers of the worse half restart, never all of them, and only to a frame that is better than where they are; a
+frame is used once, a segment has few children, and the frames chosen together are not the same conformation again.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Policy:
     def choose(
         self, block: FrameBlock, latents: np.ndarray | None, outliers: Outliers | None, may_restart: np.ndarray
     ) -> list[Restart]:
-        """Restarts for this window: the best frame for the worst walker, and so on while frames are better than walkers.
+        """Restarts for this window: the best frame for the worst walker, and so on while that is an improvement.
 
         Parameters
         ----------

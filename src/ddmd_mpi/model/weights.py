@@ -1,0 +1,121 @@
+"""Versioned weights of a model: one buffer for a stream, one directory for the disk. NumPy and JSON, no pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelError
+
+MAGIC = b"DDMDW001"
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class ModelWeights:
+    """The arrays of one model version.
+
+    Parameters
+    ----------
+    version
+        Counted from 1.
+    arrays
+        In the model's own order.
+    metadata
+        What JSON can hold: samples, epochs, losses, architecture, time of creation.
+    """
+
+    version: int
+    arrays: list[np.ndarray]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def pack(self) -> np.ndarray:
+        """One uint8 buffer: magic, size of the header (int64), header (JSON), arrays."""
+        arrays = [np.ascontiguousarray(a) for a in self.arrays]
+        forms = [{"dtype": a.dtype.str, "shape": a.shape} for a in arrays]
+        header = json.dumps({"version": self.version, "metadata": self.metadata, "arrays": forms}).encode()
+        start = len(MAGIC) + 8
+        spans = _spans(start + len(header), [a.nbytes for a in arrays])
+        buffer = np.zeros(spans[-1][1] if spans else start + len(header), np.uint8)
+        buffer[: start + len(header)] = np.frombuffer(MAGIC + len(header).to_bytes(8, "little") + header, np.uint8)
+        for (first, last), array in zip(spans, arrays, strict=True):
+            buffer[first:last] = array.reshape(-1).view(np.uint8)
+        return buffer
+
+    @staticmethod
+    def unpack(buffer: np.ndarray) -> ModelWeights:
+        """The weights packed in `buffer`; the arrays are views of it.
+
+        Raises
+        ------
+        ModelError
+            If the buffer does not hold whole weights of this format.
+        """
+        start = len(MAGIC) + 8
+        if bytes(buffer[: len(MAGIC)]) != MAGIC:
+            raise ModelError(f"not packed weights of a model ({len(buffer)} bytes)")
+        header_size = int.from_bytes(bytes(buffer[len(MAGIC) : start]), "little")
+        try:
+            header = json.loads(bytes(buffer[start : start + header_size]))
+        except ValueError as error:
+            raise ModelError(f"the packed weights of a model are damaged: {error}") from error
+        dtypes, shapes = [np.dtype(a["dtype"]) for a in header["arrays"]], [a["shape"] for a in header["arrays"]]
+        spans = _spans(start + header_size, [d.itemsize * prod(s) for d, s in zip(dtypes, shapes, strict=True)])
+        if spans and spans[-1][1] != len(buffer):
+            raise ModelError(f"packed weights of {spans[-1][1]} bytes were expected, got {len(buffer)}")
+        parts = zip(spans, dtypes, shapes, strict=True)
+        arrays = [buffer[first:last].view(dtype).reshape(shape) for (first, last), dtype, shape in parts]
+        return ModelWeights(header["version"], arrays, header["metadata"])
+
+    def save(self, directory: Path) -> Path:
+        """Write ``directory/v000012/{weights.npz, metadata.json}``; it appears whole or not at all. Returns its path.
+
+        Raises
+        ------
+        ModelError
+            If this version is there already, or the disk refuses.
+        """
+        path = directory / f"v{self.version:06d}"
+        unfinished = directory / f".{path.name}.{os.getpid()}"
+        try:
+            unfinished.mkdir(parents=True)
+            np.savez(unfinished / "weights.npz", *self.arrays)
+            metadata = json.dumps({"version": self.version, **self.metadata}, indent=2)
+            (unfinished / "metadata.json").write_text(metadata + "\n")
+            unfinished.rename(path)
+        except OSError as error:
+            raise ModelError(f"cannot write model version {self.version} to {path}: {error.strerror}") from error
+        return path
+
+    @staticmethod
+    def read(path: Path) -> ModelWeights:
+        """The weights saved in the directory `path` of one version.
+
+        Raises
+        ------
+        ModelError
+            If there are none that can be read.
+        """
+        try:
+            metadata = json.loads((path / "metadata.json").read_text())
+            with np.load(path / "weights.npz", allow_pickle=False) as file:
+                arrays = [file[f"arr_{i}"] for i in range(len(file.files))]
+            return ModelWeights(metadata.pop("version"), arrays, metadata)
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(f"cannot read the model in {path}: {error}") from error
+
+
+def _spans(start: int, sizes: list[int]) -> list[tuple[int, int]]:
+    """Where arrays of these sizes lie behind `start`, each aligned."""
+    spans = []
+    for size in sizes:
+        first = -(-start // ALIGNMENT) * ALIGNMENT
+        start = first + size
+        spans.append((first, start))
+    return spans
