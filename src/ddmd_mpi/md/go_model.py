@@ -10,7 +10,7 @@ import openmm
 
 # C. Clementi, H. Nymeyer, J. N. Onuchic, J. Mol. Biol. 298, 937 (2000), doi:10.1006/jmbi.2000.3693: strengths in units
 # of the contact energy, lengths in nm; contacts and repulsion act between beads four or more apart along the chain.
-EPSILON = 2.5  # kJ/mol
+EPSILON = 2.9  # kJ/mol: 1.16 kT at 300 K, where BBA folds now and then by itself
 BOND, ANGLE, DIHEDRAL_1, DIHEDRAL_3 = 20_000.0 * EPSILON, 40.0 * EPSILON, 1.0 * EPSILON, 0.5 * EPSILON
 MASS = 100.0  # amu
 BEAD_DIAMETER = 0.4

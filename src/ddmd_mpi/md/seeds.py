@@ -9,3 +9,9 @@ def segment_seed(run_seed: int, walker: int, segment: int) -> int:
     """Seed in [1, 2^31): independent per (run, walker, segment), and never 0, which OpenMM takes for "any seed"."""
     word = np.random.SeedSequence(run_seed, spawn_key=(walker, segment)).generate_state(1)[0]
     return int(word) % (2**31 - 1) + 1
+
+
+def engine_seed(run_seed: int, walker: int) -> int:
+    """Seed in [1, 2^31) of a walker's thermostat, independent of the seeds of its segments."""
+    word = np.random.SeedSequence(run_seed, spawn_key=(walker,)).generate_state(1)[0]
+    return int(word) % (2**31 - 1) + 1

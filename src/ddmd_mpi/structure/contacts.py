@@ -36,7 +36,8 @@ def round_positions(positions_nm: np.ndarray) -> np.ndarray:
         If an atom lies more than 327 angstrom from the centre along an axis, or is not finite.
     """
     scaled = np.multiply(positions_nm, UNITS_PER_NM, dtype=np.float64)
-    scaled -= np.add.reduce(scaled) / len(scaled)
+    with np.errstate(invalid="ignore"):
+        scaled -= np.add.reduce(scaled) / len(scaled)
     np.rint(scaled, out=scaled)
     extent = max(scaled.max(), -scaled.min())
     if not extent <= LARGEST_RADIUS:
@@ -108,28 +109,20 @@ def dense(
     counts, columns
         Compressed rows of n_frames maps: shapes (n_frames, n) and (n_contacts,).
     size
-        Residues of the maps, n by default; more are padded with zeros, residues from `size` on are left out.
+        Residues of the maps, n by default; more than n are padded with zeros.
     out
-        Array of shape (n_frames, size, size) to fill in place of a new one of `dtype`.
+        C-contiguous array of shape (n_frames, size, size) to fill in place of a new one of `dtype`.
     """
     n_frames, n = counts.shape
     size = n if size is None else size
     maps = np.empty((n_frames, size, size), dtype) if out is None else out
     maps.fill(0)
-    kept = min(n, size)
-    diagonal = np.arange(kept)
+    diagonal = np.arange(n)
     maps[:, diagonal, diagonal] = 1
-    lengths = counts.ravel()
-    if size < n:
-        rows = np.repeat(np.tile(np.arange(n), n_frames), lengths)
-        inside = (rows < size) & (columns < size)
-        lengths = np.add.reduceat(np.append(inside, False), np.cumsum(lengths) - lengths) * (lengths > 0)
-        columns = columns[inside]
-    # Residue i of frame f has row f * size + i, and within its frame's map the columns' rows start at f * size.
-    frames = np.repeat(np.arange(n_frames) * size, n)
-    rows = np.repeat(frames + np.tile(np.arange(n), n_frames), lengths)
-    partners = np.repeat(frames, lengths) + columns
-    flat = maps.reshape(-1)
-    flat[rows * size + columns] = 1
-    flat[partners * size + (rows % size)] = 1
+    flat, lengths = maps.reshape(-1), counts.ravel()
+    frames = np.arange(n_frames)[:, None] * size**2
+    upper = np.repeat((frames + diagonal * size).ravel(), lengths)
+    lower = np.repeat((frames + diagonal).ravel(), lengths)
+    flat[upper + columns] = 1
+    flat[lower + columns.astype(np.intp) * size] = 1
     return maps
