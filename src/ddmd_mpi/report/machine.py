@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from . import style
 from .read import ROLES, Record, Run, column, number
@@ -27,7 +28,8 @@ def timeline(run: Run, path: Path) -> bool:
         axes = figure.add_subplot()
         for y, (role, rank) in enumerate(rows):
             mine = [e for e in spans if (e["role"], e["rank"]) == (role, rank)]
-            _rank_row(axes, mine, y, run.start, divisor)
+            if mine:
+                _rank_row(axes, mine, y, run.start, divisor)
         _restart_marks(axes, run, {rank: y for y, (role, rank) in enumerate(rows) if role == "simulation"}, divisor)
         axes.set_yticks(range(len(rows)), [f"{role} {rank}" for role, rank in rows])
         for label, (role, _) in zip(axes.get_yticklabels(), rows, strict=True):
@@ -54,22 +56,29 @@ def shown_ranks(run: Run) -> list[tuple[str, int]]:
 
 
 def _rank_row(axes: Axes, spans: list[Record], y: int, origin: float, divisor: float) -> None:
-    """One rank's spans: bars in lanes where they overlap, waiting and io as a thin line below."""
-    names = {e["name"] for e in spans}
-    walkers = sorted({e["simulation"] for e in spans if e["name"] == "segment" and "simulation" in e})
-    for name in sorted(names, key=lambda n: n not in ("start", "wait")):
+    """One rank's spans: bars in one lane per walker, io and waiting as a thin line below."""
+    walkers = walker_lanes(spans)
+    longest = (max(e["end"] for e in spans) - origin) / divisor
+    for name in sorted({e["name"] for e in spans}, key=lambda n: n not in ("start", "wait")):
         own = [e for e in spans if e["name"] == name]
-        lanes = walkers if name == "segment" and len(walkers) > 1 else [None]
-        for i, walker in enumerate(lanes):
-            drawn = own if walker is None else [e for e in own if e.get("simulation") == walker]
-            height = 0.64 / len(lanes)
-            place = (y + 0.26, 0.12) if name in THIN_SPANS else (y - 0.4 + i * height, height)
+        lanes = walkers if name == "segment" else {None: (-0.4, 0.64)}
+        for walker, (top, height) in lanes.items():
+            drawn = [e for e in own if walker is None or e.get("simulation") == walker]
             bars = merged([(e["start"] - origin, e["end"] - origin) for e in drawn], divisor)
-            few = len(bars) < 400
+            wide = (bars[:, 1] > 0.005 * longest) & (len(lanes) <= 12)
+            bars[:, 1] = np.maximum(bars[:, 1], 0.0012 * longest)
+            place = (y + 0.26, 0.12) if name in THIN_SPANS else (y + top, height)
             axes.broken_barh(
-                bars, place, facecolor=style.SPAN_COLOURS.get(name, style.OTHER_COLOUR),
-                edgecolor="white" if few else "none", linewidth=0.5 if few else 0, zorder=3,
+                bars, place, facecolor=style.SPAN_COLOURS.get(name, style.OTHER_COLOUR), zorder=3,
+                edgecolor=["white" if w else "none" for w in wide], linewidth=0.6,
             )  # fmt: skip
+
+
+def walker_lanes(spans: list[Record]) -> dict[int | None, tuple[float, float]]:
+    """(top, height) of each walker's lane in the row of its rank, relative to the row."""
+    walkers = sorted({e["simulation"] for e in spans if e["name"] == "segment" and "simulation" in e}) or [None]
+    height = 0.64 / len(walkers)
+    return {walker: (-0.4 + i * height, height) for i, walker in enumerate(walkers)}
 
 
 def merged(spans: list[tuple[float, float]], divisor: float) -> np.ndarray:
@@ -84,16 +93,19 @@ def merged(spans: list[tuple[float, float]], divisor: float) -> np.ndarray:
 
 
 def _restart_marks(axes: Axes, run: Run, rows: dict[int, int], divisor: float) -> None:
-    """A mark on the simulation's row for the first step of every applied decision."""
-    rank_of = {e.get("simulation"): e["rank"] for e in run.spans("segment")}
+    """A mark in the walker's lane for the first step of every applied decision."""
+    lane = {}
+    for rank, y in rows.items():
+        lanes = walker_lanes([e for e in run.spans("segment") if e["rank"] == rank])
+        lane.update({walker: y + top + height / 2 for walker, (top, height) in lanes.items()})
     marks = [
-        ((d["first_step"] - run.start) / divisor, rows[rank_of[d["simulation"]]] - 0.4)
+        ((d["first_step"] - run.start) / divisor, lane[d["simulation"]])
         for d in run.decisions
-        if number(d.get("first_step")) > 0 and rank_of.get(d.get("simulation")) in rows
+        if number(d.get("first_step")) > 0 and d.get("simulation") in lane
     ]
     if marks:
-        axes.scatter(*zip(*marks, strict=True), marker="v", s=22, color=style.ACCENT, linewidth=0, zorder=6,
-                     label="restart")  # fmt: skip
+        axes.scatter(*zip(*marks, strict=True), marker=">", s=16, color=style.ACCENT, linewidth=0.4,
+                     edgecolor="white", zorder=6, label="restart")  # fmt: skip
 
 
 def learning(run: Run, path: Path) -> bool:
@@ -156,9 +168,13 @@ def latency(run: Run, path: Path) -> bool:
         for share, name in ((50, "p50"), (99, "p99")):
             x = np.percentile(values, share)
             axes.axvline(x, color=style.INK, linewidth=1.2, linestyle=(0, (4, 2)))
-            axes.annotate(f"{name} {x:.3g} ms", (x, 1), xycoords=("data", "axes fraction"), xytext=(3, -2),
-                          textcoords="offset points", va="top", fontsize=9, rotation=90)  # fmt: skip
+            axes.annotate(f"{name} {x:.3g} ms", (x, 1), xycoords=("data", "axes fraction"), xytext=(0, 2),
+                          textcoords="offset points", ha="center", fontsize=9)  # fmt: skip
         axes.set(xscale="log", xlabel="decision taken → first MD step from it (ms)", ylabel="restarts")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return True
 
 
@@ -166,20 +182,46 @@ def rounds(run: Run, path: Path) -> bool:
     """Outliers, eps and restarts of every inference round. False: no data."""
     if not run.rounds:
         return False
-    x = np.where(np.isfinite(column(run.rounds, "round")), column(run.rounds, "round"), np.arange(len(run.rounds)))
-    fraction = 100 * column(run.rounds, "outliers") / column(run.rounds, "frames")
-    colour = style.ROLE_COLOURS["inference"]
-    with style.figure(path, height=5.0) as figure:
-        top, middle, bottom = figure.subplots(3, 1, sharex=True)
-        low = 100 * number(run.setting("steering", "outlier_fraction_min"))
-        high = 100 * number(run.setting("steering", "outlier_fraction_max"))
-        if low >= 0 and high > low:
-            top.axhspan(low, high, color=colour, alpha=0.12, linewidth=0, label=f"wanted: {low:g}–{high:g} %")
-            top.legend(loc="upper right")
-        top.plot(x, fraction, color=colour, marker="o", markersize=3)
-        top.set(ylabel="outliers\n(% of window)", ylim=(0, None))
-        middle.plot(x, column(run.rounds, "eps"), color=colour, marker="o", markersize=3)
-        middle.set(ylabel="eps\n(latent distance)")
-        bottom.bar(x, np.nan_to_num(column(run.rounds, "decisions")), color=style.ACCENT, width=0.8)
-        bottom.set(ylabel="restarts\ndecided", xlabel="inference round")
+    x = column(run.rounds, "round")
+    x = np.where(np.isfinite(x), x, np.arange(1, len(x) + 1))
+    panels = {
+        "outliers\n(% of window)": 100 * column(run.rounds, "outliers") / column(run.rounds, "frames"),
+        "eps\n(latent distance)": column(run.rounds, "eps"),
+        "restarts\ndecided": column(run.rounds, "decisions"),
+    }
+    panels = {label: values for label, values in panels.items() if np.nansum(values) > 0}
+    if not panels:
+        return False
+    with style.figure(path, height=0.8 + 1.4 * len(panels)) as figure:
+        stack = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (label, values) in zip(stack, panels.items(), strict=True):
+            axes.set_ylabel(label)
+            if label.startswith("restarts"):
+                axes.bar(x, np.nan_to_num(values), color=style.ACCENT, width=0.8)
+                axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+                continue
+            _dots(axes, x, values, np.array([r.get("method") == "lof" for r in run.rounds]))
+            if label.startswith("outliers"):
+                _wanted_band(axes, run)
+        stack[-1].set_xlabel("inference round")
+        stack[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return True
+
+
+def _dots(axes: Axes, x: np.ndarray, values: np.ndarray, fallback: np.ndarray) -> None:
+    """Values by round; rounds whose outliers are LOF's, since DBSCAN gave too few, are hollow."""
+    colour = style.ROLE_COLOURS["inference"]
+    axes.plot(x, values, color=colour, linewidth=1.0, alpha=0.6)
+    axes.plot(x[~fallback], values[~fallback], "o", color=colour, markersize=4)
+    label = "outliers by LOF (too few by DBSCAN)" if fallback.any() else None
+    axes.plot(x[fallback], values[fallback], "o", color=colour, markerfacecolor="white", markersize=4, label=label)
+
+
+def _wanted_band(axes: Axes, run: Run) -> None:
+    low = 100 * number(run.setting("steering", "outlier_fraction_min"))
+    high = 100 * number(run.setting("steering", "outlier_fraction_max"))
+    if low >= 0 and high > low:
+        band = f"wanted: {low:g}–{high:g} %"
+        axes.axhspan(low, high, color=style.ROLE_COLOURS["inference"], alpha=0.12, linewidth=0, label=band)
+    axes.set_ylim(0, max(axes.get_ylim()[1], 1.35 * high if high > low else 0))
+    axes.legend(loc="upper right", ncols=2)

@@ -50,10 +50,7 @@ def progress(run: Run, path: Path) -> bool:
         axes = figure.add_subplot()
         _walker_lines(axes, run, aggregate)
         restarts = restart_points(run)
-        axes.scatter(
-            aggregate[restarts], rmsd[restarts], s=16, marker="v", color=style.ACCENT, alpha=0.8, linewidth=0,
-            zorder=4, label=f"restart ({len(restarts)})",
-        )  # fmt: skip
+        _restart_drops(axes, run, aggregate, restarts)
         axes.step(aggregate[rows], best, where="post", color=style.INK, linewidth=2.2, zorder=5, label="best so far")
         at = rows[np.argmin(rmsd[rows])]
         axes.annotate(
@@ -63,7 +60,8 @@ def progress(run: Run, path: Path) -> bool:
         _native_band(axes, run)
         axes.set(xlabel=f"aggregate simulated time ({unit})", ylabel=RMSD_LABEL, xlim=(0, aggregate[-1]))
         axes.set_ylim(0, np.quantile(rmsd[rows], 0.999) * 1.08)
-        axes.legend(loc="upper right", ncols=4)
+        for handle in axes.legend(loc="upper right", ncols=4).legend_handles:
+            handle.set_alpha(1.0)
     return True
 
 
@@ -71,7 +69,7 @@ def _walker_lines(axes: Axes, run: Run, aggregate: np.ndarray) -> None:
     """One faint line per walker, broken where it was restarted."""
     walkers = np.unique(run.frames["simulation"])
     alpha = float(np.clip(4 / len(walkers), 0.06, 0.55))
-    colours = mpl.colormaps["tab20b"](np.linspace(0, 1, max(2, len(walkers))))
+    colours = style.WALKERS(np.linspace(0, 1, len(walkers)))
     for walker, colour in zip(walkers, colours, strict=False):
         mine = np.flatnonzero(run.frames["simulation"] == walker)
         mine = np.sort(mine)[style.thin(len(mine), MOST_POINTS)]
@@ -82,15 +80,26 @@ def _walker_lines(axes: Axes, run: Run, aggregate: np.ndarray) -> None:
         axes.plot(x, y, color=colour, linewidth=0.8, alpha=alpha, label=label)
 
 
-def _native_band(axes: Axes, run: Run) -> None:
+def _restart_drops(axes: Axes, run: Run, aggregate: np.ndarray, restarts: np.ndarray) -> None:
+    """A line for every restart, from the RMSD that was left to the one that is started from."""
+    rmsd, walker, frame = (run.frames[name] for name in ("rmsd_angstrom", "simulation", "frame"))
+    row = {name: i for i, name in enumerate(zip(walker.tolist(), frame.tolist(), strict=True))}
+    left = [row.get((walker[i], frame[i] - 1), i) for i in restarts]
+    drops = [[(aggregate[i], rmsd[before]), (aggregate[i], rmsd[i])] for i, before in zip(restarts, left, strict=True)]
+    alpha = float(np.clip(60 / max(1, len(drops)), 0.15, 0.8))
+    axes.add_collection(LineCollection(drops, colors=style.ACCENT, linewidth=0.8, alpha=0.6 * alpha, zorder=3))
+    axes.scatter(
+        aggregate[restarts], rmsd[restarts], s=20, marker="v", color=style.ACCENT, alpha=alpha, linewidth=0, zorder=6,
+        label=f"restarts ({len(restarts)})",
+    )  # fmt: skip
+
+
+def _native_band(axes: Axes, run: Run, *, upright: bool = False) -> None:
     """Shade what counts as folded, if the run has a target RMSD."""
     limit = number(run.setting("run", "target_rmsd_angstrom"))
     if limit > 0:
-        axes.axhspan(0, limit, color=style.ROLE_COLOURS["training"], alpha=0.13, linewidth=0, zorder=0)
-        axes.annotate(
-            f"target ≤ {limit:g} Å", (1, limit), xycoords=("axes fraction", "data"), xytext=(-4, -3),
-            textcoords="offset points", ha="right", va="top", color="#00664A", fontsize=9,
-        )  # fmt: skip
+        span = axes.axvspan if upright else axes.axhspan
+        span(0, limit, color=style.TARGET, linewidth=0, zorder=0, label=f"target: ≤ {limit:g} Å")
 
 
 def iterations(run: Run, rows: np.ndarray) -> tuple[list[np.ndarray], list[str], str]:
@@ -108,7 +117,7 @@ def iterations(run: Run, rows: np.ndarray) -> tuple[list[np.ndarray], list[str],
         groups = [rows[(of_round >= a) & (of_round < b)] for a, b in zip(edges[:-1], edges[1:], strict=True)]
         labels = [f"{a}" if b - a == 1 else f"{a}–{b - 1}" for a, b in zip(edges[:-1], edges[1:], strict=True)]
         kept = [(g, label) for g, label in zip(groups, labels, strict=True) if len(g)]
-        return [g for g, _ in kept], [label for _, label in kept], "restart rounds so far"
+        return [g for g, _ in kept], [label for _, label in kept], "inference rounds done"
     groups = [g for g in np.array_split(rows, MOST_RIDGES) if len(g)]
     scale, unit = style.simulated_scale(run.frames["aggregate_ps"][-1])
     labels = [f"{run.frames['aggregate_ps'][g[-1]] / scale:.3g}" for g in groups]
@@ -126,20 +135,23 @@ def histograms(run: Run, path: Path) -> bool:
     colours = mpl.colormaps[style.ITERATIONS](np.linspace(0.05, 0.95, len(groups)))
     with style.figure(path, height=1.6 + 0.45 * len(groups)) as figure:
         axes = figure.add_subplot()
-        _native_band_upright(axes, run)
+        _native_band(axes, run, upright=True)
         for level, (group, colour) in enumerate(zip(groups, colours, strict=True)):
             density = smooth(np.histogram(rmsd[group], edges)[0])
             height = 1.7 * density / max(density.max(), 1e-12)
             centres, base, z = (edges[1:] + edges[:-1]) / 2, -level, 10 + 2 * level
             axes.fill_between(centres, base, base + height, color=colour, alpha=0.8, linewidth=0, zorder=z)
-            axes.plot(centres, base + height, color="white", linewidth=1.2, zorder=z + 1)
-            median = np.median(rmsd[group])
-            axes.plot([median, median], [base, base + 0.3], color="white", linewidth=1.6, zorder=z + 1)
-            axes.annotate(
-                f"median {median:.1f} Å · {len(group):,} frames", (1, base + 0.12), xycoords=("axes fraction", "data"),
-                ha="right", fontsize=8, color="#52606D", zorder=100,
-            )  # fmt: skip
+            outline = np.where(density > 0, base + height, np.nan)
+            axes.plot(centres, outline, color="white", linewidth=1.2, zorder=z + 1)
+            axes.plot(np.median(rmsd[group]), base, "|", color=style.INK, markersize=9, markeredgewidth=2, zorder=90)
         axes.set_yticks(-np.arange(len(groups)), labels)
+        notes = [f"{np.median(rmsd[g]):.1f} Å · {len(g):,} frames" for g in groups]
+        right = axes.secondary_yaxis("right")
+        right.set_yticks(-np.arange(len(groups)), notes, fontsize=8.5)
+        right.tick_params(length=0)
+        right.spines["right"].set_visible(False)
+        axes.annotate("median", (1, 0.99), xycoords="axes fraction", xytext=(4, 0), textcoords="offset points",
+                      va="top", fontsize=8.5, color="#52606D", annotation_clip=False)  # fmt: skip
         axes.set(xlabel=RMSD_LABEL, ylabel=meaning, xlim=(0, edges[-1]))
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
@@ -154,12 +166,6 @@ def smooth(counts: np.ndarray) -> np.ndarray:
     return density / max(density.sum(), 1e-12)
 
 
-def _native_band_upright(axes: Axes, run: Run) -> None:
-    limit = number(run.setting("run", "target_rmsd_angstrom"))
-    if limit > 0:
-        axes.axvspan(0, limit, color=style.ROLE_COLOURS["training"], alpha=0.13, linewidth=0, zorder=0)
-
-
 def lineage_tree(run: Run, segments: list[Segment], path: Path) -> bool:
     """Each walker's RMSD over wall time as a strip, restarts as links from source to child. False: no data."""
     known = [s for s in segments if s.start > 0]
@@ -171,30 +177,39 @@ def lineage_tree(run: Run, segments: list[Segment], path: Path) -> bool:
     way = ancestry(segments, *source)
     walkers = shown_walkers(run, [s.simulation for s in way])
     lane = {w: y for y, w in enumerate(walkers)}
-    origin, (divisor, unit) = run.start, style.duration_scale(run.wall)
-    rmsd = run.frames["rmsd_angstrom"]
-    with style.figure(path, height=1.5 + max(1.6, 0.34 * len(walkers))) as figure:
+    divisor, unit = style.duration_scale(run.wall)
+    row_height = 0.38 if len(walkers) <= 12 else 0.2
+    with style.figure(path, height=1.5 + max(1.6, row_height * len(walkers))) as figure:
         axes = figure.add_subplot()
-        colours = Normalize(0, np.quantile(rmsd[rows], 0.98))
-        for walker, y in lane.items():
-            mine = rows[run.frames["simulation"][rows] == walker]
-            mine = mine[style.thin(len(mine), MOST_POINTS)]
-            t = (run.frames["wall"][mine] - origin) / divisor
-            points = np.column_stack([t, np.full(len(t), y)])
-            strip = LineCollection(
-                np.stack([points[:-1], points[1:]], axis=1), cmap=style.RMSD_COLOURS, norm=colours, linewidth=9
-            )
-            strip.set_array(rmsd[mine][1:])
-            axes.add_collection(strip)
+        strip = _strips(axes, run, lane, divisor, linewidth=25 * row_height)
         figure.colorbar(strip, ax=axes, label=RMSD_LABEL, pad=0.01, aspect=30)
         _links(axes, run, known, lane, set(zip(way[1:], way[:-1], strict=True)), divisor)
-        at = ((run.frames["wall"][best] - origin) / divisor, lane[source[0]])
+        at = ((run.frames["wall"][best] - run.start) / divisor, lane[source[0]])
         axes.plot(*at, marker="*", color=style.ACCENT, markersize=14, markeredgecolor="white", zorder=9)
         axes.set_yticks(list(lane.values()), [str(w) for w in lane])
-        axes.set(xlabel=f"wall time ({unit})", ylabel="walker", ylim=(len(lane) - 0.4, -0.6))
-        axes.set_xlim(0, np.nanmax(run.frames["wall"][rows] - origin) / divisor * 1.01)
+        n_walkers = len(np.unique(run.frames["simulation"]))
+        label = "walker" if n_walkers == len(walkers) else f"walker ({len(walkers)} of {n_walkers} shown)"
+        axes.set(xlabel=f"wall time ({unit})", ylabel=label, ylim=(len(lane) - 0.4, -0.6))
+        axes.set_xlim(0, np.nanmax(run.frames["wall"][rows] - run.start) / divisor * 1.01)
         axes.grid(visible=False, axis="y")
     return True
+
+
+def _strips(axes: Axes, run: Run, lane: dict[int, int], divisor: float, linewidth: float) -> LineCollection:
+    """One strip per walker, coloured by the RMSD of its frames."""
+    rows, rmsd = sampled(run), run.frames["rmsd_angstrom"]
+    pieces, values = [], []
+    for walker, y in lane.items():
+        mine = rows[run.frames["simulation"][rows] == walker]
+        mine = mine[style.thin(len(mine), MOST_POINTS)]
+        t = (run.frames["wall"][mine] - run.start) / divisor
+        points = np.column_stack([t, np.full(len(t), y)])
+        pieces.append(np.stack([points[:-1], points[1:]], axis=1))
+        values.append(rmsd[mine][1:])
+    colours = Normalize(0, np.quantile(rmsd[rows], 0.98))
+    strips = LineCollection(np.concatenate(pieces), cmap=style.RMSD_COLOURS, norm=colours, linewidth=linewidth)
+    strips.set_array(np.concatenate(values))
+    return axes.add_collection(strips)
 
 
 def shown_walkers(run: Run, wanted: list[int]) -> list[int]:
@@ -226,7 +241,7 @@ def _links(axes: Axes, run: Run, segments: list[Segment], lane: dict[int, int], 
                 "arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 10 if chosen else 6,
                 "color": style.ACCENT if chosen else style.INK, "linewidth": 2.0 if chosen else 0.7,
                 "alpha": 1.0 if chosen else alpha,
-                "connectionstyle": "arc3,rad=0.12" if y[0] != y[1] else "arc3,rad=-0.35",
+                "connectionstyle": f"arc3,rad={-0.35 if y[0] == y[1] else 0.12 / abs(y[0] - y[1])}",
             },
         )  # fmt: skip
 

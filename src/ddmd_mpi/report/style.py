@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 #: Okabe and Ito's palette, safe for the colour-blind (https://jfly.uni-koeln.de/color/).
@@ -23,7 +24,8 @@ SPAN_COLOURS = {
     "wait": "#E4E8EC",
 }
 OTHER_COLOUR = "#7A8794"
-INK, FAINT, ACCENT = "#1F2933", "#C4CCD4", "#D62828"
+INK, FAINT, ACCENT, TARGET = "#1F2933", "#C4CCD4", "#D62828", "#DDF1E1"
+WALKERS = LinearSegmentedColormap.from_list("walkers", ["#7FBCE6", ROLE_COLOURS["simulation"], "#003E66"])
 ITERATIONS = "viridis_r"  # early pale, late dark
 RMSD_COLOURS = "viridis"  # near the target dark, far from it pale
 

@@ -125,7 +125,7 @@ def captions(run: Run) -> dict[str, str]:
         "progress": "Thin lines: every walker, in the order in which the frames were made. Thick: the lowest RMSD so "
         "far. Triangles: restarts, at the RMSD they start from.",
         "histograms": "Each ridge is the distribution of the frames made between restart rounds, early above, late "
-        "below; the white tick is its median. Not an equilibrium distribution.",
+        "below; the black tick is its median. Not an equilibrium distribution.",
         "lineage": "One strip per walker, coloured by RMSD. Arrows lead from a source frame to the segment that "
         "restarted from it; the red ones lead to the best structure (star).",
         "timeline": "One row per rank; a simulation rank has one lane per walker. Triangles: first steps after a "
