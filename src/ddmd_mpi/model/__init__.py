@@ -12,7 +12,7 @@ import numpy as np
 
 from ..config import TrainingSection
 from ..frames import FrameBlock
-from .rounds import Epoch, Round, publishable
+from .training import Epoch, Round, publishable
 from .weights import ModelWeights
 
 __all__ = ["Epoch", "Model", "ModelWeights", "Round", "create", "publishable"]

@@ -20,7 +20,7 @@ from ..errors import ModelError
 from ..frames import FrameBlock
 from .architecture import Architecture, architecture
 from .maps import ContactMaps
-from .rounds import Epoch, Losses, Round, batches, split
+from .training import Epoch, Losses, Round, batches, split
 
 #: Pixels of an embedding batch, and its frames at most: bounds the memory of large maps.
 EMBED_PIXELS, EMBED_FRAMES = 2**23, 256
