@@ -22,7 +22,7 @@ def run_options(command):
     """The options that resolve the settings, in the order of the help text."""
     options = [
         click.option("--usecase", help=f"One of: {', '.join(config.usecases())}."),
-        click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file that overrides the defaults."),
+        click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file over the defaults."),
         click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting."),
         click.option("--mode", type=click.Choice(["stream"]), help="All roles at once, coupled by streams."),
         click.option("--duration", metavar="TIME", help="How long to run: 90s, 3min, 12h."),
@@ -75,12 +75,19 @@ def resolve(usecase, file, assignments, mode, duration, target_rmsd, seed, outpu
 def plan(options, n_ranks: int, ranks_per_node: int | None, gpus_per_node: int) -> str:
     """The text of --dry-run."""
     from .parallel import layout
+    from .parallel.describe import describe
 
     settings = options.load()
     per_node = ranks_per_node or n_ranks
     nodes = [rank // per_node for rank in range(n_ranks)]
-    planned = layout.plan(nodes, [gpus_per_node] * (nodes[-1] + 1), settings.ranks, settings.simulation.walkers_per_rank)
-    return layout.describe(planned, settings)
+    gpus = [gpus_per_node] * (nodes[-1] + 1)
+    planned = layout.plan(nodes, gpus, settings.ranks, settings.simulation.walkers_per_rank)
+    return describe(
+        planned,
+        ring_nbytes=int(settings.aggregation.ring_mb * 1e6),
+        queue_nbytes=int(settings.streams.queue_mb * 1e6),
+        n_threads=settings.simulation.threads,
+    )
 
 
 @cli.command()

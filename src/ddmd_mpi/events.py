@@ -1,6 +1,6 @@
 """Spans of time as JSON lines: one file per rank, ``events/ROLE-RANK.jsonl``, and their totals.
 
-A span is ``{"name", "role", "rank", "start", "end", ...}`` with Unix times in seconds. Timings are events, never log lines.
+A span is ``{"name", "role", "rank", "start", "end", ...}`` with Unix times in seconds. Timings are events, not logs.
 """
 
 from __future__ import annotations

@@ -281,10 +281,6 @@ class FrameWindow:
                 self._blocks.insert(0, oldest.take(np.arange(surplus, len(oldest))))
             surplus -= len(oldest)
 
-    def newest(self) -> FrameBlock:
-        """The block appended last."""
-        return self._blocks[-1]
-
     def block(self) -> FrameBlock:
         """All frames of the window as one block, oldest first."""
         if len(self._blocks) != 1:

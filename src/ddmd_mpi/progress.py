@@ -19,7 +19,8 @@ class Progress:
     def __init__(self, style: str, stream: TextIO | None = None):
         self.stream = stream or sys.stdout
         if style == "auto":
-            style = os.environ.get("DDMD_MPI_PROGRESS") or ("screen" if self.stream.isatty() else "lines")
+            # Launchers give ranks a terminal of their own: only who started the launcher knows where its output goes.
+            style = os.environ.get("DDMD_MPI_PROGRESS", "lines")
         self.style = style
         self._due, self._drawn = 0.0, False
 
@@ -89,8 +90,9 @@ def epilogue(summary: dict[str, Any], directory: Path) -> str:
     science, steering, simulation = summary["science"], summary["steering"], summary["simulation"]
     best, source = science["best_rmsd_angstrom"], science["best_rmsd_source"]
     latency = steering["latency_ms"]["p50"]
+    ended = "Completed" if summary["completed"] else "NOT completed"
     lines = [
-        f"{'Completed' if summary['completed'] else 'NOT completed'} ({summary['stop_reason']}) "
+        f"{ended} ({summary['stop_reason']}) "
         f"after {clock(summary['wall_s'])}: {simulation['aggregate_ns']:.3f} ns in {simulation['segments']} segments "
         f"of {simulation['walkers']} walkers, {simulation['ns_per_day']:.0f} ns/day",
         f"Steering {steering['strategy']}: {steering['decisions']} decisions, {steering['delivered']} delivered, "
@@ -98,7 +100,8 @@ def epilogue(summary: dict[str, Any], directory: Path) -> str:
         + f"; {summary['training']['versions']} model versions",
     ]
     if best is not None:
-        lines.append(f"Best RMSD {best:.2f} Å to {science['target']}: frame {source['frame']} of {source['trajectory']}")
+        where = f"frame {source['frame']} of {source['trajectory']}"
+        lines.append(f"Best RMSD {best:.2f} Å to {science['target']}: {where}")
     lines += [text for text in (summary["note"], summary["warning"]) if text]
     paths = ("summary.json", "decisions.jsonl", "trajectories/", "topology/", "frames/", "models/")
     lines += ["", f"Written to {directory}:", "  " + "  ".join(p for p in paths if (directory / p).exists()),

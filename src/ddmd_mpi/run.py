@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,11 +22,25 @@ from .events import EventLog
 from .status import STATUS_DTYPE, Activity, State, StatusPost
 from .wiring import Link, links
 
+T = TypeVar("T")
+
 #: One thread per rank unless a role asks for more: ranks share cores.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 ROLE_CLASSES = {"simulation": "Simulation", "aggregation": "Aggregation", "training": "Training",
                 "inference": "Inference"}
-FAILED = 1
+BAD_INPUT, FAILED = 2, 1
+
+
+@dataclass(frozen=True)
+class Wires:
+    """The windows and streams of a run, on this rank."""
+
+    links: tuple[Link, ...]
+    network: Any
+    mailboxes: Any
+    ring: Any
+    credits: Any
+    board: Any
 
 
 @dataclass(frozen=True)
@@ -48,26 +63,44 @@ def run(options: Options) -> int:
         os.environ.setdefault(name, "1")
     from .parallel.launch import launch
 
-    world = launch()
+    world, log = launch(), logs.configure(None, "start", 0)
     try:
-        config, layout, facts = world.agree(lambda: prepare(options, world))
-    except DDMDError as error:
-        if world.rank == 0:
-            sys.stderr.write(f"ddmd-mpi: {error}\n")
-            sys.stderr.flush()
-        world.comm.Barrier()
-        return 2
-    deadline = time.monotonic() + config.run.duration - (time.time() - facts.started)
-    log = logs.configure(facts.directory / "logs" / f"{layout.roles[world.rank]}-{world.rank:04d}.log",
-                         layout.roles[world.rank], world.rank)
-    try:
-        play(world, config, layout, facts, deadline, log)
-    except Exception as error:  # The last stop: whatever went wrong in a role ends the whole job with its reason.
+        try:
+            config, layout, facts = world.agree(lambda: prepare(options, world))
+            role = layout.roles[world.rank]
+            log = logs.configure(facts.directory / "logs" / f"{role}-{world.rank:04d}.log", role, world.rank)
+            wires = all_or_none(world.comm, lambda: wire(world, config, layout, facts))
+        except DDMDError as error:
+            refuse(world, error)
+            return BAD_INPUT
+        play(world, config, layout, facts, wires, log)
+    except Exception as error:  # noqa: BLE001 - the last stop: what goes wrong on one rank ends the job with its reason
         sentence = str(error) if isinstance(error, DDMDError) else f"{type(error).__name__}: {error}"
-        log.error("%s rank %d failed: %s", layout.roles[world.rank], world.rank, sentence)
+        log.error("rank %d failed: %s", world.rank, sentence)
         log.info("%s", traceback.format_exc())
         world.abort(FAILED)
     return 0
+
+
+def all_or_none(comm, function: Callable[[], T]) -> T:
+    """The result of `function` on every rank, or on every rank the first error. Collective over `comm`."""
+    result, error = None, None
+    try:
+        result = function()
+    except DDMDError as caught:
+        error = caught
+    first = next((e for e in comm.allgather(error) if e is not None), None)
+    if first is not None:
+        raise first
+    return result
+
+
+def refuse(world, error: DDMDError) -> None:
+    """Say on rank 0 what is wrong, before any rank leaves. Collective over the world."""
+    if world.rank == 0:
+        sys.stderr.write(f"ddmd-mpi: {error}\n")
+        sys.stderr.flush()
+    world.comm.Barrier()
 
 
 def prepare(options: Options, world: object) -> tuple:
@@ -77,71 +110,76 @@ def prepare(options: Options, world: object) -> tuple:
     """
     from .md.engine import check_platform
     from .md.structures import load_structures
+    from .md.trajectory import write_topology
     from .parallel import layout as layouts
     from .roles.context import Facts
-    from .streams import check_engine
 
     started = time.time()
     config = options.load()
     layout = layouts.plan(world.nodes, world.gpus_per_node, config.ranks, config.simulation.walkers_per_rank)
     structures = load_structures(config.system)
     check_platform(config.simulation, next((g for g in layout.gpu if g is not None), None))
-    check_engine(config.streams)
     directory = rundir.create(options.output or config.output.directory, config.run.usecase)
     rundir.write_text(directory / "config.toml", configuration.to_toml(config))
+    write_topology(structures, directory / "topology" / f"{config.system.name}.pdb")
     names = tuple(p.name for p in config.features.order_parameters)
     return config, layout, Facts(len(structures.positions_nm), len(structures.descriptor), names, directory, started)
 
 
-def play(world, config: Config, layout, facts, deadline: float, log) -> None:
-    """Wire this rank up, play its role to the end, take everything down. Collective over the world."""
+def wire(world, config: Config, layout, facts) -> Wires:
+    """Make the windows and the network. Collective over the world."""
     from .parallel.mailbox import Mailboxes
     from .parallel.register import Registers
     from .parallel.ring import CoordinateRing
-    from .roles.context import CREDIT_DTYPE, Context
-    from .streams import Network
+    from .roles.context import CREDIT_DTYPE
+    from .streams.network import Network
 
-    role, comm = layout.roles[world.rank], world.comm
-    describe(world, layout, facts, role)
-    wires: tuple[Link, ...] = links(layout)
     aggregators = layout.ranks("aggregation")
     hosts = [layout.aggregator_of[layout.simulation_rank_of(w)] for w in range(layout.n_walkers)]
-    mailboxes = Mailboxes(comm, hosts)
-    ring = CoordinateRing(comm, aggregators, walkers_by_aggregator(aggregators, hosts), facts.n_atoms,
-                          int(config.aggregation.ring_mb * 2**20))
-    credits = Registers(comm, [link.host for link in wires], CREDIT_DTYPE)
-    board = Registers(comm, [aggregators[0]] * world.size, STATUS_DTYPE)
-    network = Network(comm, world.node_comm, config.streams, facts.directory / "streams")
-    events = EventLog(facts.directory / "events" / f"{role}-{world.rank:04d}.jsonl", role, world.rank)
-    with events:
-        status = StatusPost(lambda record: board.put(world.rank, record), events)
+    kept = [np.flatnonzero(np.array(hosts) == rank) for rank in aggregators]
+    plan = links(layout)
+    return Wires(
+        links=plan,
+        network=Network(world.comm, world.node_comm, config.streams, facts.directory / "streams"),
+        mailboxes=Mailboxes(world.comm, hosts),
+        ring=CoordinateRing(world.comm, aggregators, kept, facts.n_atoms, int(config.aggregation.ring_mb * 1e6)),
+        credits=Registers(world.comm, [link.host for link in plan], CREDIT_DTYPE, "credits"),
+        board=Registers(world.comm, [aggregators[0]] * world.size, STATUS_DTYPE, "board"),
+    )
+
+
+def play(world, config: Config, layout, facts, wires: Wires, log) -> None:
+    """Play my role to its end and take everything down. Collective over the world."""
+    from .roles.context import Context
+
+    role = layout.roles[world.rank]
+    describe(world, layout, facts, role)
+    deadline = time.monotonic() + config.run.duration - (time.time() - facts.started)
+    with EventLog(facts.directory / "events" / f"{role}-{world.rank:04d}.jsonl", role, world.rank) as events:
+        status = StatusPost(lambda record: wires.board.put(world.rank, record), events)
         status.update(now=True, state=State.STARTING, activity=Activity.STARTING)
-        context = Context(config, facts, layout, world.rank, role, wires, network, mailboxes, ring, credits, board,
-                          events, status, log, deadline)
-        log.info("ready to start after %.2f s", time.time() - facts.started)
+        context = Context(config, facts, layout, world.rank, role, world.gpu(layout), deadline, events, status, log,
+                          **vars(wires))
+        log.info("wired up %.2f s after the launch", time.time() - facts.started)
         importlib.import_module(f".roles.{role}", __package__).__dict__[ROLE_CLASSES[role]](context).run()
         status.update(now=True, state=State.DONE, activity=Activity.DONE)
-    leave(world, [network.free, mailboxes.free, ring.free, credits.free, board.free])
+    leave(world, wires)
 
 
-def leave(world, releases: list[Callable[[], None]]) -> None:
+def leave(world, wires: Wires) -> None:
     """Wait for every rank without burning its core, then release windows and streams. Collective over the world."""
     barrier = world.comm.Ibarrier()
     while not barrier.Test():
         time.sleep(0.005)
-    for release in releases:
-        release()
+    for end in (wires.network, wires.mailboxes, wires.ring, wires.credits, wires.board):
+        end.free()
     world.free()
 
 
 def describe(world, layout, facts, role: str) -> None:
-    """Write ``environment.json`` and the topology on rank 0. Collective over the world."""
-    mine = {"rank": world.rank, "role": role, "host": world.host, "pid": os.getpid(), "gpu": layout.gpu[world.rank]}
+    """Write ``environment.json`` on rank 0. Collective over the world."""
+    mine = {"rank": world.rank, "role": role, "host": world.hosts[world.node], "pid": os.getpid(), "gpu": world.gpu(layout)}
     ranks = world.comm.gather(mine, root=0)
     if world.rank == 0:
         rundir.write_json(facts.directory / "environment.json", rundir.environment(ranks, world.mpi))
 
-
-def walkers_by_aggregator(aggregators: tuple[int, ...], hosts: list[int]) -> list[np.ndarray]:
-    """The walkers whose frames each aggregator keeps, by aggregator index."""
-    return [np.flatnonzero(np.array(hosts) == rank) for rank in aggregators]

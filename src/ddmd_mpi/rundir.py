@@ -30,7 +30,7 @@ def create(requested: Path | None, usecase: str) -> Path:
     directory = directory.absolute()
     try:
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise RunDirectoryError(f"the output directory {directory} exists and is not empty: name a new one with --output")
+            raise RunDirectoryError(f"the output directory {directory} is not empty: name a new one with --output")
         for name in SUBDIRECTORIES:
             (directory / name).mkdir(parents=True)
     except OSError as error:

@@ -40,18 +40,13 @@ class Activity(IntEnum):
 
 
 #: One record per rank. Counters are totals of the run; seconds are this rank's own.
-STATUS_DTYPE = np.dtype(
-    [
-        (name, "<f8")
-        for name in (
-            "state activity time wall_s iterations iteration_s busy_s io_s frames ns segments failures "
-            "bytes blocks max_queue dropped silent best_rmsd best_simulation best_frame "
-            "version rounds samples loss validation_loss publish_s "
-            "window outliers eps decisions delivered stale failed "
-            "latency_p50_ms latency_p99_ms latency_max_ms apply_p50_ms apply_p99_ms apply_max_ms stop"
-        ).split()
-    ]
-)
+FIELDS = """
+    state activity time wall_s iterations iteration_s busy_s io_s frames ns segments failures
+    bytes blocks max_queue dropped silent best_rmsd best_simulation best_frame
+    version rounds samples loss validation_loss window outliers eps decisions delivered stale failed
+    latency_p50_ms latency_p99_ms latency_max_ms apply_p50_ms apply_p99_ms apply_max_ms stop
+"""
+STATUS_DTYPE = np.dtype([(name, "<f8") for name in FIELDS.split()])
 POST_SECONDS = 0.5
 
 #: Why a run ended, by the number that travels in the record's ``stop``.

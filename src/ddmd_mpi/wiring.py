@@ -39,9 +39,9 @@ def links(layout: Placed) -> tuple[Link, ...]:
     """Every stream of the run, in the order in which both ends open them."""
     aggregators = layout.ranks("aggregation")
     trainer, judge = layout.ranks("training")[0], layout.ranks("inference")[0]
-    ends = [(f"sim-{s:04d}", SIMULATION, s, layout.aggregator_of[s], layout.aggregator_of[s])
-            for s in layout.ranks("simulation")]
-    ends += [(f"agg-{a:04d}-training", TO_TRAINING, a, trainer, a) for a in aggregators]
-    ends += [(f"agg-{a:04d}-inference", TO_INFERENCE, a, judge, a) for a in aggregators]
-    ends += [("weights", WEIGHTS, trainer, judge, aggregators[0])]
-    return tuple(Link(i, *end) for i, end in enumerate(ends))
+    ends = [(SIMULATION, s, layout.aggregator_of[s], layout.aggregator_of[s]) for s in layout.ranks("simulation")]
+    ends += [(TO_TRAINING, a, trainer, a) for a in aggregators]
+    ends += [(TO_INFERENCE, a, judge, a) for a in aggregators]
+    ends += [(WEIGHTS, trainer, judge, aggregators[0])]
+    return tuple(Link(i, f"{kind}-{writer:04d}", kind, writer, reader, host)
+                 for i, (kind, writer, reader, host) in enumerate(ends))

@@ -56,6 +56,11 @@ class World:
         return self.comm.size
 
     @property
+    def mpi(self) -> str:
+        """Name and version of the MPI library."""
+        return MPI.Get_library_version().split(",")[0].strip()
+
+    @property
     def node(self) -> int:
         """Index of my node."""
         return self.nodes[self.rank]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -28,12 +30,11 @@ class Aggregation:
 
     def run(self) -> None:
         """Merge until every simulation has ended its stream, then end mine."""
-        context, settings = self.context, self.context.config.aggregation
+        context = self.context
         context.status.update(now=True, state=State.RUNNING, activity=Activity.MERGING)
-        archive = Archive(context.facts.directory / "frames" / f"agg-{self.index:02d}.bp", settings.archive)
-        with archive, Observer(context) as observer:
+        with self.archive(), Observer(context) as observer:
             while not self.finished():
-                busy = [self.receive(inlet, archive) for inlet in self.inlets]
+                busy = [self.receive(inlet) for inlet in self.inlets]
                 self.forward()
                 self.watch()
                 self.post()
@@ -46,7 +47,19 @@ class Aggregation:
         """Whether every simulation has ended, or the time for draining is over."""
         return all(inlet.ended for inlet in self.inlets) or self.context.overdue
 
-    def receive(self, inlet: Inlet, archive: Archive) -> bool:
+    @contextmanager
+    def archive(self) -> Iterator[None]:
+        """Keep the archive open, if there shall be one."""
+        settings, directory = self.context.config, self.context.facts.directory
+        self.archived = None
+        if settings.aggregation.archive == "none":
+            yield
+            return
+        path = directory / "frames" / f"agg-{self.index:02d}.bp"
+        with Archive(path, settings.aggregation.archive) as self.archived:
+            yield
+
+    def receive(self, inlet: Inlet) -> bool:
         """Take one block, if there is one: archive it, keep its coordinates, merge its features."""
         payload = inlet.poll()
         if payload is None:
@@ -60,7 +73,8 @@ class Aggregation:
                 block = block.take(sound)
             span["frames"] = len(block)
             if len(block):
-                archive.append(block)
+                if self.archived is not None:
+                    self.archived.append(block)
                 self.oldest = self.oldest if self.merged else time.monotonic()
                 self.merged.append(self.keep(block))
                 self.remember_best(block)
@@ -95,7 +109,10 @@ class Aggregation:
             for outbox in self.outboxes:
                 outbox.offer(payload)
         clock = time.perf_counter()
-        if any([outbox.pump() for outbox in self.outboxes]):
+        waiting = [outbox for outbox in self.outboxes if len(outbox)]
+        for outbox in waiting:
+            outbox.pump()
+        if waiting:
             self.context.events.add("io", time.perf_counter() - clock)
 
     def watch(self) -> None:
@@ -115,19 +132,18 @@ class Aggregation:
         block = self.context.events.totals["block"]
         self.context.status.update(
             now=now, silent=len(self.silent), iteration_s=block.seconds, busy_s=block.seconds,
-            bytes=sum(o.nbytes for o in self.outboxes), blocks=sum(o.n_written for o in self.outboxes),
+            bytes=sum(o.writer.nbytes for o in self.outboxes), blocks=sum(o.writer.n_written for o in self.outboxes),
             max_queue=max(o.max_depth for o in self.outboxes), dropped=sum(o.dropped for o in self.outboxes), **values)
 
     def finish(self, observer: Observer) -> None:
         """Pass on what is left, end my streams, and see the run to its end if I lead it."""
         self.post(now=True, state=State.DRAINING, activity=Activity.DRAINING)
         self.forward(everything=True)
-        pending = list(self.outboxes)
-        while pending:
-            pending = [o for o in pending if not o.flush(lambda: self.context.overdue)]
+        while any(len(outbox) for outbox in self.outboxes) and not self.context.overdue:
+            self.forward()
             observer.tick()
             time.sleep(IDLE_SECONDS)
-        for end in (*self.outboxes, *self.inlets):
+        for end in (*(outbox.writer for outbox in self.outboxes), *self.inlets):
             end.close()
         self.post(now=True, state=State.DONE, activity=Activity.DONE)
         observer.see_to_the_end()

@@ -6,7 +6,6 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,8 +16,10 @@ from ..parallel.mailbox import Mailboxes
 from ..parallel.register import Registers
 from ..parallel.ring import CoordinateRing
 from ..status import StatusPost
-from ..streams import END, Network, Outbox
-from ..wiring import WEIGHTS, Link
+from ..streams.network import Network
+from ..streams.outbox import Outbox
+from ..streams.stream import END, Reader
+from ..wiring import SIMULATION, WEIGHTS, Link
 
 #: A role that has nothing to do sleeps this long, so that the ranks that share its core get it.
 IDLE_SECONDS = 0.002
@@ -45,16 +46,17 @@ class Context:
     layout: Layout
     rank: int
     role: str
+    gpu: int | None
+    deadline: float  # monotonic time, s
+    events: EventLog
+    status: StatusPost
+    log: logging.Logger
     links: tuple[Link, ...]
     network: Network
     mailboxes: Mailboxes
     ring: CoordinateRing
     credits: Registers
     board: Registers
-    events: EventLog
-    status: StatusPost
-    log: logging.Logger
-    deadline: float  # monotonic time, s
 
     @property
     def left_s(self) -> float:
@@ -78,12 +80,12 @@ class Context:
     def inlets(self, kind: str) -> list[Inlet]:
         """Open my reading ends of the streams of a kind."""
         mine = [link for link in self.links if link.reader == self.rank and link.kind == kind]
-        readers = self.network.readers([(link.name, link.writer) for link in mine], kind=kind)
+        readers = self.network.readers([(link.name, link.writer) for link in mine], kind == SIMULATION)
         return [Inlet(reader, link, self) for reader, link in zip(readers, mine, strict=True)]
 
     def _outbox(self, link: Link) -> Outbox:
         settings = self.config.streams
-        writer = self.network.writer(link.name, link.reader, kind=link.kind)
+        writer = self.network.writer(link.name, link.reader, link.kind == SIMULATION)
 
         def consumed() -> int:
             sequence, record = self.credits.get(link.index)
@@ -97,7 +99,7 @@ class Context:
 class Inlet:
     """The reading end of a stream: whatever it hands over is counted as consumed, which is the writer's credit."""
 
-    def __init__(self, reader: Any, link: Link, context: Context):
+    def __init__(self, reader: Reader, link: Link, context: Context):
         self._reader, self._context, self.link = reader, context, link
         self._record = np.zeros((), CREDIT_DTYPE)
         self.ended = False

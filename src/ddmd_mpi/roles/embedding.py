@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..frames import FrameBlock
-from ..model import Model
-from ..model.weights import ModelWeights
+from ..model import Model, ModelWeights
 
 
 class Embedding:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import model
 from ..frames import CommandKind, FrameBlock, FrameWindow, RestartCommand
-from ..model.weights import ModelWeights
+from ..model import ModelWeights
 from ..rundir import Lines
 from ..status import Activity, State
 from ..steering.outliers import Outliers, find_outliers
@@ -35,19 +35,15 @@ class Inference:
         self.policy = Policy(self.settings, n_walkers, config.run.seed)
         self.embedding: Embedding | None = None
         self.fresh, self.rounds = 0, 0
+        self.best_rmsd = np.inf
         self.stopped = False
-
-    @property
-    def needs_model(self) -> bool:
-        """Whether the strategy looks at latents."""
-        return self.settings.strategy in ("ml", "ml_rmsd", "ml_lof")
 
     def run(self) -> None:
         """Decide a round whenever every walker has reported often enough, until the streams end."""
         context, directory = self.context, self.context.facts.directory
         context.status.update(now=True, state=State.RUNNING, activity=Activity.LOADING)
         with context.events.span("start"):
-            if self.needs_model:
+            if self.policy.needs_model:
                 seed = context.config.run.seed
                 self.embedding = Embedding(model.create(context.config.training, context.facts.n_residues, seed))
         with Ledger(context) as self.ledger, Lines(directory / "rounds.jsonl") as self.lines:
@@ -70,6 +66,7 @@ class Inference:
                 block = FrameBlock.unpack(payload)
                 self.window.append(block)
                 self.fresh += len(block)
+                self.best_rmsd = np.nanmin(block["rmsd"], initial=self.best_rmsd)
                 moved = True
         newest = None
         while (payload := self.weights_inlet.poll()) is not None:
@@ -136,13 +133,12 @@ class Inference:
     def stop_at_target(self) -> None:
         """Tell every walker to stop once a frame is as near the target as was asked."""
         target = self.context.config.run.target_rmsd_angstrom
-        if target is None or self.stopped or not len(self.window):
+        if target is None or self.stopped or self.best_rmsd > target:
             return
-        if (self.window.newest()["rmsd"] <= target).any():
-            self.context.log.info("target RMSD of %.2f angstrom reached: stopping", target)
-            self.stopped = True
-            for walker in range(self.context.layout.n_walkers):
-                self.context.mailboxes.send(walker, RestartCommand(CommandKind.STOP, -1, time.time()))
+        self.context.log.info("target RMSD of %.2f angstrom reached: stopping", target)
+        self.stopped = True
+        for walker in range(self.context.layout.n_walkers):
+            self.context.mailboxes.send(walker, RestartCommand(CommandKind.STOP, -1, time.time()))
 
     def finish(self) -> None:
         """Take the last receipts and close."""

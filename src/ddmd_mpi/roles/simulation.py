@@ -15,7 +15,7 @@ from ..md.trajectory import Trajectory
 from ..status import Activity, State
 from ..structure.features import FeatureCalculator
 from ..wiring import SIMULATION
-from .context import IDLE_SECONDS, Context
+from .context import Context
 from .walker import Walker
 
 
@@ -128,7 +128,7 @@ class Simulation:
             now=now, frames=sum(w.frames for w in walkers), ns=sum(w.ps for w in walkers) / 1000,
             segments=sum(w.segments for w in walkers), iterations=sum(w.segments for w in walkers),
             failures=sum(w.failures for w in walkers), iteration_s=events.seconds("md"), busy_s=events.seconds("md"),
-            bytes=self.outbox.nbytes, blocks=self.outbox.n_written, max_queue=self.outbox.max_depth,
+            bytes=self.outbox.writer.nbytes, blocks=self.outbox.writer.n_written, max_queue=self.outbox.max_depth,
             dropped=self.outbox.dropped, **values)
 
     def finish(self) -> None:
@@ -139,16 +139,15 @@ class Simulation:
             walker.end()
             walker.segments += 1
         self.ship(everything=True)
-        while not self.outbox.flush(lambda: context.overdue):
-            time.sleep(IDLE_SECONDS)
-        self.outbox.close()
+        self.outbox.flush(lambda: context.overdue)
+        self.outbox.writer.close()
         self.post(now=True, stop=2 if self.told_to_stop else 1 if context.left_s <= 0 else 3)
 
     def _walker(self, index: int) -> Walker:
         config, facts = self.context.config, self.context.facts
         structures = load_structures(config.system)
-        gpu = self.context.layout.gpu[self.context.rank]
-        engine = OpenMMEngine(structures, config.simulation, config.system, engine_seed(config.run.seed, index), gpu)
+        engine = OpenMMEngine(structures, config.simulation, config.system, engine_seed(config.run.seed, index),
+                              self.context.gpu)
         trajectory = Trajectory(facts.directory / "trajectories", index, structures.topology, config.simulation,
                                 facts.order_parameters)
         features = FeatureCalculator(structures.target_nm, config.features)

@@ -6,8 +6,7 @@ import time
 
 from .. import model
 from ..frames import FrameBlock, FrameWindow
-from ..model.training import Round
-from ..model.weights import ModelWeights
+from ..model import ModelWeights, Round
 from ..status import Activity, State
 from ..wiring import TO_TRAINING, WEIGHTS
 from .context import IDLE_SECONDS, Context
@@ -72,9 +71,10 @@ class Training:
                 self.publish(result)
             span.update(version=self.version, samples=result.samples, epochs=result.epochs, loss=result.loss,
                         validation_loss=result.validation_loss, published=published, stopped=result.stopped)
-        for epoch, (loss, validation) in enumerate(result.history):
-            context.events.record("epoch", time.time(), 0.0, round=self.rounds, version=self.version, epoch=epoch,
-                                  loss=loss, validation_loss=validation)
+        for number, epoch in enumerate(result.history):
+            context.events.record("epoch", time.time(), epoch.seconds, round=self.rounds, epoch=number,
+                                  loss=epoch.training.loss, validation_loss=epoch.validation.loss,
+                                  reconstruction=epoch.training.reconstruction, divergence=epoch.training.divergence)
         context.log.info("round %d: %d samples, %d epochs, loss %.4g, validation %.4g, %s", self.rounds,
                          result.samples, result.epochs, result.loss, result.validation_loss,
                          f"published version {self.version}" if published else "not published")
@@ -82,7 +82,7 @@ class Training:
         context.status.update(
             now=True, iterations=self.rounds, rounds=self.rounds, samples=self.samples, loss=result.loss,
             validation_loss=result.validation_loss, version=self.version, iteration_s=train.seconds,
-            busy_s=train.seconds, bytes=self.outbox.nbytes, blocks=self.outbox.n_written)
+            busy_s=train.seconds, bytes=self.outbox.writer.nbytes, blocks=self.outbox.writer.n_written)
 
     def publish(self, result: Round) -> None:
         """Save the model as the next version and offer its weights to inference, where the newest wins."""
@@ -98,7 +98,6 @@ class Training:
     def finish(self) -> None:
         """Send the last version and end the stream."""
         self.context.status.update(now=True, state=State.DRAINING, activity=Activity.DRAINING)
-        while not self.outbox.flush(lambda: self.context.overdue):
-            time.sleep(IDLE_SECONDS)
-        for end in (self.outbox, *self.inlets):
+        self.outbox.flush(lambda: self.context.overdue)
+        for end in (self.outbox.writer, *self.inlets):
             end.close()

@@ -144,7 +144,7 @@ class Walker:
 
     def _row(self, state: Any) -> dict[str, Any]:
         clock = time.perf_counter()
-        features = self._features.compute(state.positions[self._descriptor])
+        features = self._compute(state.positions)
         computed = time.perf_counter()
         frame = self.trajectory.append(
             state.positions, self.ps, self._segment, features["rmsd"], state.potential_energy,
@@ -158,13 +158,20 @@ class Walker:
             "positions": state.positions, "velocities": state.velocities, "box": state.box,
         }
 
+    def _compute(self, positions: np.ndarray) -> dict[str, Any]:
+        try:
+            return self._features.compute(positions[self._descriptor])
+        except ValueError as error:
+            raise EngineError(f"the frame has no features: {error}") from error
+
     def _begin_segment(self, origin: Origin, velocity_seed: int, positions: np.ndarray | None = None,
                        box: np.ndarray | None = None) -> None:
         """Open a segment; one that jumps (or starts) writes the frame it starts from."""
         jumps = positions is not None or origin.simulation < 0
         self.trajectory.begin_segment(self._segment, {
             "restart_point": jumps, "decision": origin.decision, "source_simulation": origin.simulation,
-            "source_segment": origin.segment, "source_frame": origin.frame, "velocity_seed": velocity_seed})
+            "source_segment": origin.segment, "source_frame": origin.frame, "velocity_seed": velocity_seed,
+            "time_ps": self.ps})
         self._reports, self._decision = 0, origin.decision
         self._started, self._busy = time.time(), 0.0
         if not jumps:
@@ -172,7 +179,7 @@ class Walker:
         if positions is None:
             state = self.engine.state()
             positions, box = state.positions, state.box
-        features = self._features.compute(positions[self._descriptor])
+        features = self._compute(positions)
         frame = self.trajectory.append(positions, self.ps, self._segment, features["rmsd"], float("nan"),
                                        features["order_parameters"], box=box)
         self._last = Origin(self.index, self._segment, frame)

@@ -83,7 +83,6 @@ def test_a_window_keeps_the_newest_frames():
         assert len(window) <= 7
     everything = FrameBlock.concatenate(blocks)
     assert_same(window.block(), everything.take(np.arange(len(everything) - 7, len(everything))))
-    assert_same(window.newest(), blocks[-1])
 
 
 def test_from_rows_is_the_inverse_of_taking_rows():

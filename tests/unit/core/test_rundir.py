@@ -1,0 +1,87 @@
+"""The run directory is fresh, its files are replaced whole, spans and lines are JSON."""
+
+import json
+
+import pytest
+
+from ddmd_mpi import rundir, wiring
+from ddmd_mpi.errors import RunDirectoryError
+from ddmd_mpi.events import EventLog
+from ddmd_mpi.initialise import initialise
+
+
+def test_a_directory_that_holds_something_is_refused(tmp_path):
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(RunDirectoryError, match="not empty"):
+        rundir.create(tmp_path, "cln025")
+    assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def test_an_empty_directory_is_taken(tmp_path):
+    directory = rundir.create(tmp_path, "cln025")
+    assert all((directory / name).is_dir() for name in rundir.SUBDIRECTORIES)
+
+
+def test_a_directory_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunDirectoryError, match="cannot create"):
+        rundir.create(tmp_path / "file" / "below", "cln025")
+
+
+def test_files_are_replaced_whole(tmp_path):
+    rundir.write_json(tmp_path / "a.json", {"a": 1})
+    rundir.write_json(tmp_path / "a.json", {"a": 2})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 2}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_versions_name_the_core():
+    assert all(rundir.versions()[name] for name in ("numpy", "openmm", "mpi4py", "adios2", "tensorflow"))
+
+
+def test_spans_are_lines_and_totals(tmp_path):
+    path = tmp_path / "simulation-0000.jsonl"
+    with EventLog(path, "simulation", 0) as events:
+        with events.span("segment", simulation=3) as span:
+            span["frames"] = 5
+        events.add("io", 0.25)
+    (line,) = map(json.loads, path.read_text().splitlines())
+    assert (line["name"], line["simulation"], line["frames"], line["rank"]) == ("segment", 3, 5, 0)
+    assert line["end"] >= line["start"]
+    assert events.totals["segment"].count == 1
+    assert events.seconds("io", "none") == 0.25
+
+
+def test_a_span_is_recorded_when_its_block_fails(tmp_path):
+    path = tmp_path / "e.jsonl"
+    with EventLog(path, "training", 1) as events, pytest.raises(ZeroDivisionError), events.span("train_round"):
+        raise ZeroDivisionError
+    assert json.loads(path.read_text())["name"] == "train_round"
+
+
+def test_init_writes_a_config_that_loads(tmp_path):
+    from ddmd_mpi import config
+
+    initialise(tmp_path / "mine", "cln025")
+    settings = config.load("cln025", tmp_path / "mine" / "config.toml")
+    assert settings.system.start == tmp_path / "mine" / "cln025-start.pdb"
+    assert settings.system.start.is_file()
+    with pytest.raises(RunDirectoryError, match="not empty"):
+        initialise(tmp_path / "mine", "cln025")
+
+
+class Placed:
+    aggregator_of = {0: 4, 1: 4, 2: 5, 3: 5}
+
+    def ranks(self, role):
+        return {"simulation": (0, 1, 2, 3), "aggregation": (4, 5), "training": (6,), "inference": (7,)}[role]
+
+
+def test_every_stream_has_one_writer_and_one_reader():
+    links = wiring.links(Placed())
+    assert [link.index for link in links] == list(range(len(links)))
+    assert len({link.name for link in links}) == len(links) == 4 + 2 + 2 + 1
+    assert {(link.writer, link.reader) for link in links if link.kind == wiring.SIMULATION} == {
+        (0, 4), (1, 4), (2, 5), (3, 5)}
+    assert {link.reader for link in links if link.kind == wiring.TO_TRAINING} == {6}
+    assert all(link.host in (4, 5) for link in links)

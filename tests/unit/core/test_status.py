@@ -1,0 +1,118 @@
+"""Records of the ranks -> live view, summary and what is shown of them."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+from ddmd_mpi import status, summary
+from ddmd_mpi.events import EventLog
+from ddmd_mpi.progress import Progress, clock, epilogue, line, screen
+from ddmd_mpi.status import STATUS_DTYPE, Activity, State, StatusPost
+
+ROLES = ("simulation", "simulation", "aggregation", "training", "inference")
+FACTS = {
+    "usecase": "cln025", "mode": "stream", "strategy": "ml_rmsd", "note": "", "target": "cln025-target",
+    "directory": "runs/x", "duration_s": 180.0, "walkers": 8, "trajectory": "trajectories/sim-{:04d}.dcd",
+    "ranks": {"simulation": 2, "aggregation": 1, "training": 1, "inference": 1}, "completed": True,
+}
+
+
+@pytest.fixture
+def records():
+    records = np.zeros(5, STATUS_DTYPE)
+    records["state"], records["wall_s"], records["best_rmsd"] = State.DONE, 100.0, np.nan
+    records["frames"][:3] = 30, 50, 80
+    records["ns"][:2] = 0.1, 0.3
+    records["segments"][:2] = records["iterations"][:2] = 4, 6
+    records["iteration_s"][:2] = records["busy_s"][:2] = 90.0
+    records["io_s"] = 0.1, 0.3, 5.0, 0.0, 0.0
+    records["best_rmsd"][2], records["best_simulation"][2], records["best_frame"][2] = 1.5, 3, 17
+    records["version"][3] = 4
+    records["decisions"][4], records["delivered"][4], records["stale"][4] = 9, 7, 1
+    records["latency_p50_ms"][4] = 12.0
+    records["stop"][:2] = 1
+    return records
+
+
+def test_summary_adds_up(records):
+    result = summary.summarise(records, ROLES, FACTS)
+    assert result["ranks"] == FACTS["ranks"]
+    assert result["completed"] is True
+    assert result["stop_reason"] == "duration"
+    assert result["simulation"]["aggregate_ns"] == pytest.approx(0.4)
+    assert result["simulation"]["ns_per_day"] == pytest.approx(0.4 / 100 * 86400)
+    assert result["roles"]["simulation"]["iterations_per_hour"] == pytest.approx(10 * 36)
+    assert result["roles"]["simulation"]["mean_s"] == pytest.approx(18)
+    assert result["roles"]["simulation"]["busy_fraction"] == pytest.approx(0.9)
+    assert result["streams"]["simulation_io_fraction"] == pytest.approx(0.002)
+    assert result["streams"]["total_io_fraction"] == pytest.approx(5.4 / 500)
+    assert result["steering"]["latency_ms"]["p50"] == 12.0
+    assert result["science"]["best_rmsd_source"] == {
+        "simulation": 3, "frame": 17, "trajectory": "trajectories/sim-0003.dcd"}
+    assert "no equilibrium sample" in result["warning"]
+    json.dumps(result, allow_nan=False)
+
+
+def test_a_run_that_did_nothing_has_a_summary_too():
+    records = np.zeros(5, STATUS_DTYPE)
+    records["best_rmsd"] = np.nan
+    result = summary.summarise(records, ROLES, {**FACTS, "completed": False, "strategy": "none"})
+    assert result["science"]["best_rmsd_angstrom"] is None
+    assert result["steering"]["latency_ms"]["p50"] is None
+    assert result["warning"] == ""
+    json.dumps(result, allow_nan=False)
+
+
+def test_view_counts_every_role(records):
+    records["state"][4] = State.RUNNING
+    records["activity"][:2] = Activity.MD
+    view = status.view(records, ROLES, FACTS, left_s=60.0)
+    assert view["done"] is False
+    assert (view["frames"], view["archived"], view["version"], view["restarts"]) == (80, 80, 4, 7)
+    assert view["activities"]["simulation"] == {"md": 2}
+    assert view["best_rmsd_angstrom"] == 1.5
+    json.dumps(view, allow_nan=False)
+
+
+def test_screen_names_every_role_and_line_is_one(records):
+    view = status.view(records, ROLES, FACTS, left_s=60.0)
+    shown = screen(view)
+    for word in ("simulation", "aggregation", "training", "inference", "1.50 Å", "1:00 left", "model v4"):
+        assert word in shown
+    assert "\n" not in line(view)
+    assert "7 restarts" in line(view)
+    assert "Best RMSD 1.50 Å" in epilogue(summary.summarise(records, ROLES, FACTS), __import__("pathlib").Path("."))
+
+
+def test_screen_is_redrawn_in_place(records):
+    view, stream = status.view(records, ROLES, FACTS, left_s=60.0), io.StringIO()
+    progress = Progress("screen", stream)
+    progress.show(view)
+    progress.show(view)
+    assert stream.getvalue().count("\x1b[2J") == 1
+    assert stream.getvalue().count("\x1b[H") == 2
+
+
+def test_silent_progress_prints_nothing(records):
+    stream = io.StringIO()
+    progress = Progress("none", stream)
+    progress.show(status.view(records, ROLES, FACTS, left_s=60.0))
+    assert stream.getvalue() == ""
+
+
+def test_posts_are_rare_unless_now():
+    posted = []
+    with EventLog(None, "simulation", 0) as events:
+        post = StatusPost(lambda record: posted.append(record.copy()), events)
+        for i in range(100):
+            post.update(frames=i)
+        assert len(posted) < 5
+        post.update(now=True, frames=100)
+    assert posted[-1]["frames"] == 100
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (61.4, "1:01"), (3723, "1:02:03"), (-5, "0:00")])
+def test_clock(seconds, text):
+    assert clock(seconds) == text
