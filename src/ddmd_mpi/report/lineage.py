@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from .read import Record, Run, read_run, table
 
 
@@ -33,6 +35,8 @@ class Segment:
         The frame that the segment started from; None for the start structure.
     restart_point
         Whether the first frame in the trajectory is the parent's, written again.
+    time_ps
+        Simulated time of the walker when it began; NaN while no frame tells.
     start
         Unix time of its begin, s.
     """
@@ -77,36 +81,45 @@ def check(run_directory: Path) -> list[str]:
 def segments_of(run: Run) -> list[Segment]:
     """:func:`rebuild` of a run that is read already."""
     decisions = {d["decision"]: d for d in run.decisions}
-    last: dict[int, int] = {}
-    for simulation, frame in zip(run.frames["simulation"].tolist(), run.frames["frame"].tolist(), strict=True):
-        last[simulation] = max(last.get(simulation, -1), frame)
+    last, times = _frames_of_walkers(run)
     lineage: list[Segment] = []
-    for line, following in zip(run.segments, [*run.segments[1:], {}], strict=True):
+    for line, following in zip(run.segments, [*run.segments[1:], {}], strict=False):
         before = lineage[-1] if lineage and lineage[-1].simulation == line["simulation"] else None
         same = following.get("simulation") == line["simulation"]
         first = _index(line.get("first_frame")) or 0
         stop = _index(following.get("first_frame")) if same else last.get(line["simulation"], first - 1) + 1
-        lineage.append(_segment(line, before, decisions, first, max(0, (stop or first) - first)))
+        time = times.get((line["simulation"], first if line.get("restart_point") else first - 1), float("nan"))
+        lineage.append(_segment(line, before, decisions, range(first, max(first, stop or first)), time))
     return lineage
 
 
-def _segment(line: Record, before: Segment | None, decisions: dict, first_frame: int, n_frames: int) -> Segment:
+def _frames_of_walkers(run: Run) -> tuple[dict[int, int], dict[tuple[int, int], float]]:
+    """Every walker's last frame, and the simulated time, ps, of the frames around the begin of its segments."""
+    begins = [f - back for s in run.segments if (f := _index(s.get("first_frame"))) is not None for back in (0, 1)]
+    names = ("simulation", "frame", "time_ps")
+    near = np.isin(run.frames["frame"], begins)
+    times = {(s, f): t for s, f, t in zip(*(run.frames[n][near].tolist() for n in names), strict=True)}
+    walkers = np.unique(run.frames["simulation"])
+    return {int(w): int(run.frames["frame"][run.frames["simulation"] == w].max()) for w in walkers}, times
+
+
+def _segment(line: Record, before: Segment | None, decisions: dict, frames: range, time_ps: float) -> Segment:
     decision = _index(line.get("decision"))
     parent = _source(line, "source_")
     if parent is None and decision is not None:
         parent = _source(table(table(decisions.get(decision)).get("source")), "")
     if parent is None and before is not None and before.n_frames:
-        parent = Source(before.simulation, before.segment, first_frame - 1)
+        parent = Source(before.simulation, before.segment, frames.start - 1)
     return Segment(
         simulation=line["simulation"],
         segment=line["segment"],
-        first_frame=first_frame,
-        n_frames=n_frames,
+        first_frame=frames.start,
+        n_frames=len(frames),
         decision=decision,
         parent=parent,
         restart_point=bool(line.get("restart_point")),
         velocity_seed=_index(line.get("velocity_seed")),
-        time_ps=float(line.get("time_ps") or 0.0),
+        time_ps=time_ps,
         start=float(line.get("start") or "nan"),
     )
 

@@ -95,7 +95,8 @@ def read_run(directory: Path) -> Run:
     segments = [s for s in segments if isinstance(s.get("simulation"), int) and isinstance(s.get("segment"), int)]
     segments.sort(key=lambda s: (s["simulation"], s["segment"]))
     events = [e for e in read_lines(directory.glob("events/*.jsonl")) if is_span(e)]
-    decisions = {d["decision"]: d for d in read_lines([directory / "decisions.jsonl"]) if "decision" in d}
+    decisions = read_lines([directory / "decisions.jsonl"])
+    decisions = {d["decision"]: d for d in decisions if isinstance(d.get("decision"), int)}
     return Run(
         directory=directory,
         settings=read_toml(directory / "config.toml"),
@@ -213,7 +214,7 @@ def _walker_frames(
     repeats = [number(s.get("first_frame")) for s in segments if s.get("restart_point")]
     restart_point = np.isin(frame, repeats)
     start, end, share = np.full(len(frame), np.nan), np.full(len(frame), np.nan), np.zeros((len(frame), 2))
-    for s, following in zip(segments, [*segments[1:], {}], strict=True):
+    for s, following in zip(segments, [*segments[1:], {}], strict=False):
         mine = np.flatnonzero(segment == s["segment"])
         start[mine] = number(s.get("start"))
         end[mine] = ended.get((simulation, s["segment"]), number(following.get("start")))

@@ -18,6 +18,7 @@ POPULATION_WARNING = (
     "a steered run showed its folded state about ten times too often.) Reweight, for example with a Markov state "
     "model over the segments, before reading thermodynamics from it."
 )
+STOP_REASONS = {"duration": "its time was up", "target_rmsd": "the target RMSD was reached"}
 UNSTEERED_NOTE = "No walker was restarted by steering (strategy none): this is the plain ensemble for comparison."
 GO_NOTE = "This structure-based model tests the steering, not BBA's biophysics."
 
@@ -57,6 +58,7 @@ def _ranks_from_events(run: Run) -> dict[str, int]:
 def _end(run: Run) -> str:
     wall = f" after {duration(run.wall)}" if run.wall > 0 else ""
     reason = run.summary.get("stop_reason")
+    reason = STOP_REASONS.get(reason, reason)
     if run.summary.get("completed") is True:
         return f"It ended by itself{wall}{f' ({reason})' if reason else ''}."
     if reason:
@@ -108,7 +110,8 @@ def trajectory(run: Run, simulation: int) -> str:
 
 def warnings(run: Run) -> list[str]:
     """What a reader must know before using the numbers."""
-    note = str(run.setting("system", "note") or (GO_NOTE if run.setting("system", "model") == "go" else ""))
+    go = GO_NOTE if run.setting("system", "model") == "go" else ""
+    note = str(run.setting("system", "note") or run.summary.get("note") or go)
     steered = any(d.get("outcome") == "applied" for d in run.decisions)
     plain = run.setting("steering", "strategy") == "none"
     about = POPULATION_WARNING if steered or not plain else UNSTEERED_NOTE

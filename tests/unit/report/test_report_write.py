@@ -1,0 +1,176 @@
+import csv
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from synthetic_run import SyntheticRun
+
+from ddmd_mpi.errors import RunDirectoryError
+from ddmd_mpi.report import write_report
+from ddmd_mpi.report.lineage import contradictions, segments_of
+from ddmd_mpi.report.machine import latencies_ms, merged
+from ddmd_mpi.report.read import read_run
+from ddmd_mpi.report.science import MOST_WALKERS, best_frame, iterations, sampled, shown_walkers
+from ddmd_mpi.report.tables import cell, covered, decision_table, role_table, segment_table
+from ddmd_mpi.report.words import captions, paragraph, warnings
+
+PLOTS = {"progress", "histograms", "lineage", "timeline", "learning", "latency", "rounds"}
+TABLES = {"roles", "decisions", "segments", "rounds", "models"}
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    """A steered run with its report."""
+    directory = SyntheticRun(n_rounds=12).write(tmp_path_factory.mktemp("reported"))
+    return directory, write_report(directory)
+
+
+def test_everything_is_written_and_named(reported):
+    directory, paths = reported
+    assert paths[0] == directory / "report.html"
+    assert {p.stem for p in paths if p.suffix == ".png"} == PLOTS
+    assert {p.stem for p in paths if p.suffix == ".csv"} == TABLES
+    assert all(p.stat().st_size > 0 for p in paths)
+
+
+def test_the_page_needs_no_other_file(reported):
+    page = reported[0].joinpath("report.html").read_text()
+    assert len(re.findall(r'src="data:image/png;base64,', page)) == len(PLOTS)
+    assert len(re.findall(r"src=", page)) == len(PLOTS)
+    assert "http" not in re.sub(r"base64,[^\"]*", "", page)
+
+
+def test_the_page_says_where_the_best_structure_is(reported):
+    frames = read_run(reported[0]).frames
+    simulated = ~frames["restart_point"]
+    best = np.flatnonzero(simulated)[np.argmin(frames["rmsd_angstrom"][simulated])]
+    page = reported[0].joinpath("report.html").read_text()
+    walker = int(frames["simulation"][best])
+    assert f"{frames['rmsd_angstrom'][best]:.2f} Å (Cα RMSD) from the target" in page
+    assert f"frame {int(frames['frame'][best])} of trajectories/sim-{walker:04d}.dcd" in page
+
+
+def test_a_steered_run_warns_that_populations_are_none(reported):
+    page = reported[0].joinpath("report.html").read_text()
+    assert "not an equilibrium sample" in page
+
+
+def test_the_decision_table_holds_latencies(reported):
+    with open(reported[0] / "tables" / "decisions.csv") as file:
+        rows = list(csv.DictReader(file))
+    run = read_run(reported[0])
+    assert len(rows) == len(run.decisions)
+    applied = [float(r["latency_ms"]) for r in rows if r["outcome"] == "applied"]
+    assert np.allclose(applied, latencies_ms(run), rtol=1e-4)
+    assert all(r["latency_ms"] == "" for r in rows if r["outcome"] == "stale")
+
+
+def test_a_run_that_has_just_begun_says_no_data(tmp_path):
+    (tmp_path / "config.toml").write_text('[run]\nusecase = "bba"\n')
+    assert write_report(tmp_path) == [tmp_path / "report.html"]
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("no data") >= len(PLOTS) + len(TABLES)
+    assert "has not ended by itself" in page
+
+
+def test_what_is_no_run_is_left_alone(tmp_path):
+    with pytest.raises(RunDirectoryError):
+        write_report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plain_ensemble_is_drawn_without_rounds(tmp_path):
+    paths = write_report(SyntheticRun(n_rounds=5, strategy="none").write(tmp_path / "run"))
+    drawn = {p.stem for p in paths if p.suffix == ".png"}
+    assert drawn == {"progress", "histograms", "lineage", "timeline", "learning"}
+
+
+def test_a_killed_run_is_reported(fresh):
+    for path in [*fresh.glob("events/*"), *fresh.glob("trajectories/*"), fresh / "decisions.jsonl"]:
+        path.write_bytes(path.read_bytes()[:-17])
+    (fresh / "summary.json").unlink()
+    assert len(write_report(fresh)) == 1 + len(PLOTS) + len(TABLES)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.floats(0, 1), min_size=24, max_size=24))
+def test_files_cut_anywhere_are_read(steered, tmp_path_factory, cuts):
+    directory = tmp_path_factory.mktemp("cut") / "run"
+    shutil.copytree(steered, directory)
+    files = [p for p in sorted(directory.rglob("*")) if p.is_file()]
+    for path, cut in zip(files, cuts, strict=False):
+        data = path.read_bytes()
+        path.write_bytes(data[: int(cut * len(data))])
+    run = read_run(directory)
+    segments = segments_of(run)
+    assert paragraph(run, segments)
+    assert captions(run).keys() == PLOTS
+    assert len(segment_table(run, segments)) == len(segments)
+    assert len(decision_table(run)) == len(run.decisions)
+    assert isinstance(contradictions(segments, run.decisions), list)
+    role_table(run)
+
+
+def test_roles_are_counted_from_events_without_a_summary(fresh):
+    (fresh / "summary.json").unlink()
+    rows = {r["role"]: r for r in role_table(read_run(fresh))}
+    assert rows["simulation"]["iterations"] == len(read_run(fresh).spans("segment"))
+    assert 0.5 < rows["simulation"]["busy_fraction"] <= 1.0
+
+
+def test_the_note_of_a_model_that_is_no_biophysics_comes_first(fresh):
+    path = fresh / "config.toml"
+    path.write_text(path.read_text().replace('note = ""', 'note = "Tests the steering, not BBA."'))
+    assert warnings(read_run(fresh))[0] == "Tests the steering, not BBA."
+
+
+def test_a_target_that_was_reached_is_said(fresh):
+    summary = json.loads((fresh / "summary.json").read_text())
+    (fresh / "summary.json").write_text(json.dumps({**summary, "stop_reason": "target_rmsd"}))
+    run = read_run(fresh)
+    assert "the target RMSD was reached" in " ".join(paragraph(run, segments_of(run)))
+
+
+def test_every_frame_belongs_to_one_iteration(steered):
+    run = read_run(steered)
+    rows = sampled(run)
+    groups, labels, _ = iterations(run, rows)
+    assert sorted(np.concatenate(groups)) == sorted(rows)
+    assert len(groups) == len(labels) <= 8
+    walls = [run.frames["wall"][g].max() for g in groups]
+    assert walls == sorted(walls)
+
+
+def test_the_best_frame_is_none_without_frames(tmp_path):
+    (tmp_path / "events").mkdir()
+    assert best_frame(read_run(tmp_path)) is None
+
+
+def test_the_walkers_on_the_way_are_among_those_shown(tmp_path):
+    run = read_run(SyntheticRun(n_walkers=60, n_rounds=1).write(tmp_path / "run"))
+    shown = shown_walkers(run, [59, 31])
+    assert {59, 31} <= set(shown)
+    assert len(shown) == MOST_WALKERS
+    assert shown == sorted(shown)
+
+
+def test_spans_too_close_for_the_eye_are_one():
+    many = [(i * 0.01, i * 0.01 + 0.0099) for i in range(10_000)]
+    bars = merged([*many, (200.0, 201.0)], 1.0)
+    assert np.allclose(bars, [[0, 99.9999], [200, 1]], atol=1e-3)
+
+
+def test_covered_counts_overlaps_once():
+    assert covered([(0, 2), (1, 3), (5, 6)]) == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, ""), (float("nan"), ""), (0.123456789, "0.123457"), (1.7e9 + 0.25, "1700000000.250"), (True, "True")],
+)
+def test_cells(value, text):
+    assert cell(value) == text
