@@ -7,6 +7,7 @@ only), protonated at pH 7, collapsed by 100 ps at 500 K with a fixed seed, and m
 from __future__ import annotations
 
 import io
+import random
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,9 @@ def built_chain(sequence: str) -> app.Modeller:
     writer.save(text)
     pdb = app.PDBFile(io.StringIO(text.getvalue()))
     modeller = app.Modeller(pdb.topology, pdb.positions)
-    modeller.addHydrogens(app.ForceField("amber99sbildn.xml", "amber99_obc.xml"), pH=7.0)
+    random.seed(0)  # Modeller places hydrogens with Python's generator before it relaxes them
+    reference = openmm.Platform.getPlatformByName("Reference")
+    modeller.addHydrogens(app.ForceField("amber99sbildn.xml", "amber99_obc.xml"), pH=7.0, platform=reference)
     return modeller
 
 
