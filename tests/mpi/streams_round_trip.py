@@ -1,4 +1,7 @@
-"""Program of 2 or more ranks: rank 0 reads a stream from every other rank to its end, and answers on one of its own."""
+"""Program of 2 or more ranks: rank 0 reads a stream from every other rank to its end, and answers each.
+
+Arguments: ENGINE FIRST_HOP DIRECTORY N_PAYLOADS ROUNDS
+"""
 
 import sys
 import time
@@ -11,62 +14,66 @@ from ddmd_mpi.config import StreamsSection
 from ddmd_mpi.streams.network import Network
 from ddmd_mpi.streams.stream import END
 
-N = 200
-
 
 def payload(rank: int, index: int) -> np.ndarray:
     """A payload whose length and bytes tell where it comes from."""
     return np.random.default_rng((rank, index)).integers(0, 256, 1 + (17 * index) % 3000, np.uint8)
 
 
-def read(network: Network, comm: MPI.Comm) -> None:
-    readers = network.readers([(f"SimulationOutput-{rank}", rank) for rank in range(1, comm.size)], first_hop=True)
-    answers = [network.writer("TrainingToInference", rank) for rank in range(1, comm.size)]
-    seen = [0] * len(readers)
-    open_ends = set(range(len(readers)))
+def following(reader):
+    """The payloads of a stream to its end."""
+    while (got := reader.poll()) is not END:
+        if got is None:
+            time.sleep(0.001)
+        else:
+            yield got
+
+
+def read(network, comm, n):
+    writers = range(1, comm.size)
+    readers = network.readers([(f"SimulationOutput-{rank}", rank) for rank in writers], first_hop=True)
+    answers = [network.writer("TrainingToInference", rank) for rank in writers]
+    seen, open_ends = dict.fromkeys(writers, 0), set(writers)
     while open_ends:
-        for i in tuple(open_ends):
-            got = readers[i].poll()
+        for rank in tuple(open_ends):
+            got = readers[rank - 1].poll()
             if got is END:
-                open_ends.discard(i)
+                open_ends.discard(rank)
             elif got is not None:
-                assert np.array_equal(got, payload(i + 1, seen[i])), (i, seen[i])
-                seen[i] += 1
+                assert np.array_equal(got, payload(rank, seen[rank])), (rank, seen[rank])
+                seen[rank] += 1
         time.sleep(0.0005)
-    assert seen == [N] * len(readers), seen
+    assert seen == dict.fromkeys(writers, n), seen
     assert all(reader.complete and reader.poll() is END for reader in readers)
-    for rank, writer in enumerate(answers, 1):
+    for rank, writer in zip(writers, answers, strict=True):
         writer.write(payload(0, rank))
         writer.close()
 
 
-def write(network: Network, comm: MPI.Comm) -> None:
+def write(network, comm, n):
     writer = network.writer(f"SimulationOutput-{comm.rank}", 0, first_hop=True)
     reader = network.reader("TrainingToInference", 0)
-    for index in range(N):
+    for index in range(n):
         writer.write(payload(comm.rank, index))
     writer.close()
-    assert writer.n_written == N
-    while (got := reader.poll()) is None:
-        time.sleep(0.001)
-    assert np.array_equal(got, payload(0, comm.rank))
-    while (got := reader.poll()) is None:
-        time.sleep(0.001)
-    assert got is END
+    assert writer.n_written == n
+    answer = list(following(reader))
+    assert len(answer) == 1
+    assert np.array_equal(answer[0], payload(0, comm.rank))
+    assert reader.complete
 
 
-def main() -> None:
-    engine, first_hop, directory = sys.argv[1:4]
+def main():
+    engine, first_hop, directory, n, rounds = sys.argv[1:]
     comm = MPI.COMM_WORLD
     node_comm = comm.Split_type(MPI.COMM_TYPE_SHARED)
-    start = time.perf_counter()
-    with Network(comm, node_comm, StreamsSection(engine=engine, first_hop=first_hop), Path(directory)) as network:
-        (read if comm.rank == 0 else write)(network, comm)
-        print("read", comm.rank, time.perf_counter() - start, file=sys.stderr)
-    print("freed", comm.rank, time.perf_counter() - start, file=sys.stderr)
+    settings = StreamsSection(engine=engine, first_hop=first_hop)
+    for _ in range(int(rounds)):
+        with Network(comm, node_comm, settings, Path(directory)) as network:
+            (read if comm.rank == 0 else write)(network, comm, int(n))
     comm.Barrier()
     if comm.rank == 0:
-        print("ok")
+        sys.stdout.write("all payloads arrived\n")
 
 
 main()

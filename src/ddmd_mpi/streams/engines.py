@@ -174,7 +174,7 @@ class StepReader:
         except (RuntimeError, ValueError):
             return self._lost()
         if self.complete:
-            self.close()
+            self._end()
         elif payload is not None and not self._fresh:
             self._fresh = True
             disable_nagle()  # the first step opens the connection of the data
@@ -182,16 +182,21 @@ class StepReader:
 
     def _lost(self) -> None:
         """End the stream without its mark: the writer is gone."""
-        self.close()
+        self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._at_end()
 
     def close(self) -> None:
-        """Stop reading."""
+        """Stop reading. Closes the engine at once, because a writer waits until its steps are released."""
         if not self._ended:
-            self._ended = True
-            self._at_end()
+            self.free()
+            self._end()
 
     def free(self) -> None:
-        """Close the engine."""
-        self.close()
-        with adios2_errors(f"to close {self.path}"):
-            self._engine.close()
+        """Close the engine, which takes SST 0.1 s: so not at the end of each of many streams."""
+        if self._engine is not None:
+            with adios2_errors(f"to close {self.path}"):
+                self._engine.close()
+            self._engine = None

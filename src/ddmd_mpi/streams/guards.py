@@ -12,10 +12,9 @@ import binascii
 import os
 import socket
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from .waiting import Communicator
+from .waiting import OPEN_SECONDS, Communicator, receive
 
 Result = TypeVar("Result")
 
@@ -53,7 +52,7 @@ def in_pid_order(node_comm: Communicator, action: Callable[[], Result]) -> Resul
     order = sorted(range(len(pids)), key=lambda rank: (pids[rank], rank))
     place = order.index(node_comm.Get_rank())
     if place > 0:
-        node_comm.recv(source=order[place - 1], tag=TOKEN_TAG)
+        receive(node_comm, order[place - 1], TOKEN_TAG, OPEN_SECONDS, f"rank {order[place - 1]} of the node")
     try:
         return action()
     finally:

@@ -10,6 +10,8 @@ from ..errors import StreamError
 
 #: Pause between two looks, s: the ranks may outnumber the cores.
 PAUSE = 0.001
+#: How long one end of a stream waits for the other at start-up, s.
+OPEN_SECONDS = 120.0
 
 
 class Communicator(Protocol):
@@ -41,3 +43,9 @@ def wait_until(happened: Callable[[], bool], seconds: float, expected: str) -> N
         if time.monotonic() > deadline:
             raise StreamError(f"{expected} was waited for in vain for {seconds:g} s; see the other ranks' logs")
         time.sleep(PAUSE)
+
+
+def receive(comm: Communicator, source: int, tag: int, seconds: float, expected: str) -> Any:
+    """The next message of `source` with this tag; see :func:`wait_until`."""
+    wait_until(lambda: comm.iprobe(source=source, tag=tag), seconds, expected)
+    return comm.recv(source=source, tag=tag)
