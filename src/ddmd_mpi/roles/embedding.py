@@ -9,11 +9,19 @@ from ..model import Model, ModelWeights
 
 
 class Embedding:
-    """A model and the latents of the frames it has seen last."""
+    """A model, and the latents of the frames that it was given last.
 
-    def __init__(self, model: Model):
+    Parameters
+    ----------
+    model
+        Where the weights go.
+    n_latent
+        Dimensions of its latents.
+    """
+
+    def __init__(self, model: Model, n_latent: int):
         self.version = 0
-        self._model = model
+        self._model, self._n_latent = model, n_latent
         self._forget()
 
     def load(self, weights: ModelWeights) -> None:
@@ -26,14 +34,14 @@ class Embedding:
         """Latents of every frame of `block`, shape (n_frames, n_latent), float32."""
         keys = (block["simulation"].astype(np.int64) << 40) | block["frame"]
         known = np.isin(keys, self._keys)
-        fresh = self._model.embed(block.take(~known)) if not known.all() else self._latents[:0]
-        latents = np.empty((len(block), (fresh if len(fresh) else self._latents).shape[1]), np.float32)
+        latents = np.empty((len(block), self._n_latent), np.float32)
         latents[known] = self._latents[np.searchsorted(self._keys, keys[known])]
-        latents[~known] = fresh
+        if not known.all():
+            latents[~known] = self._model.embed(block.take(~known))
         order = np.argsort(keys)
         self._keys, self._latents = keys[order], latents[order]
         return latents
 
     def _forget(self) -> None:
         self._keys = np.zeros(0, np.int64)
-        self._latents = np.zeros((0, 0), np.float32)
+        self._latents = np.zeros((0, self._n_latent), np.float32)

@@ -44,8 +44,9 @@ class Inference:
         context.status.update(now=True, state=State.RUNNING, activity=Activity.LOADING)
         with context.events.span("start"):
             if self.policy.needs_model:
-                seed = context.config.run.seed
-                self.embedding = Embedding(model.create(context.config.training, context.facts.n_residues, seed))
+                training, seed = context.config.training, context.config.run.seed
+                self.embedding = Embedding(model.create(training, context.facts.n_residues, seed),
+                                           training.latent_dimensions)
         with Ledger(context) as self.ledger, Lines(directory / "rounds.jsonl") as self.lines:
             while not all(inlet.ended for inlet in self.inlets) and not context.overdue:
                 moved = self.drain()
