@@ -6,6 +6,8 @@ Inference sends, the walker polls at every report and answers; newest wins. Nobo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
+from struct import Struct
 
 import numpy as np
 from mpi4py import MPI
@@ -15,6 +17,10 @@ from .register import Registers
 
 #: Receipts of one walker that wait unread before the oldest is lost.
 UNREAD_RECEIPTS = 4
+
+# A command is sent and seen while a simulation waits: packing by a compiled format takes 1 us, by NumPy ten times that.
+_COMMAND = Struct("<" + "".join("d" if COMMAND_DTYPE[name].kind == "f" else "q" for name in COMMAND_DTYPE.names))
+_command_values = attrgetter(*COMMAND_DTYPE.names)
 _RECEIPTS_DTYPE = np.dtype([("count", "<i8"), ("newest", RECEIPT_DTYPE, (UNREAD_RECEIPTS,))])
 
 
@@ -33,14 +39,15 @@ class Mailboxes:
 
     def send(self, walker: int, command: RestartCommand) -> int:
         """Command `walker`; an older command that it has not yet seen is replaced. Returns the sequence number."""
-        return self._commands.put(walker, to_record(command))
+        return self._commands.write(walker, _COMMAND.pack(*_command_values(command)))
 
     def poll(self, walker: int) -> RestartCommand | None:
-        """The newest command of `walker` that was not yet seen here, or None: one fetch of 8 bytes if there is none."""
-        if self._commands.sequence(walker) == self._seen[walker]:
+        """The newest command of `walker` that was not yet seen here, or None."""
+        newest = self._commands.read(walker, after=self._seen[walker])
+        if newest is None:
             return None
-        self._seen[walker], record = self._commands.get(walker)
-        return from_record(RestartCommand, record)
+        self._seen[walker], body = newest
+        return RestartCommand(*_COMMAND.unpack(body))
 
     def answer(self, walker: int, receipt: Receipt) -> None:
         """Publish `receipt`; it replaces the oldest of the last 4."""

@@ -1,14 +1,15 @@
 """Registers: small records in window memory, each with one writer and any number of readers.
 
-A register is a sequence number and two copies of the record::
+A register is two copies of its record, each with its own sequence number and checksum::
 
-    | sequence | copy 0: sequence, checksum, record | copy 1: sequence, checksum, record |
+    | sequence, checksum, record | sequence, checksum, record |
 
-The writer fills the copy that is *not* the newest, flushes, and only then publishes the sequence number, atomically.
-A reader fetches the sequence number and then the copy it names. That copy is at rest unless the writer has put twice
-in between, and then its own sequence number and CRC-32 give it away (MPI leaves the outcome of a Get that meets a Put
-undefined, so whatever arrives must prove itself): the reader starts again, with the newer one. So a record is seen
-whole or not at all, nobody locks, nobody waits, and a poll that finds nothing new costs one fetch of 8 bytes.
+The writer puts each record over the older copy, in one operation, and flushes before the next: one copy is always at
+rest, and it is the newest that is complete. A reader gets both copies in one operation. MPI leaves those bytes of a Get
+undefined that a Put touches meanwhile, so a copy counts only if its checksum (CRC-32 of record and sequence number)
+proves it, and the newest one that counts is the record. If neither does, or only one older than what was seen before,
+the writer has put twice during the Get, and the reader gets again. So a record is seen whole or not at all, records are
+never seen to go back, nobody locks and nobody waits; a put is one Put, and a poll is one Get.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from zlib import crc32
 import numpy as np
 from mpi4py import MPI
 
-from .windows import CACHE_LINE, AtomicWord, allocate, free, padded
+from .windows import allocate, free, padded
 
 _HEAD = struct.Struct("<qq")  # sequence, checksum
+_WORD = 8
 
 
 class Registers:
@@ -43,20 +45,21 @@ class Registers:
 
     def __init__(self, comm: MPI.Comm, host_of: Sequence[int], dtype: np.dtype, name: str = "registers"):
         self.dtype = np.dtype(dtype)
-        self._copy_nbytes = padded(_HEAD.size + self.dtype.itemsize)
-        stride = CACHE_LINE + 2 * self._copy_nbytes
+        self._used = _HEAD.size + self.dtype.itemsize
+        self._stride = padded(self._used)
+        nbytes = 2 * self._stride
         held: Counter[int] = Counter()
         self._place = []
         for host in host_of:
-            self._place.append((host, held[host] * stride))
+            self._place.append((host, held[host] * nbytes))
             held[host] += 1
-        self._window, _ = allocate(comm, held[comm.rank] * stride, name)
-        self._word = AtomicWord(self._window)
-        self._written = [0] * len(self._place)
-        self._used = _HEAD.size + self.dtype.itemsize
-        self._buffer = bytearray(self._used)
-        self._view = memoryview(self._buffer)
-        self._origin = [self._buffer, MPI.BYTE]
+        self._window, _ = allocate(comm, held[comm.rank] * nbytes, name)
+        self._put, self._get, self._flush = self._window.Put, self._window.Get, self._window.Flush
+        self._written = [0] * len(host_of)
+        self._seen = [0] * len(host_of)
+        self._outgoing, self._incoming = bytearray(self._used), bytearray(nbytes)
+        self._origin, self._result = [self._outgoing, MPI.BYTE], [self._incoming, MPI.BYTE]
+        self._words = memoryview(self._incoming).cast("q")
 
     def __len__(self) -> int:
         return len(self._place)
@@ -69,42 +72,55 @@ class Registers:
         int
             Its sequence number, counted from 1.
         """
-        host, offset = self._place[i]
-        sequence = self._written[i] + 1
-        body = np.asarray(record, self.dtype).tobytes()
-        self._view[_HEAD.size :] = body
-        _HEAD.pack_into(self._buffer, 0, sequence, crc32(body, sequence & 0xFFFFFFFF))
-        self._window.Put(self._origin, host, self._target(offset, sequence))
-        self._window.Flush(host)
-        self._word.replace(host, offset, sequence)
-        self._written[i] = sequence
-        return sequence
+        return self.write(i, np.asarray(record, self.dtype).tobytes())
 
     def sequence(self, i: int) -> int:
-        """Sequence number of the newest record of register `i`, 0 before the first: the poll."""
-        return self._word.fetch(*self._place[i])
+        """Sequence number of the newest record of register `i`, 0 before the first."""
+        self.read(i, after=self._seen[i])
+        return self._seen[i]
 
     def get(self, i: int) -> tuple[int, np.ndarray]:
-        """The newest whole record of register `i`.
+        """The newest record of register `i`.
 
         Returns
         -------
         tuple of int and ndarray
-            Its sequence number and the record, shape (); zeros before the first.
+            Its sequence number and the record, shape (); 0 and zeros before the first.
         """
-        host, offset = self._place[i]
-        while sequence := self._word.fetch(host, offset):
-            self._window.Get(self._origin, host, self._target(offset, sequence))
-            self._window.Flush(host)
-            found, checksum = _HEAD.unpack_from(self._buffer)
-            body = self._buffer[_HEAD.size :]
-            if found == sequence and checksum == crc32(body, sequence & 0xFFFFFFFF):
-                return sequence, np.frombuffer(body, self.dtype).reshape(())
-        return 0, np.zeros((), self.dtype)
+        sequence, body = self.read(i)
+        return sequence, np.frombuffer(body, self.dtype).reshape(())
 
-    def _target(self, offset: int, sequence: int) -> tuple[int, int, MPI.Datatype]:
-        return offset + CACHE_LINE + (sequence & 1) * self._copy_nbytes, self._used, MPI.BYTE
+    def write(self, i: int, body: bytes) -> int:
+        """Like :meth:`put`, of the record's bytes."""
+        self._written[i] = sequence = self._written[i] + 1
+        _HEAD.pack_into(self._outgoing, 0, sequence, _checksum(body, sequence))
+        self._outgoing[_HEAD.size :] = body
+        host, offset = self._place[i]
+        self._put(self._origin, host, (offset + (sequence & 1) * self._stride, self._used, MPI.BYTE))
+        self._flush(host)
+        return sequence
+
+    def read(self, i: int, after: int = -1) -> tuple[int, bytes] | None:
+        """Like :meth:`get`, of the record's bytes; None if the newest is still number `after`: the poll."""
+        host, offset = self._place[i]
+        target = (offset, 2 * self._stride, MPI.BYTE)
+        while True:
+            self._get(self._result, host, target)
+            self._flush(host)
+            numbers = self._words[0], self._words[self._stride // _WORD]
+            if max(numbers) == after:
+                return None
+            for start in (0, self._stride) if numbers[0] > numbers[1] else (self._stride, 0):
+                sequence, checksum = _HEAD.unpack_from(self._incoming, start)
+                body = bytes(self._incoming[start + _HEAD.size : start + self._used])
+                if sequence >= self._seen[i] and (sequence == 0 or checksum == _checksum(body, sequence)):
+                    self._seen[i] = sequence
+                    return (sequence, body) if sequence != after else None
 
     def free(self) -> None:
         """Collective over the communicator: give the memory back."""
         free(self._window)
+
+
+def _checksum(body: bytes, sequence: int) -> int:
+    return crc32(body, sequence & 0xFFFFFFFF)
