@@ -92,7 +92,7 @@ def eps_for_count(radius: np.ndarray, lowest: int, highest: int) -> float:
     ordered = np.sort(radius)[::-1]
     counts = np.arange(max(lowest, 1), min(highest, len(radius) - 1) + 1)
     rarer, denser = ordered[counts - 1], ordered[counts]
-    gaps = np.isfinite(rarer) & (rarer - denser > TIE * rarer)
+    gaps = denser < rarer * (1 - TIE)
     if not gaps.any():
         return np.nan
     best = np.flatnonzero(gaps)[np.abs(counts[gaps] - (lowest + highest) / 2).argmin()]
