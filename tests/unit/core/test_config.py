@@ -75,3 +75,13 @@ def test_unreadable_and_broken_files(tmp_path):
 def test_settings_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         config.load("cln025").run.seed = 3
+
+
+def test_every_setting_is_documented():
+    from pathlib import Path
+
+    text = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
+    for section, model in config.Config.model_fields.items():
+        assert f"## [{section}]" in text
+        for key in model.annotation.model_fields:
+            assert f"`{key}`" in text, f"{section}.{key} is not in docs/configuration.md"
