@@ -10,12 +10,12 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.spatial import cKDTree
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import cdist, pdist
 
 UNITS_PER_NM = 1000.0  # 0.01 angstrom
 UNITS_PER_ANGSTROM = 100.0
 LARGEST_RADIUS = 32_767
-TREE_FROM = 500  # residues from which a k-d tree beats all pairs
+TRIANGLE_FROM, TREE_FROM = 64, 500  # residues from which a kernel is the fastest
 
 
 def round_positions(positions_nm: np.ndarray) -> np.ndarray:
@@ -64,20 +64,35 @@ def contact_csr(rounded: np.ndarray, cutoff_angstrom: float) -> tuple[np.ndarray
     """
     positions = rounded.astype(np.float64)
     squared_cutoff = (UNITS_PER_ANGSTROM * cutoff_angstrom) ** 2
+    if len(rounded) < TRIANGLE_FROM:
+        return _square(positions, squared_cutoff)
     if len(rounded) < TREE_FROM:
-        return _all_pairs(positions, squared_cutoff)
+        return _triangle(positions, squared_cutoff)
     return _near_pairs(positions, squared_cutoff)
 
 
-def _all_pairs(positions: np.ndarray, squared_cutoff: float) -> tuple[np.ndarray, np.ndarray]:
-    columns, row_starts = _triangle(len(positions))
+def _square(positions: np.ndarray, squared_cutoff: float) -> tuple[np.ndarray, np.ndarray]:
+    limits, columns = _square_tables(len(positions), squared_cutoff)
+    contacts = cdist(positions, positions, "sqeuclidean") < limits
+    return np.add.reduce(contacts, axis=1, dtype=np.uint16), columns[contacts]
+
+
+@lru_cache(maxsize=4)
+def _square_tables(n: int, squared_cutoff: float) -> tuple[np.ndarray, np.ndarray]:
+    """The limit of each pair's squared distance, which no pair j <= i can meet, and each pair's column."""
+    limits = np.where(np.triu(np.ones((n, n), bool), 1), squared_cutoff, -1.0)
+    return limits, np.tile(np.arange(n, dtype=np.uint16), (n, 1))
+
+
+def _triangle(positions: np.ndarray, squared_cutoff: float) -> tuple[np.ndarray, np.ndarray]:
+    columns, row_starts = _triangle_tables(len(positions))
     contacts = np.flatnonzero(pdist(positions, "sqeuclidean") < squared_cutoff)
     counts = np.diff(contacts.searchsorted(row_starts)).astype(np.uint16)
     return counts, columns[contacts]
 
 
 @lru_cache(maxsize=4)
-def _triangle(n: int) -> tuple[np.ndarray, np.ndarray]:
+def _triangle_tables(n: int) -> tuple[np.ndarray, np.ndarray]:
     """Column of each pair of the upper triangle, row after row, and where each row starts and the last ends."""
     columns = np.triu_indices(n, 1)[1].astype(np.uint16)
     row_starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.arange(n - 1, -1, -1))])
