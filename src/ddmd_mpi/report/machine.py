@@ -224,4 +224,5 @@ def _wanted_band(axes: Axes, run: Run) -> None:
         band = f"wanted: {low:g}–{high:g} %"
         axes.axhspan(low, high, color=style.ROLE_COLOURS["inference"], alpha=0.12, linewidth=0, label=band)
     axes.set_ylim(0, max(axes.get_ylim()[1], 1.35 * high if high > low else 0))
-    axes.legend(loc="upper right", ncols=2)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper right", ncols=2)
