@@ -160,7 +160,7 @@ class AggregationSection(Section):
 class TrainingSection(Section):
     """[training]: the model and its rounds (IV-D of the paper)."""
 
-    model: Literal["cvae"] = "cvae"
+    model: Literal["cvae", "none"] = "cvae"
     latent_dimensions: Count = 10
     dense_units: Count = 128
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
@@ -224,6 +224,12 @@ class Config(Section):
     training: TrainingSection = TrainingSection()
     steering: SteeringSection = SteeringSection()
     output: OutputSection = OutputSection()
+
+    @model_validator(mode="after")
+    def _strategy_has_its_model(self) -> Config:
+        if self.training.model == "none" and self.steering.strategy.startswith("ml"):
+            raise ValueError(f"strategy {self.steering.strategy} needs a model: set training.model to cvae")
+        return self
 
 
 def inputs() -> Path:

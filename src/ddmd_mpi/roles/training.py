@@ -29,7 +29,8 @@ class Training:
         context = self.context
         context.status.update(now=True, state=State.RUNNING, activity=Activity.LOADING)
         with context.events.span("start"):
-            self.model = model.create(self.settings, context.facts.n_residues, context.config.run.seed)
+            if self.settings.model != "none":
+                self.model = model.create(self.settings, context.facts.n_residues, context.config.run.seed)
         while not self.ended():
             self.drain()
             if self.due():
@@ -55,7 +56,7 @@ class Training:
 
     def due(self) -> bool:
         """Whether enough frames are new since the last round."""
-        return self.seen >= max(self.settings.first_frames, self.trained_on * self.settings.retrain_growth)
+        return self.settings.model != "none" and self.seen >= max(self.settings.first_frames, self.trained_on * self.settings.retrain_growth)
 
     def round(self) -> None:
         """Train on the window; publish the model if it is fit for use."""
