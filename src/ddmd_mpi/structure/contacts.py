@@ -72,16 +72,17 @@ def contact_csr(rounded: np.ndarray, cutoff_angstrom: float) -> tuple[np.ndarray
 
 
 def _square(positions: np.ndarray, squared_cutoff: float) -> tuple[np.ndarray, np.ndarray]:
-    limits, columns = _square_tables(len(positions), squared_cutoff)
-    contacts = cdist(positions, positions, "sqeuclidean") < limits
-    return np.add.reduce(contacts, axis=1, dtype=np.uint16), columns[contacts]
+    n = len(positions)
+    limits, rows, columns = _square_tables(n, squared_cutoff)
+    contacts = (cdist(positions, positions, "sqeuclidean") < limits).ravel().nonzero()[0]
+    return np.bincount(rows[contacts], minlength=n).astype(np.uint16), columns[contacts]
 
 
 @lru_cache(maxsize=4)
-def _square_tables(n: int, squared_cutoff: float) -> tuple[np.ndarray, np.ndarray]:
-    """The limit of each pair's squared distance, which no pair j <= i can meet, and each pair's column."""
+def _square_tables(n: int, squared_cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The limit of each pair's squared distance, which no pair j <= i can meet, and the pairs' rows and columns."""
     limits = np.where(np.triu(np.ones((n, n), bool), 1), squared_cutoff, -1.0)
-    return limits, np.tile(np.arange(n, dtype=np.uint16), (n, 1))
+    return limits, np.repeat(np.arange(n), n), np.tile(np.arange(n, dtype=np.uint16), n)
 
 
 def _triangle(positions: np.ndarray, squared_cutoff: float) -> tuple[np.ndarray, np.ndarray]:

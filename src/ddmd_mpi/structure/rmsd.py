@@ -4,6 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
+# B. K. P. Horn, J. Opt. Soc. Am. A 4, 629 (1987), doi:10.1364/JOSAA.4.000629: the overlap under the best rotation is
+# the largest eigenvalue of a symmetric 4 x 4 matrix whose elements are sums of the covariances xx, xy, xz, yx, ... zz.
+_HORN = (
+    ("xx+yy+zz", "yz-zy", "zx-xz", "xy-yx"),
+    ("yz-zy", "xx-yy-zz", "xy+yx", "zx+xz"),
+    ("zx-xz", "xy+yx", "yy-xx-zz", "yz+zy"),
+    ("xy-yx", "zx+xz", "yz+zy", "zz-xx-yy"),
+)
+
+
+def _coefficients(terms: str) -> list[float]:
+    """Coefficient of each covariance, xx to zz, in an element of Horn's matrix."""
+    signed = terms if terms[0] in "+-" else f"+{terms}"
+    signs = {signed[i + 1 : i + 3]: 1.0 if signed[i] == "+" else -1.0 for i in range(0, len(signed), 3)}
+    return [signs.get(a + b, 0.0) for a in "xyz" for b in "xyz"]
+
+
+HORN = np.array([_coefficients(terms) for row in _HORN for terms in row]).T  # shape (9, 16)
+
 
 def superposed_rmsd(positions: np.ndarray, reference: np.ndarray) -> np.ndarray | float:
     """Superposed RMSD of one or many structures to a reference.
@@ -21,18 +40,13 @@ def superposed_rmsd(positions: np.ndarray, reference: np.ndarray) -> np.ndarray 
     -------
     float or ndarray, shape (n_frames,)
         RMSD in that unit.
-
-    Notes
-    -----
-    W. Kabsch, Acta Cryst. A32, 922 (1976), doi:10.1107/S0567739476001873: the best overlap is the sum of the singular
-    values of the covariance, the smallest with the sign of its determinant.
     """
-    n = positions.shape[-2]
-    x = positions - positions.sum(axis=-2, keepdims=True, dtype=np.float64) / n
-    y = reference - reference.sum(axis=0, dtype=np.float64) / n
-    covariance = np.matmul(np.swapaxes(x, -1, -2), y)
-    singular = np.linalg.svd(covariance, compute_uv=False)
-    overlap = singular[..., 0] + singular[..., 1] + np.copysign(singular[..., 2], np.linalg.det(covariance))
-    squares = np.square(x).sum(axis=(-1, -2)) + np.square(y).sum() - 2.0 * overlap
+    n = len(reference)
+    x = positions - np.add.reduce(positions, axis=-2, keepdims=True, dtype=np.float64) / n
+    y = reference - np.add.reduce(reference, axis=0, dtype=np.float64) / n
+    covariance = x.swapaxes(-1, -2) @ y
+    horn = (covariance.reshape(*x.shape[:-2], 9) @ HORN).reshape(*x.shape[:-2], 4, 4)
+    overlap = np.linalg.eigvalsh(horn)[..., -1]
+    squares = np.einsum("...ij,...ij->...", x, x) + np.vdot(y, y) - 2.0 * overlap
     rmsd = np.sqrt(np.maximum(squares, 0.0) / n)
     return float(rmsd) if positions.ndim == 2 else rmsd
