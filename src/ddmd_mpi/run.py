@@ -26,8 +26,6 @@ T = TypeVar("T")
 
 #: One thread per rank unless a role asks for more: ranks share cores.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-ROLE_CLASSES = {"simulation": "Simulation", "aggregation": "Aggregation", "training": "Training",
-                "inference": "Inference"}
 BAD_INPUT, FAILED = 2, 1
 
 
@@ -70,10 +68,16 @@ def run(options: Options) -> int:
             role = layout.roles[world.rank]
             log = logs.configure(facts.directory / "logs" / f"{role}-{world.rank:04d}.log", role, world.rank)
             wires = all_or_none(world.comm, lambda: wire(world, config, layout, facts))
+            context = place(world, config, layout, facts, wires, log)
+            player = all_or_none(world.comm, lambda: cast(role)(context))
         except DDMDError as error:
             refuse(world, error)
             return BAD_INPUT
-        play(world, config, layout, facts, wires, log)
+        log.info("starts %.2f s after the launch", time.time() - facts.started)
+        with context.events:
+            player.run()
+            context.status.update(now=True, state=State.DONE, activity=Activity.DONE)
+        leave(world, wires)
     except Exception as error:  # noqa: BLE001 - the last stop: what goes wrong on one rank ends the job with its reason
         sentence = str(error) if isinstance(error, DDMDError) else f"{type(error).__name__}: {error}"
         log.error("rank %d failed: %s", world.rank, sentence)
@@ -148,22 +152,23 @@ def wire(world, config: Config, layout, facts) -> Wires:
     )
 
 
-def play(world, config: Config, layout, facts, wires: Wires, log) -> None:
-    """Play my role to its end and take everything down. Collective over the world."""
+def place(world, config: Config, layout, facts, wires: Wires, log):
+    """The context of this rank's role. Collective over the world."""
     from .roles.context import Context
 
     role = layout.roles[world.rank]
     describe(world, layout, facts, role)
+    events = EventLog(facts.directory / "events" / f"{role}-{world.rank:04d}.jsonl", role, world.rank)
+    status = StatusPost(lambda record: wires.board.put(world.rank, record), events)
+    status.update(now=True, state=State.STARTING, activity=Activity.STARTING)
     deadline = time.monotonic() + config.run.duration - (time.time() - facts.started)
-    with EventLog(facts.directory / "events" / f"{role}-{world.rank:04d}.jsonl", role, world.rank) as events:
-        status = StatusPost(lambda record: wires.board.put(world.rank, record), events)
-        status.update(now=True, state=State.STARTING, activity=Activity.STARTING)
-        context = Context(config, facts, layout, world.rank, role, world.gpu(layout), deadline, events, status, log,
-                          **vars(wires))
-        log.info("wired up %.2f s after the launch", time.time() - facts.started)
-        importlib.import_module(f".roles.{role}", __package__).__dict__[ROLE_CLASSES[role]](context).run()
-        status.update(now=True, state=State.DONE, activity=Activity.DONE)
-    leave(world, wires)
+    return Context(config, facts, layout, world.rank, role, world.gpu(layout), deadline, events, status, log,
+                   **vars(wires))
+
+
+def cast(role: str) -> type:
+    """The class of a role; its module is imported by name, so that no rank loads another role's libraries."""
+    return getattr(importlib.import_module(f".roles.{role}", __package__), role.capitalize())
 
 
 def leave(world, wires: Wires) -> None:
@@ -178,7 +183,8 @@ def leave(world, wires: Wires) -> None:
 
 def describe(world, layout, facts, role: str) -> None:
     """Write ``environment.json`` on rank 0. Collective over the world."""
-    mine = {"rank": world.rank, "role": role, "host": world.hosts[world.node], "pid": os.getpid(), "gpu": world.gpu(layout)}
+    host, gpu = world.hosts[world.node], world.gpu(layout)
+    mine = {"rank": world.rank, "role": role, "host": host, "pid": os.getpid(), "gpu": gpu}
     ranks = world.comm.gather(mine, root=0)
     if world.rank == 0:
         rundir.write_json(facts.directory / "environment.json", rundir.environment(ranks, world.mpi))

@@ -85,6 +85,8 @@ class OpenMMEngine:
         Seed of the thermostat's noise, >= 1.
     gpu
         Index of the GPU on this node, None for the platform's own choice.
+    model
+        The system of :func:`build_system`, which the walkers of a rank may share; None to build it.
 
     Raises
     ------
@@ -101,11 +103,12 @@ class OpenMMEngine:
         system: SystemSection,
         seed: int,
         gpu: int | None = None,
+        model: openmm.System | None = None,
     ):
         self._structures, self._simulation = structures, simulation
         self.n_atoms = len(structures.positions_nm)
         self.platform = check_platform(simulation, gpu, self.n_atoms)
-        model = build_system(structures, simulation, system)
+        model = model or build_system(structures, simulation, system)
         self._periodic = model.usesPeriodicBoundaryConditions()
         self._integrator = openmm.LangevinMiddleIntegrator(
             simulation.temperature_kelvin, simulation.friction_per_ps, simulation.timestep_fs * 1e-3

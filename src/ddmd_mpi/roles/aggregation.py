@@ -22,8 +22,6 @@ class Aggregation:
     def __init__(self, context: Context):
         self.context = context
         self.index = context.layout.aggregator_index(context.rank)
-        self.inlets = context.inlets(SIMULATION)
-        self.outboxes = context.outboxes(TO_TRAINING) + context.outboxes(TO_INFERENCE)
         self.merged: list[FrameBlock] = []
         self.oldest = 0.0
         self.silent: set[str] = set()
@@ -31,6 +29,8 @@ class Aggregation:
     def run(self) -> None:
         """Merge until every simulation has ended its stream, then end mine."""
         context = self.context
+        self.inlets = context.inlets(SIMULATION)
+        self.outboxes = context.outboxes(TO_TRAINING) + context.outboxes(TO_INFERENCE)
         context.status.update(now=True, state=State.RUNNING, activity=Activity.MERGING)
         with self.archive(), Observer(context) as observer:
             while not self.finished():

@@ -25,8 +25,6 @@ class Inference:
     def __init__(self, context: Context):
         config = context.config
         self.context, self.settings = context, config.steering
-        self.inlets = context.inlets(TO_INFERENCE)
-        (self.weights_inlet,) = context.inlets(WEIGHTS)
         n_walkers, reports = context.layout.n_walkers, self.settings.round_reports
         reports = config.simulation.reports_per_segment if reports == "auto" else reports
         self.round_frames = n_walkers * reports
@@ -41,6 +39,8 @@ class Inference:
     def run(self) -> None:
         """Decide a round whenever every walker has reported often enough, until the streams end."""
         context, directory = self.context, self.context.facts.directory
+        self.inlets = context.inlets(TO_INFERENCE)
+        (self.weights_inlet,) = context.inlets(WEIGHTS)
         context.status.update(now=True, state=State.RUNNING, activity=Activity.LOADING)
         with context.events.span("start"):
             if self.policy.needs_model:

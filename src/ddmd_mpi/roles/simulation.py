@@ -11,6 +11,7 @@ from ..frames import CommandKind, FrameBlock, Hop, Outcome, Receipt, RestartComm
 from ..md.engine import OpenMMEngine
 from ..md.seeds import engine_seed
 from ..md.structures import load_structures
+from ..md.systems import build_system
 from ..md.trajectory import Trajectory
 from ..status import Activity, State
 from ..structure.features import FeatureCalculator
@@ -24,7 +25,10 @@ class Simulation:
 
     def __init__(self, context: Context):
         self.context = context
-        (self.outbox,) = context.outboxes(SIMULATION)
+        config = context.config
+        self.structures = load_structures(config.system)
+        model = build_system(self.structures, config.simulation, config.system)
+        self.walkers = [self._walker(w, model) for w in context.layout.walkers(context.rank)]
         self.commands: dict[int, RestartCommand] = {}
         self.rows: list[dict] = []
         self.oldest = 0.0
@@ -33,10 +37,10 @@ class Simulation:
     def run(self) -> None:
         """Simulate until the time is up or a stop is commanded, then end the stream."""
         context = self.context
-        with context.events.span("start"):
-            self.walkers = [self._walker(w) for w in context.layout.walkers(context.rank)]
+        (self.outbox,) = context.outboxes(SIMULATION)
         context.log.info("%d walkers on platform %s", len(self.walkers), self.walkers[0].engine.platform)
         context.status.update(now=True, state=State.RUNNING, activity=Activity.MD)
+        self.started = time.time()
         while not self.stopping():
             active = [w for w in self.walkers if not w.retired]
             if not active:
@@ -133,25 +137,24 @@ class Simulation:
 
     def finish(self) -> None:
         """Close the trajectories, ship what is left and end the stream."""
-        context = self.context
+        context, loop_s = self.context, time.time() - self.started
+        seconds = {f"{name}_s": total.seconds for name, total in context.events.totals.items()}
+        context.events.record("totals", self.started, loop_s, loop_s=loop_s, steps=sum(w.steps for w in self.walkers),
+                              **seconds)
         self.post(now=True, state=State.DRAINING, activity=Activity.DRAINING)
         for walker in self.walkers:
             walker.end()
-            walker.segments += 1
         self.ship(everything=True)
         self.outbox.flush(lambda: context.overdue)
         self.outbox.writer.close()
         self.post(now=True, stop=2 if self.told_to_stop else 1 if context.left_s <= 0 else 3)
 
-    def _walker(self, index: int) -> Walker:
-        config, facts = self.context.config, self.context.facts
-        structures = load_structures(config.system)
+    def _walker(self, index: int, model: object) -> Walker:
+        config, facts, structures = self.context.config, self.context.facts, self.structures
         engine = OpenMMEngine(structures, config.simulation, config.system, engine_seed(config.run.seed, index),
-                              self.context.gpu)
+                              self.context.gpu, model)
         trajectory = Trajectory(facts.directory / "trajectories", index, structures.topology, config.simulation,
                                 facts.order_parameters)
         features = FeatureCalculator(structures.target_nm, config.features)
-        walker = Walker(index, engine, features, trajectory, np.asarray(structures.descriptor), config,
-                        self.context.events)
-        walker.begin()
-        return walker
+        descriptor = np.asarray(structures.descriptor)
+        return Walker(index, engine, features, trajectory, descriptor, config, self.context.events)

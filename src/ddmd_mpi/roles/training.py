@@ -17,8 +17,6 @@ class Training:
 
     def __init__(self, context: Context):
         self.context = context
-        self.inlets = context.inlets(TO_TRAINING)
-        (self.outbox,) = context.outboxes(WEIGHTS)
         self.settings = context.config.training
         self.window = FrameWindow(self.settings.window_frames)
         self.seen, self.trained_on = 0, 0
@@ -27,6 +25,8 @@ class Training:
     def run(self) -> None:
         """Train whenever the window has grown enough, until the streams end."""
         context = self.context
+        self.inlets = context.inlets(TO_TRAINING)
+        (self.outbox,) = context.outboxes(WEIGHTS)
         context.status.update(now=True, state=State.RUNNING, activity=Activity.LOADING)
         with context.events.span("start"):
             if self.settings.model != "none":
@@ -56,7 +56,8 @@ class Training:
 
     def due(self) -> bool:
         """Whether enough frames are new since the last round."""
-        return self.settings.model != "none" and self.seen >= max(self.settings.first_frames, self.trained_on * self.settings.retrain_growth)
+        wanted = max(self.settings.first_frames, self.trained_on * self.settings.retrain_growth)
+        return self.settings.model != "none" and self.seen >= wanted
 
     def round(self) -> None:
         """Train on the window; publish the model if it is fit for use."""

@@ -31,6 +31,10 @@ class Origin(NamedTuple):
     decision: int = -1
 
 
+#: The origin of a segment that begins at the start structure.
+START = Origin(-1, -1, -1)
+
+
 class RestartPoint(NamedTuple):
     """A state that can be gone back to, and the frame it is."""
 
@@ -55,21 +59,16 @@ class Walker:
     def __init__(self, index: int, engine: Any, features: Any, trajectory: Any, descriptor: np.ndarray,
                  config: Config, events: EventLog):
         self.index, self.engine, self.trajectory = index, engine, trajectory
-        self.failures, self.segments, self.frames, self.ps = 0, 0, 0, 0.0
+        self.failures, self.segments, self.frames, self.steps, self.ps = 0, 0, 0, 0, 0.0
         self.retired = False
         self._features, self._descriptor, self._events = features, descriptor, events
         self._settings, self._seed = config.simulation, config.run.seed
         self._rate = 0.0  # integration steps per second
-        self._segment, self._reports, self._decision = 0, 0, -1
+        self._segment, self._reports, self._decision = -1, 0, -1
         self._started = self._busy = 0.0
         self._good: RestartPoint | None = None  # began a segment that has given a report
         self._current: RestartPoint | None = None
-        self._last = Origin(-1, -1, -1)
-
-    def begin(self) -> None:
-        """Prepare the start structure and write it as the trajectory's first frame."""
-        self.engine.start(segment_seed(self._seed, self.index, 0))
-        self._begin_segment(self._last, segment_seed(self._seed, self.index, 0))
+        self._last = START
 
     def restart(self, command: RestartCommand, coordinates: tuple[np.ndarray, ...]) -> Receipt:
         """Leave the current segment and take the first step from the commanded frame."""
@@ -80,18 +79,18 @@ class Walker:
         self.engine.advance(1)
         stepped = time.time()
         self._end_segment("restart")
-        self.segments += 1
-        self._segment += 1
         source = Origin(command.source_simulation, command.source_segment, command.source_frame, command.decision)
         self._begin_segment(source, command.velocity_seed, positions, box)
         return Receipt(command.decision, Outcome.APPLIED, self._segment, received, stepped)
 
     def report(self, interrupted: Callable[[], bool]) -> dict[str, Any] | None:
         """Advance to the next report; its frame as one row of the frames' table, None when interrupted."""
-        if self._reports == self._settings.reports_per_segment:
+        if self._segment < 0:
+            seed = segment_seed(self._seed, self.index, 0)
+            self.engine.start(seed)
+            self._begin_segment(START, seed)
+        elif self._reports == self._settings.reports_per_segment:
             self._end_segment("complete")
-            self.segments += 1
-            self._segment += 1
             self._begin_segment(self._last, -1)
         if not self._integrate(interrupted):
             return None
@@ -105,23 +104,21 @@ class Walker:
     def recover(self, error: EngineError) -> None:
         """End a failed segment; begin one from the last good restart point, or from the start structure."""
         self.failures += 1
-        self._end_segment("failure", error=str(error))
-        if self.failures > self._settings.failures_per_walker:
-            self.retired = True
-            return
-        self.segments += 1
-        self._segment += 1
-        seed = segment_seed(self._seed, self.index, self._segment)
-        if self._good is None:
+        self.retired = self.failures > self._settings.failures_per_walker
+        seed, good = segment_seed(self._seed, self.index, self._segment + 1), self._good
+        if not self.retired and good is None:
             self.engine.start(seed)
-            self._begin_segment(Origin(-1, -1, -1), seed)
-            return
-        self.engine.set_state(self._good.positions, None, self._good.box, seed=seed)
-        self._begin_segment(self._good.origin, seed, self._good.positions, self._good.box)
+        elif not self.retired:
+            self.engine.set_state(good.positions, None, good.box, seed=seed)
+        self._end_segment("failure", error=str(error))
+        if not self.retired and good is None:
+            self._begin_segment(START, seed)
+        elif not self.retired:
+            self._begin_segment(good.origin, seed, good.positions, good.box)
 
     def end(self) -> None:
         """Close the last segment and the files."""
-        if not self.retired:
+        if not self.retired and self._segment >= 0:
             self._end_segment("stop")
         self.trajectory.free()
         self.engine.free()
@@ -134,8 +131,11 @@ class Walker:
             clock = time.perf_counter()
             self.engine.advance(steps)
             spent = time.perf_counter() - clock
+            if not self._rate:
+                self._events.record("first_step", time.time(), 0.0, simulation=self.index)
             self._rate = steps / spent
             self._busy += spent
+            self.steps += steps
             self._events.add("md", spent)
             left -= steps
             if left and interrupted():
@@ -167,6 +167,7 @@ class Walker:
     def _begin_segment(self, origin: Origin, velocity_seed: int, positions: np.ndarray | None = None,
                        box: np.ndarray | None = None) -> None:
         """Open a segment; one that jumps (or starts) writes the frame it starts from."""
+        self._segment += 1
         jumps = positions is not None or origin.simulation < 0
         self.trajectory.begin_segment(self._segment, {
             "restart_point": jumps, "decision": origin.decision, "source_simulation": origin.simulation,
@@ -186,6 +187,7 @@ class Walker:
         self._current = RestartPoint(positions, box, self._last)
 
     def _end_segment(self, reason: str, **attributes: Any) -> None:
+        self.segments += 1
         ns = self._reports * self._settings.report_interval_ps / 1000
         self._events.record("segment", self._started, time.time() - self._started, simulation=self.index,
                             segment=self._segment, frames=self._reports, ns=ns, reason=reason,
