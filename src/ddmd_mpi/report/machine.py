@@ -122,7 +122,7 @@ def learning(run: Run, path: Path) -> bool:
         axes.plot(x, loss, color=colour, linewidth=1.6, marker="o", markersize=2.5, label="training loss")
         axes.plot(x, validation, color=style.INK, linewidth=1.6, linestyle=(0, (3, 1.5)), label="validation loss")
         if epochs:
-            _version_marks(axes, epochs)
+            _version_marks(axes, run, epochs)
         positive = loss[np.isfinite(loss)]
         if positive.min() > 0 and positive.max() > 20 * positive.min():
             axes.set_yscale("log")
@@ -132,20 +132,21 @@ def learning(run: Run, path: Path) -> bool:
     return True
 
 
-def _version_marks(axes: Axes, epochs: list[Record]) -> None:
+def _version_marks(axes: Axes, run: Run, epochs: list[Record]) -> None:
     """A line where each round of training ended, with the version that it published."""
+    rounds = enumerate(run.spans("train_round"), start=1)
+    versions = {n: number(r.get("version")) for n, r in rounds if r.get("published")}
     ends = [i for i, (e, n) in enumerate(zip(epochs, epochs[1:], strict=False)) if e.get("round") != n.get("round")]
     ends = [*ends, len(epochs) - 1]
-    labelled, before = set(style.thin(len(ends), 24).tolist()), 0.0
+    labelled = set(style.thin(len(ends), 24).tolist())
     for i, end in enumerate(ends):
         axes.axvline(end + 1.5, color=style.FAINT, linewidth=0.8, zorder=0)
-        version = number(epochs[end].get("version"))
-        if version > before and i in labelled:
+        version = versions.get(epochs[end].get("round"), 0.0)
+        if version > 0 and i in labelled:
             axes.annotate(
                 f"v{version:.0f}", (end + 1.5, 1), xycoords=("data", "axes fraction"), xytext=(-2, 1),
                 textcoords="offset points", ha="right", fontsize=8, color=style.ROLE_COLOURS["training"],
             )  # fmt: skip
-        before = max(before, version)
 
 
 def latencies_ms(run: Run) -> np.ndarray:
@@ -168,7 +169,7 @@ def latency(run: Run, path: Path) -> bool:
         for share, name in ((50, "p50"), (99, "p99")):
             x = np.percentile(values, share)
             axes.axvline(x, color=style.INK, linewidth=1.2, linestyle=(0, (4, 2)))
-            axes.annotate(f"{name} {x:.3g} ms", (x, 1), xycoords=("data", "axes fraction"), xytext=(0, 2),
+            axes.annotate(f"{name} {style.milliseconds(x)}", (x, 1), xycoords=("data", "axes fraction"), xytext=(0, 2),
                           textcoords="offset points", ha="center", fontsize=9)  # fmt: skip
         axes.set(xscale="log", xlabel="decision taken → first MD step from it (ms)", ylabel="restarts")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -205,6 +206,7 @@ def rounds(run: Run, path: Path) -> bool:
                 _wanted_band(axes, run)
         stack[-1].set_xlabel("inference round")
         stack[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        stack[-1].set_xlim(x.min() - 0.6, max(x.max(), x.min() + 9) + 0.6)
     return True
 
 

@@ -70,7 +70,7 @@ class Run:
 
     @cached_property
     def _ends(self) -> tuple[float, float]:
-        times = [t for e in self.events for t in (e["start"], e["end"])]
+        times = [t for e in self.events if e["name"] != "epoch" for t in (e["start"], e["end"])]
         times += [number(s.get("start")) for s in self.segments] + [number(r.get("time")) for r in self.rounds]
         known = [t for t in times if t > 0]
         return (min(known), max(known)) if known else (np.nan, np.nan)

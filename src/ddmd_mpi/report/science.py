@@ -131,7 +131,8 @@ def histograms(run: Run, path: Path) -> bool:
         return False
     groups, labels, meaning = iterations(run, rows)
     rmsd = run.frames["rmsd_angstrom"]
-    edges = np.linspace(0, rmsd[rows].max() * 1.02, 81)
+    lowest = rmsd[rows].min() - 0.5
+    edges = np.linspace(lowest if lowest > 2 else 0, rmsd[rows].max() * 1.02, 81)
     colours = mpl.colormaps[style.ITERATIONS](np.linspace(0.05, 0.95, len(groups)))
     with style.figure(path, height=1.6 + 0.45 * len(groups)) as figure:
         axes = figure.add_subplot()
@@ -152,7 +153,7 @@ def histograms(run: Run, path: Path) -> bool:
         right.spines["right"].set_visible(False)
         axes.annotate("median", (1, 0.99), xycoords="axes fraction", xytext=(4, 0), textcoords="offset points",
                       va="top", fontsize=8.5, color="#52606D", annotation_clip=False)  # fmt: skip
-        axes.set(xlabel=RMSD_LABEL, ylabel=meaning, xlim=(0, edges[-1]))
+        axes.set(xlabel=RMSD_LABEL, ylabel=meaning, xlim=(edges[0], edges[-1]))
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
@@ -206,7 +207,7 @@ def _strips(axes: Axes, run: Run, lane: dict[int, int], divisor: float, linewidt
         points = np.column_stack([t, np.full(len(t), y)])
         pieces.append(np.stack([points[:-1], points[1:]], axis=1))
         values.append(rmsd[mine][1:])
-    colours = Normalize(0, np.quantile(rmsd[rows], 0.98))
+    colours = Normalize(rmsd[rows].min(), np.quantile(rmsd[rows], 0.98))
     strips = LineCollection(np.concatenate(pieces), cmap=style.RMSD_COLOURS, norm=colours, linewidth=linewidth)
     strips.set_array(np.concatenate(values))
     return axes.add_collection(strips)

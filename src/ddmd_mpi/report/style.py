@@ -78,6 +78,11 @@ def simulated_scale(longest_ps: float) -> tuple[float, str]:
     return 1.0, "ps"
 
 
+def milliseconds(value: float) -> str:
+    """A latency in words, such as 24 ms or 5.1 s."""
+    return f"{value:.3g} ms" if value < 999.5 else f"{value / 1000:.3g} s"
+
+
 def thin(n: int, most: int) -> np.ndarray:
     """At most `most` indices, evenly spread over range(n), both ends kept."""
     return np.arange(n) if n <= most else np.unique(np.linspace(0, n - 1, most).round().astype(int))

@@ -10,6 +10,7 @@ import numpy as np
 from .lineage import Segment
 from .machine import latencies_ms
 from .read import ROLES, Record, Run, number, table
+from .style import milliseconds
 
 ITERATION = {"simulation": "segment", "aggregation": "block", "training": "train_round", "inference": "inference_round"}
 Rows = list[dict[str, object]]
@@ -120,10 +121,14 @@ def segment_table(run: Run, segments: list[Segment]) -> Rows:
     return rows
 
 
-def record_table(records: list[Record]) -> Rows:
-    """Records as rows: the plain values of each, in the order in which the keys first appear."""
+def record_table(records: list[Record], start: float) -> Rows:
+    """Records as rows: the plain values of each, in the order in which the keys first appear.
+
+    Unix times are given as seconds since `start`.
+    """
+    clocks = {"time": "time_s", "created": "created_s"}
     keys = dict.fromkeys(k for r in records for k, v in r.items() if not isinstance(v, dict | list))
-    return [{k: r.get(k) for k in keys} for r in records]
+    return [{clocks.get(k, k): number(r.get(k)) - start if k in clocks else r.get(k) for k in keys} for r in records]
 
 
 def latency_words(run: Run) -> str:
@@ -132,7 +137,7 @@ def latency_words(run: Run) -> str:
     if not len(values):
         return ""
     p50, p99 = np.percentile(values, [50, 99])
-    return f"p50 {p50:.3g} ms, p99 {p99:.3g} ms, max {values.max():.3g} ms"
+    return f"p50 {milliseconds(p50)}, p99 {milliseconds(p99)}, max {milliseconds(values.max())}"
 
 
 def write_csv(path: Path, rows: Rows) -> None:

@@ -73,7 +73,7 @@ def _sampling(run: Run) -> str:
     if not simulated > 0:
         return "No frame was written: no data about what was sampled."
     applied = sum(d.get("outcome") == "applied" for d in run.decisions)
-    restarts = f"; of {len(run.decisions)} restart decisions {applied} began a segment" if run.decisions else ""
+    restarts = f"; {applied} of {len(run.decisions)} restart decisions began one of them" if run.decisions else ""
     latency = latency_words(run)
     delay = f" (decision to first step: {latency})" if latency else ""
     return f"{simulated_time(simulated)} were simulated in {len(run.segments)} segments{restarts}{delay}."

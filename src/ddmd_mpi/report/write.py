@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import RunDirectoryError
-from . import machine, science, tables, words
+from . import machine, science, style, tables, words
 from .lineage import Segment, contradictions, segments_of
 from .page import Page, Picture, Table
 from .read import Run, number, read_run
@@ -76,8 +76,8 @@ def _tables(run: Run, segments: list[Segment]) -> list[Table]:
         ("roles", "Roles", tables.role_table(run)),
         ("decisions", "Restart decisions", tables.decision_table(run)),
         ("segments", "Segments", tables.segment_table(run, segments)),
-        ("rounds", "Inference rounds in numbers", tables.record_table(run.rounds)),
-        ("models", "Model versions", tables.record_table(run.models)),
+        ("rounds", "Inference rounds in numbers", tables.record_table(run.rounds, run.start)),
+        ("models", "Model versions", tables.record_table(run.models, run.start)),
     )
     for name, _, rows in contents:
         if rows:
@@ -110,7 +110,7 @@ def _numbers(run: Run) -> list[tuple[str, str]]:
         ("simulated in all", words.simulated_time(simulated) if simulated > 0 else ""),
         ("MD speed", _with_unit(run.result("simulation", "ns_per_day"), "ns/day")),
         ("restarts", f"{applied}" if run.decisions else ""),
-        ("median decision to first step", f"{np.median(latencies):.3g} ms" if len(latencies) else ""),
+        ("median decision to first step", style.milliseconds(np.median(latencies)) if len(latencies) else ""),
         ("model versions", f"{len(run.models)}" if run.models else ""),
         ("wall time", words.duration(run.wall) if run.wall > 0 else ""),
     )

@@ -103,9 +103,9 @@ class SyntheticRun:
             step = len(self.models) * 8 + epoch
             loss = 60 + 420 / (1 + 0.4 * step)
             last = {"loss": loss, "validation_loss": 1.05 * loss + 4 * self.random.standard_normal()}
-            self._event("epoch", "training", 2, self.now, 0.0, round=version, version=version, epoch=epoch, **last)
+            self._event("epoch", "training", 2, self.now, 0.0, round=version, epoch=epoch, **last)
         result = {"version": version, "samples": 40 * number, "epochs": 8, **last}
-        self._event("train_round", "training", 2, start, 10.5, published=True, **result)
+        self._event("train_round", "training", 2, start, 10.5, round=version - 1, published=True, **result)
         self.models.append({**result, "created": self.now, "architecture": {"latent": 10}})
 
     def _infer(self, number: int) -> set[int]:
