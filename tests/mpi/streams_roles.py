@@ -38,12 +38,13 @@ def take(reader, n):
 
 
 def simulate(network, comm, counts):
-    outbox = Outbox(network.writer(f"SimulationOutput-{comm.rank}", comm.size - 3), lambda: counts[comm.rank], 4, 64, 64)
+    writer = network.writer(f"SimulationOutput-{comm.rank}", comm.size - 3)
+    outbox = Outbox(writer, lambda: counts[comm.rank], 4, 64, 64)
     for index in range(N):
         outbox.offer(block(index))
         time.sleep(0.0002)
     outbox.flush(stop=lambda: False)
-    outbox.writer.close()
+    writer.close()
 
 
 def aggregate(network, comm, counts):
@@ -65,7 +66,7 @@ def aggregate(network, comm, counts):
         training.pump()
         time.sleep(0.0005)
     training.flush(stop=lambda: False)
-    n = N * len(simulations)
+    n = sum(counts[: len(simulations)])
     assert training.writer.n_written == n - training.dropped
     assert stuck.writer.n_written == 4
     assert stuck.dropped == n - 4 - 8

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.mpi
 def mpiexec(n, program, *args, timeout=60):
     """Standard output of `program` on n ranks, which must succeed."""
     environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    launcher = Path(sys.executable).with_name("mpiexec")
-    command = [launcher, "-n", str(n), "--oversubscribe", "--bind-to", "none", sys.executable, HERE / program, *args]
+    launcher = [Path(sys.executable).with_name("mpiexec"), "-n", n, "--oversubscribe", "--bind-to", "none"]
+    command = [*launcher, sys.executable, "-m", "mpi4py", HERE / program, *args]
     result = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, timeout=timeout, env=environment, check=False
     )

@@ -271,8 +271,9 @@ class Network:
         while self._comm.iprobe(tag=FINISHED_TAG):
             message = self._comm.recv(tag=FINISHED_TAG)
             self._writers[message["name"], message["sender"]].finished = True
+        self._requests = [request for request in self._requests if not request.test()[0]]
         ends = [*self._writers.values(), *self._readers]
-        return all(end.finished for end in ends)
+        return all(end.finished for end in ends) and not self._requests
 
 
 def _contact(writer: StepWriter) -> str:
