@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -37,7 +39,7 @@ class ModelWeights:
 
     def pack(self) -> np.ndarray:
         """One uint8 buffer: magic, size of the header (int64), header (JSON), arrays."""
-        arrays = [np.ascontiguousarray(a) for a in self.arrays]
+        arrays = [np.asarray(a, order="C") for a in self.arrays]
         forms = [{"dtype": a.dtype.str, "shape": a.shape} for a in arrays]
         header = json.dumps({"version": self.version, "metadata": self.metadata, "arrays": forms}).encode()
         start = len(MAGIC) + 8
@@ -58,7 +60,7 @@ class ModelWeights:
             If the buffer does not hold whole weights of this format.
         """
         start = len(MAGIC) + 8
-        if bytes(buffer[: len(MAGIC)]) != MAGIC:
+        if len(buffer) < start or bytes(buffer[: len(MAGIC)]) != MAGIC:
             raise ModelError(f"not packed weights of a model ({len(buffer)} bytes)")
         header_size = int.from_bytes(bytes(buffer[len(MAGIC) : start]), "little")
         try:
@@ -86,10 +88,11 @@ class ModelWeights:
         try:
             unfinished.mkdir(parents=True)
             np.savez(unfinished / "weights.npz", *self.arrays)
-            metadata = json.dumps({"version": self.version, **self.metadata}, indent=2)
+            metadata = json.dumps({**self.metadata, "version": self.version}, indent=2)
             (unfinished / "metadata.json").write_text(metadata + "\n")
             unfinished.rename(path)
         except OSError as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
             raise ModelError(f"cannot write model version {self.version} to {path}: {error.strerror}") from error
         return path
 
@@ -107,7 +110,7 @@ class ModelWeights:
             with np.load(path / "weights.npz", allow_pickle=False) as file:
                 arrays = [file[f"arr_{i}"] for i in range(len(file.files))]
             return ModelWeights(metadata.pop("version"), arrays, metadata)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise ModelError(f"cannot read the model in {path}: {error}") from error
 
 

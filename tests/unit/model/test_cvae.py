@@ -1,0 +1,190 @@
+"""The autoencoder: its loss against NumPy, its rounds, and latents that depend on nothing but frame and weights."""
+
+import numpy as np
+import pytest
+
+from ddmd_mpi import model
+from ddmd_mpi.config import TrainingSection
+from ddmd_mpi.errors import ModelError
+from ddmd_mpi.frames import FrameBlock
+from ddmd_mpi.structure import contacts
+
+N_RESIDUES = 7  # padded to 8
+SMALL = {"filters": 4, "dense_units": 16, "latent_dimensions": 3, "batch_size": 16, "epochs": 3, "dropout": 0.1}
+
+
+def never() -> bool:
+    return False
+
+
+def nothing() -> None:
+    return None
+
+
+def make(seed: int = 1, n_residues: int = N_RESIDUES, **changes):
+    return model.create(TrainingSection(**{**SMALL, **changes}), n_residues, seed)
+
+
+def chain_block(n_frames: int, n_residues: int = N_RESIDUES, seed: int = 0) -> FrameBlock:
+    """Chains that are compact or stretched."""
+    generator = np.random.default_rng(seed)
+    scale = generator.choice([0.2, 0.6], size=(n_frames, 1, 1))
+    chains = np.cumsum(scale * generator.normal(size=(n_frames, n_residues, 3)), axis=1)
+    rows = [contacts.contact_csr(contacts.round_positions(chain), 8.0) for chain in chains]
+    return FrameBlock({
+        "simulation": np.zeros(n_frames, np.int32),
+        "contact_counts": np.array([counts for counts, _ in rows]),
+        "contact_columns": np.concatenate([columns for _, columns in rows]),
+    })  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A model after one round on 100 frames, and the round."""
+    cvae = make(epochs=30, patience=30, learning_rate=5e-3)
+    return cvae, cvae.train(chain_block(100), never, nothing)
+
+
+def layers_of(network, kind: str) -> list:
+    return [layer for layer in network.layers if type(layer).__name__ == kind]
+
+
+@pytest.mark.parametrize(
+    ("n_residues", "filters", "first_kernel", "strides"), [(28, 64, 3, [1, 2, 1, 1]), (70, 32, 5, [2, 2, 2, 2])]
+)
+def test_encoder_and_decoder_mirror_each_other(n_residues, filters, first_kernel, strides):
+    cvae = model.create(TrainingSection(), n_residues, 1)
+    down, up = layers_of(cvae._encoder, "Conv2D"), layers_of(cvae._decoder, "Conv2DTranspose")
+    assert [layer.strides[0] for layer in down] == strides == [layer.strides[0] for layer in up][::-1]
+    assert [layer.kernel_size[0] for layer in down] == [first_kernel, 3, 3, 3]
+    assert [layer.kernel_size[0] for layer in up][::-1] == [first_kernel, 3, 3, 3]
+    assert [layer.filters for layer in down] == [filters] * 4
+    assert [layer.filters for layer in up] == [filters] * 3 + [1]
+    assert [layer.units for layer in layers_of(cvae._encoder, "Dense")] == [128, 10, 10]
+    assert [layer.rate for layer in layers_of(cvae._encoder, "Dropout")] == [0.4]
+    assert cvae._decoder.output_shape[1] == cvae.architecture["size"] >= n_residues
+
+
+def test_loss_is_the_summed_cross_entropy_and_divergence_of_the_real_residues(trained):
+    cvae, _ = trained
+    maps = contacts.dense(*(chain_block(3)[n] for n in ("contact_counts", "contact_columns")), size=8)
+    mean, log_variance = (part.numpy() for part in cvae._encoder(maps[..., None].astype(np.float32)))
+    divergence = 0.5 * (mean**2 + np.exp(log_variance) - 1 - log_variance).sum(axis=1)
+    many, weights = np.tile(maps, (200, 1, 1)), np.tile(np.array([1, 0, 1], np.float32), 200)
+    loss, reconstruction, kl = cvae._test(many, weights).numpy() / 200
+    np.testing.assert_allclose(kl, divergence[[0, 2]].sum(), rtol=1e-4)
+    np.testing.assert_allclose(loss, reconstruction + kl, rtol=1e-5)
+
+    noise = np.random.default_rng(0).normal(size=(200, *mean.shape))
+    latents = (mean + np.exp(0.5 * log_variance) * noise).reshape(-1, mean.shape[1]).astype(np.float32)
+    logits = cvae._decoder(latents).numpy().reshape(200, 3, 8, 8)[:, :, :7, :7]
+    x = maps[:, :7, :7]
+    entropy = (np.logaddexp(0, logits) - x * logits).sum(axis=(2, 3)).mean(axis=0)
+    np.testing.assert_allclose(reconstruction, entropy[[0, 2]].sum(), rtol=0.03)
+
+
+def test_a_round_learns_and_reports_both_terms(trained):
+    _, result = trained
+    first, last = result.history[0], result.history[-1]
+    assert last.training.loss < 0.9 * first.training.loss
+    for losses in (first.training, first.validation, last.training, last.validation):
+        assert losses.loss == pytest.approx(losses.reconstruction + losses.divergence, rel=1e-4)
+        assert losses.divergence > 0
+    assert (result.epochs, result.samples, result.finite, result.stopped) == (30, 30 * 80, True, False)
+    assert result.validation_loss == min(epoch.validation.loss for epoch in result.history)
+
+
+def test_the_same_seed_gives_the_same_round_and_another_seed_another():
+    results, latents = [], []
+    for seed in (5, 5, 6):
+        cvae = make(seed)
+        results.append(cvae.train(chain_block(40), never, nothing).validation_loss)
+        latents.append(cvae.embed(chain_block(5)))
+    assert results[0] == results[1] != results[2]
+    assert np.array_equal(latents[0], latents[1])
+
+
+def test_the_steps_compile_once_whatever_the_number_of_frames():
+    cvae = make(epochs=1)
+    for n_frames in (3, 40, 57):
+        cvae.train(chain_block(n_frames), never, nothing)
+        cvae.embed(chain_block(n_frames))
+    steps = (cvae._train_step, cvae._test_step, cvae._embed_step)
+    assert [step.experimental_get_tracing_count() for step in steps] == [1, 1, 1]
+
+
+def test_a_loss_that_is_not_finite_leaves_the_model_as_it_was():
+    cvae = make(learning_rate=1e25)
+    before = cvae._state()
+    result = cvae.train(chain_block(64), never, nothing)
+    assert not result.finite
+    assert not model.publishable(result, TrainingSection(**SMALL))
+    for old, new in zip(before, cvae._state(), strict=True):
+        assert np.array_equal(old, new)
+
+
+def test_a_round_stops_between_batches_and_keeps_the_best_weights():
+    cvae, calls = make(epochs=50, patience=50), []
+    first = cvae.weights()
+    result = cvae.train(chain_block(40), lambda: len(calls) >= 2, lambda: calls.append(1))
+    assert (len(calls), result.epochs, result.stopped, result.finite) == (2, 0, True, True)
+    assert np.isnan(result.validation_loss)
+    assert all(np.array_equal(a, b) for a, b in zip(first, cvae.weights(), strict=True))
+    # Two batches of training and one of validation make an epoch: stop in the second one.
+    calls.clear()
+    result = cvae.train(chain_block(40), lambda: len(calls) >= 4, lambda: calls.append(1))
+    assert (result.epochs, result.stopped) == (1, True)
+    assert np.isfinite(result.validation_loss)
+    assert not all(np.array_equal(a, b) for a, b in zip(first, cvae.weights(), strict=True))
+
+
+def test_a_round_ends_when_the_validation_loss_no_longer_falls():
+    cvae = make(epochs=30, patience=2, learning_rate=1e-12)
+    result = cvae.train(chain_block(40), never, nothing)
+    losses = [epoch.validation.loss for epoch in result.history]
+    assert result.epochs < 30
+    assert result.epochs == int(np.argmin(losses)) + 1 + 2
+    assert result.validation_loss == min(losses)
+
+
+def test_without_validation_frames_the_training_loss_takes_their_place():
+    result = make(validation_fraction=0.0, epochs=1).train(chain_block(20), never, nothing)
+    assert result.validation_loss == result.loss
+    assert result.samples == 20
+
+
+def test_latents_depend_on_frame_and_weights_alone(trained):
+    cvae, _ = trained
+    block = chain_block(300, seed=3)
+    latents = cvae.embed(block)
+    assert latents.shape == (300, 3)
+    assert latents.dtype == np.float32
+    assert np.array_equal(cvae.embed(block), latents)
+    picked = np.array([299, 5, 17])
+    assert np.array_equal(cvae.embed(block.take(picked)), latents[picked])
+    assert cvae.embed(block.take(np.array([], int))).shape == (0, 3)
+    other = make(seed=9)
+    assert not np.allclose(other.embed(block), latents)
+    other.load(cvae.weights())
+    assert np.array_equal(other.embed(block), latents)
+
+
+def test_weights_of_another_architecture_are_refused(trained):
+    cvae, _ = trained
+    with pytest.raises(ModelError, match="architecture"):
+        cvae.load(make(filters=5).weights())
+    with pytest.raises(ModelError, match="architecture"):
+        cvae.load(cvae.weights()[:-1])
+
+
+def test_threads_are_pinned(trained):
+    import tensorflow as tf
+
+    assert tf.config.threading.get_intra_op_parallelism_threads() == 1
+    assert tf.config.threading.get_inter_op_parallelism_threads() == 1
+
+
+def test_the_optimiser_is_the_papers(trained):
+    optimizer = make()._optimizer
+    assert type(optimizer).__name__ == "RMSprop"
+    assert (float(optimizer.learning_rate), optimizer.rho, optimizer.epsilon) == (pytest.approx(1e-3), 0.9, 1e-8)

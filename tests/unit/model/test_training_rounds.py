@@ -1,0 +1,101 @@
+"""Rounds of training, the parts without TensorFlow: splits, batches, architecture, maps, the guard, lean imports."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ddmd_mpi.config import TrainingSection
+from ddmd_mpi.frames import FrameBlock
+from ddmd_mpi.model import Round, publishable
+from ddmd_mpi.model.architecture import architecture
+from ddmd_mpi.model.backend import hidden
+from ddmd_mpi.model.maps import ContactMaps
+from ddmd_mpi.model.training import batches, split
+from ddmd_mpi.structure import contacts
+
+DEFAULTS = TrainingSection()
+
+
+def maps_block(n_frames: int, n_residues: int, seed: int = 0) -> FrameBlock:
+    generator = np.random.default_rng(seed)
+    chains = np.cumsum(generator.normal(scale=0.3, size=(n_frames, n_residues, 3)), axis=1)
+    rows = [contacts.contact_csr(contacts.round_positions(chain), 8.0) for chain in chains]
+    return FrameBlock({
+        "simulation": np.zeros(n_frames, np.int32),
+        "contact_counts": np.array([counts for counts, _ in rows]),
+        "contact_columns": np.concatenate([columns for _, columns in rows]),
+    })  # fmt: skip
+
+
+def test_importing_the_model_does_not_import_tensorflow():
+    code = "import sys, ddmd_mpi.model; sys.exit(sum(m in sys.modules for m in ('tensorflow', 'keras', 'sklearn')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_hidden_modules_are_hidden_inside_only():
+    with hidden(("numpy", "turtle")):
+        assert "numpy" in sys.modules
+        assert np is sys.modules["numpy"]
+        with pytest.raises(ImportError):
+            __import__("turtle")
+    assert "turtle" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("n_residues", "filters", "kernels", "strides", "size"),
+    [
+        (28, 64, (3, 3, 3, 3), (1, 2, 1, 1), 28), (10, 64, (3, 3, 3, 3), (1, 2, 1, 1), 10),
+        (7, 64, (3, 3, 3, 3), (1, 2, 1, 1), 8), (309, 32, (5, 3, 3, 3), (2, 2, 2, 2), 320),
+        (3375, 32, (5, 3, 3, 3), (2, 2, 2, 2), 3376), (65, 32, (5, 3, 3, 3), (2, 2, 2, 2), 80),
+    ],
+)  # fmt: skip
+def test_the_layers_of_the_paper(n_residues, filters, kernels, strides, size):
+    shape = architecture(DEFAULTS, n_residues)
+    assert (shape.filters, shape.kernels, shape.strides, shape.size) == (filters, kernels, strides, size)
+    assert (shape.dense_units, shape.dropout, shape.latent_dimensions) == (128, 0.4, 10)
+    assert architecture(TrainingSection(filters=8), n_residues).filters == 8
+
+
+@pytest.mark.parametrize(("fraction", "n_validation"), [(0.2, 20), (0.0, 0), (0.5, 50)])
+def test_a_split_is_a_shuffled_partition(fraction, n_validation):
+    training, validation = split(100, fraction, np.random.default_rng(1))
+    assert len(validation) == n_validation
+    assert sorted([*training, *validation]) == list(range(100))
+    assert list(training) != sorted(training)
+    other, _ = split(100, fraction, np.random.default_rng(2))
+    assert not np.array_equal(training, other)
+
+
+def test_a_frame_is_left_for_training():
+    assert [len(part) for part in split(1, 0.5, np.random.default_rng(0))] == [1, 0]
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 20])
+def test_batches_have_one_size_and_count_each_frame_once(n):
+    frames, weights = zip(*batches(np.arange(n), 8), strict=True)
+    assert {(f.shape, w.shape) for f, w in zip(frames, weights, strict=True)} == {((8,), (8,))}
+    counted = np.concatenate(frames)[np.concatenate(weights) == 1]
+    assert np.array_equal(counted, np.arange(n))
+
+
+def test_maps_are_the_same_whether_the_window_is_dense_or_not():
+    block, indices = maps_block(20, 11), np.array([3, 3, 0, 19])
+    dense, sparse = ContactMaps(block, 12), ContactMaps(block, 12, dense_bytes=0)
+    assert np.array_equal(dense.batch(indices), sparse.batch(indices))
+    maps = dense.batch(indices)
+    assert maps.shape == (4, 12, 12)
+    assert maps.dtype == np.uint8
+    assert not maps[:, 11].any()
+    assert not maps[:, :, 11].any()
+    assert (maps[:, range(11), range(11)] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("validation_loss", "finite", "verdict"),
+    [(10.0, True, True), (10_000.0, True, True), (10_001.0, True, False), (np.nan, True, False), (10.0, False, False)],
+)
+def test_only_fit_models_are_published(validation_loss, finite, verdict):
+    result = Round(1, 10, 10.0, validation_loss, finite, False)
+    assert publishable(result, DEFAULTS) is verdict
