@@ -18,7 +18,7 @@ RANKS = Path(__file__).parent.parent / "jobscripts" / "ranks.sh"
 def mpiexec() -> Callable[..., subprocess.CompletedProcess[str]]:
     """``mpiexec(n, program, *args, timeout=120, check=True, **environment)`` runs a Python program on n ranks.
 
-    It returns the CompletedProcess; with `check` (the default) an exit code other than 0 fails the test and shows
+    A rank that raises ends them all. It returns the CompletedProcess; with `check` (the default) an exit code other than 0 fails the test and shows
     what the ranks said. At the timeout every process it started is killed.
     """
     return start_ranks
@@ -27,10 +27,16 @@ def mpiexec() -> Callable[..., subprocess.CompletedProcess[str]]:
 def start_ranks(
     n: int, program: Path | str, *args: object, timeout: float = 120.0, check: bool = True, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    command = [str(RANKS), str(n), sys.executable, str(program), *map(str, args)]
+    command = [str(RANKS), str(n), sys.executable, "-m", "mpi4py", str(program), *map(str, args)]
     variables = {**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent), **environment}
     process = subprocess.Popen(
-        command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
     )
     try:
         out, err = process.communicate(timeout=timeout)

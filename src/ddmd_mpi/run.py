@@ -61,7 +61,7 @@ def run(options: Options) -> int:
         os.environ.setdefault(name, "1")
     from .parallel.launch import launch
 
-    world, log = launch(), logs.configure(None, "start", 0)
+    world, log, wires = launch(), logs.configure(None, "start", 0), None
     try:
         try:
             config, layout, facts = world.agree(lambda: prepare(options, world))
@@ -71,7 +71,7 @@ def run(options: Options) -> int:
             context = place(world, config, layout, facts, wires, log)
             player = all_or_none(world.comm, lambda: cast(role)(context))
         except DDMDError as error:
-            refuse(world, error)
+            refuse(world, error, wires)
             return BAD_INPUT
         log.info("starts %.2f s after the launch", time.time() - facts.started)
         with context.events:
@@ -99,11 +99,13 @@ def all_or_none(comm, function: Callable[[], T]) -> T:
     return result
 
 
-def refuse(world, error: DDMDError) -> None:
+def refuse(world, error: DDMDError, wires: Wires | None) -> None:
     """Say on rank 0 what is wrong, before any rank leaves. Collective over the world."""
     if world.rank == 0:
         sys.stderr.write(f"ddmd-mpi: {error}\n")
         sys.stderr.flush()
+    if wires is not None:
+        wires.network.free()
     world.comm.Barrier()
 
 
@@ -144,11 +146,11 @@ def wire(world, config: Config, layout, facts) -> Wires:
     plan = links(layout)
     return Wires(
         links=plan,
-        network=Network(world.comm, world.node_comm, config.streams, facts.directory / "streams"),
-        mailboxes=Mailboxes(world.comm, hosts),
         ring=CoordinateRing(world.comm, aggregators, kept, facts.n_atoms, int(config.aggregation.ring_mb * 1e6)),
+        mailboxes=Mailboxes(world.comm, hosts),
         credits=Registers(world.comm, [link.host for link in plan], CREDIT_DTYPE, "credits"),
         board=Registers(world.comm, [aggregators[0]] * world.size, STATUS_DTYPE, "board"),
+        network=Network(world.comm, world.node_comm, config.streams, facts.directory / "streams"),
     )
 
 
