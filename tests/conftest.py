@@ -18,8 +18,8 @@ RANKS = Path(__file__).parent.parent / "jobscripts" / "ranks.sh"
 def mpiexec() -> Callable[..., subprocess.CompletedProcess[str]]:
     """``mpiexec(n, program, *args, timeout=120, check=True, **environment)`` runs a Python program on n ranks.
 
-    A rank that raises ends them all. It returns the CompletedProcess; with `check` (the default) an exit code other than 0 fails the test and shows
-    what the ranks said. At the timeout every process it started is killed.
+    A rank that raises ends them all. It returns the CompletedProcess; with `check` (the default) an exit code other
+    than 0 fails the test and shows what the ranks said. At the timeout every process it started is killed.
     """
     return start_ranks
 

@@ -10,7 +10,8 @@ from mpi4py import MPI
 from ..errors import LayoutError
 from ..frames import RestartCommand
 from .mailbox import Mailboxes
-from .ring import CoordinateRing, slot_nbytes
+from .ring import CoordinateRing
+from .sizes import slot_nbytes
 
 _N_ATOMS = 100
 _N_POLLS = 1000

