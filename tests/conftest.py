@@ -18,7 +18,8 @@ RANKS = Path(__file__).parent.parent / "jobscripts" / "ranks.sh"
 def mpiexec() -> Callable[..., subprocess.CompletedProcess[str]]:
     """``mpiexec(n, program, *args, timeout=120, check=True, **environment)`` runs a Python program on n ranks.
 
-    A rank that raises ends them all. It returns the CompletedProcess; with `check` (the default) an exit code other
+    `program` is a script, of which a rank that raises ends them all, or "-m", of a module that sees to that itself. It
+    returns the CompletedProcess; with `check` (the default) an exit code other
     than 0 fails the test and shows what the ranks said. At the timeout every process it started is killed.
     """
     return start_ranks
@@ -27,7 +28,8 @@ def mpiexec() -> Callable[..., subprocess.CompletedProcess[str]]:
 def start_ranks(
     n: int, program: Path | str, *args: object, timeout: float = 120.0, check: bool = True, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    command = [str(RANKS), str(n), sys.executable, "-m", "mpi4py", str(program), *map(str, args)]
+    runner = [] if program == "-m" else ["-m", "mpi4py"]
+    command = [str(RANKS), str(n), sys.executable, *runner, str(program), *map(str, args)]
     variables = {**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent), **environment}
     process = subprocess.Popen(
         command,
