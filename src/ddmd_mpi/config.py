@@ -94,6 +94,7 @@ class SimulationSection(Section):
     friction_per_ps: NonNegative = 1.0
     segment_ps: Positive = 10_000.0
     report_interval_ps: Positive = 50.0
+    walker_length_ns: Positive | None = None
     minimize: bool = True
     failures_per_walker: Count = 20
     trajectory_format: Literal["dcd", "xtc"] = "dcd"

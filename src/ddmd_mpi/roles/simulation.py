@@ -44,9 +44,8 @@ class Simulation:
         context.status.update(now=True, state=State.RUNNING, activity=Activity.MD)
         self.started = time.time()
         while not self.stopping():
-            active = [w for w in self.walkers if not w.retired]
+            active = [w for w in self.walkers if w.active]
             if not active:
-                context.log.error("every walker of this rank has failed too often: its stream ends here")
                 break
             for walker in active:
                 self.turn(walker)
@@ -63,6 +62,8 @@ class Simulation:
             self.context.log.warning("walker %d: %s", walker.index, error)
             self.recover(walker, error)
             row = None
+            if walker.retired:
+                self.context.log.error("walker %d has failed %d times: retired", walker.index, walker.failures)
         if row is not None:
             self.oldest = self.oldest if self.rows else time.monotonic()
             self.rows.append(row)

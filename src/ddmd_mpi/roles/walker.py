@@ -70,6 +70,12 @@ class Walker:
         self._current: RestartPoint | None = None
         self._last = START
 
+    @property
+    def active(self) -> bool:
+        """Whether the walker goes on: neither retired nor as long as it shall be."""
+        length_ns = self._settings.walker_length_ns
+        return not self.retired and (length_ns is None or self.ps < length_ns * 1000)
+
     def restart(self, command: RestartCommand, coordinates: tuple[np.ndarray, ...]) -> Receipt:
         """Leave the current segment and take the first step from the commanded frame."""
         received = time.time()
