@@ -4,8 +4,10 @@ Inference leaves the aggregator's stream unread from its first block on: nobody 
 Arguments: DIRECTORY
 """
 
+import faulthandler
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -107,4 +109,14 @@ def main():
         sys.stdout.write("every stream ended\n")
 
 
-main()
+def abort(*error):
+    """End all ranks when one fails."""
+    traceback.print_exception(*error)
+    MPI.COMM_WORLD.Abort(1)
+
+
+if __name__ == "__main__":
+    sys.excepthook = abort
+    faulthandler.dump_traceback_later(100)  # says where a rank waits, before the test gives up
+    main()
+    faulthandler.cancel_dump_traceback_later()

@@ -3,8 +3,10 @@
 Arguments: ENGINE FIRST_HOP DIRECTORY N_PAYLOADS ROUNDS
 """
 
+import faulthandler
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -71,9 +73,21 @@ def main():
     for _ in range(int(rounds)):
         with Network(comm, node_comm, settings, Path(directory)) as network:
             (read if comm.rank == 0 else write)(network, comm, int(n))
-    comm.Barrier()
+        all_free = comm.Ibarrier()
+        while not all_free.Test():
+            time.sleep(0.005)
     if comm.rank == 0:
         sys.stdout.write("all payloads arrived\n")
 
 
-main()
+def abort(*error):
+    """End all ranks when one fails."""
+    traceback.print_exception(*error)
+    MPI.COMM_WORLD.Abort(1)
+
+
+if __name__ == "__main__":
+    sys.excepthook = abort
+    faulthandler.dump_traceback_later(100)  # says where a rank waits, before the test gives up
+    main()
+    faulthandler.cancel_dump_traceback_later()
