@@ -48,7 +48,7 @@ class Inference:
                 self.embedding = Embedding(model.create(training, context.facts.n_residues, seed),
                                            training.latent_dimensions)
         with Ledger(context) as self.ledger, Lines(directory / "rounds.jsonl") as self.lines:
-            while not all(inlet.ended for inlet in self.inlets) and not context.overdue:
+            while not all(inlet.ended for inlet in (*self.inlets, self.weights_inlet)) and not context.overdue:
                 moved = self.drain()
                 self.ledger.collect()
                 self.stop_at_target()

@@ -1,0 +1,84 @@
+"""The ledger: one line per decision, with its fate; who may be commanded."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ddmd_mpi.events import EventLog
+from ddmd_mpi.frames import CommandKind, Outcome, Receipt, RestartCommand
+from ddmd_mpi.roles.decisions import Ledger
+from ddmd_mpi.status import StatusPost
+from ddmd_mpi.steering.policy import Restart
+
+
+class Mailboxes:
+    def __init__(self):
+        self.sent, self.waiting = [], {}
+
+    def send(self, walker, command):
+        self.sent.append((walker, command))
+
+    def receipts(self, walker):
+        return self.waiting.pop(walker, [])
+
+
+@pytest.fixture
+def context(tmp_path):
+    return SimpleNamespace(
+        facts=SimpleNamespace(directory=tmp_path), layout=SimpleNamespace(n_walkers=3), mailboxes=Mailboxes(),
+        config=SimpleNamespace(steering=SimpleNamespace(strategy="greedy")),
+        status=StatusPost(lambda record: None, EventLog(None, "inference", 0)))
+
+
+def send(ledger, walker, decided=100.0):
+    command = RestartCommand(CommandKind.RESTART, ledger.next_decision(), decided, source_simulation=2,
+                             source_segment=0, source_frame=9, velocity_seed=5)
+    ledger.send(Restart(walker, 0, 1.5, 4.0, 1.5, 5, 4.0), command, None)
+    return command.decision
+
+
+def lines(context):
+    return [json.loads(line) for line in (context.facts.directory / "decisions.jsonl").read_text().splitlines()]
+
+
+def test_every_decision_ends_as_one_line(context):
+    with Ledger(context) as ledger:
+        applied, stale, lost = (send(ledger, walker) for walker in (0, 1, 2))
+        context.mailboxes.waiting[0] = [Receipt(applied, Outcome.APPLIED, 4, 100.2, 100.25)]
+        context.mailboxes.waiting[1] = [Receipt(stale, Outcome.STALE, -1, 100.1, 0.0)]
+        ledger.collect()
+    by_decision = {line["decision"]: line for line in lines(context)}
+    assert [by_decision[d]["outcome"] for d in (applied, stale, lost)] == ["applied", "stale", "undelivered"]
+    assert by_decision[applied]["first_step"] == 100.25
+    assert by_decision[applied]["segment"] == 4
+    assert by_decision[stale]["first_step"] is None
+    assert by_decision[lost]["delivered"] is None
+    record = context.status.record
+    assert (record["decisions"], record["delivered"], record["stale"]) == (3, 1, 1)
+    assert record["latency_p50_ms"] == pytest.approx(250)
+    assert record["apply_p50_ms"] == pytest.approx(50)
+
+
+def test_a_receipt_counts_once(context):
+    with Ledger(context) as ledger:
+        decision = send(ledger, 0)
+        for _ in range(2):
+            context.mailboxes.waiting[0] = [Receipt(decision, Outcome.APPLIED, 1, 100.2, 100.25)]
+            ledger.collect()
+    assert len(lines(context)) == 1
+
+
+def test_only_walkers_with_news_and_without_a_command_are_idle(context):
+    def window(segments):
+        return {"simulation": np.array([0, 1]), "segment": np.array(segments)}
+
+    with Ledger(context) as ledger:
+        assert ledger.idle(window([0, 0])).tolist() == [True, True, False]  # walker 2 has no frame yet
+        decision = send(ledger, 0)
+        assert ledger.idle(window([0, 0])).tolist() == [False, True, False]
+        context.mailboxes.waiting[0] = [Receipt(decision, Outcome.APPLIED, 3, 100.2, 100.25)]
+        ledger.collect()
+        assert ledger.idle(window([2, 0])).tolist() == [False, True, False]  # its frames are older than its restart
+        assert ledger.idle(window([3, 0])).tolist() == [True, True, False]

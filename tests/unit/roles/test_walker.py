@@ -1,0 +1,165 @@
+"""A walker's chain of segments: who came from where, and what a failure does."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ddmd_mpi import config
+from ddmd_mpi.errors import EngineError
+from ddmd_mpi.events import EventLog
+from ddmd_mpi.frames import Outcome, RestartCommand
+from ddmd_mpi.roles.walker import Walker
+
+BOX = np.zeros((3, 3), np.float32)
+
+
+class Engine:
+    """Counts steps as positions; fails whenever `broken` is set."""
+
+    def __init__(self):
+        self.x, self.broken, self.calls = 0.0, False, []
+
+    def start(self, seed):
+        self.x = 0.0
+        self.calls.append(("start", seed))
+
+    def set_state(self, positions, velocities=None, box=None, seed=1):
+        self.x = float(positions[0, 0])
+        self.calls.append(("set_state", self.x, velocities is not None, seed))
+
+    def advance(self, n_steps):
+        if self.broken:
+            raise EngineError("NaN")
+        self.x += n_steps
+
+    def state(self):
+        return SimpleNamespace(positions=np.full((2, 3), self.x, np.float32), velocities=np.ones((2, 3), np.float32),
+                               box=BOX, potential_energy=-1.0)
+
+    def free(self):
+        pass
+
+
+class Trajectory:
+    """Keeps what it is given."""
+
+    def __init__(self):
+        self.frames, self.segments = [], []
+
+    def append(self, positions, time_ps, segment, *_, **__):
+        self.frames.append((segment, float(positions[0, 0])))
+        return len(self.frames) - 1
+
+    def begin_segment(self, segment, restart):
+        self.segments.append({"segment": segment, "first_frame": len(self.frames), **restart})
+
+    def free(self):
+        pass
+
+
+class Features:
+    def compute(self, positions):
+        return {"rmsd": 1.0, "order_parameters": [], "ca_positions": None, "contact_counts": None,
+                "contact_columns": None}
+
+
+@pytest.fixture
+def walker():
+    settings = config.load("cln025", assignments=(
+        "simulation.timestep_fs=1", "simulation.report_interval_ps=0.01", "simulation.segment_ps=0.03",
+        "simulation.failures_per_walker=3"))
+    return Walker(3, Engine(), Features(), Trajectory(), np.arange(2), settings, EventLog(None, "simulation", 0))
+
+
+def never():
+    return False
+
+
+def command(**changes):
+    values = {"kind": 1, "decision": 7, "decided": 0.0, "source_simulation": 1, "source_segment": 4,
+              "source_frame": 55, "velocity_seed": 99}
+    return RestartCommand(**{**values, **changes})
+
+
+def coordinates(x):
+    return np.full((2, 3), x, np.float32), np.full((2, 3), 5, np.float32), BOX
+
+
+def test_segments_follow_each_other(walker):
+    rows = [walker.report(never) for _ in range(7)]
+    assert [r["segment"] for r in rows] == [0, 0, 0, 1, 1, 1, 2]
+    assert [r["frame"] for r in rows] == [1, 2, 3, 4, 5, 6, 7]  # frame 0 is the start structure
+    first, second, third = walker.trajectory.segments
+    assert (first["restart_point"], first["source_simulation"]) == (True, -1)
+    assert (second["restart_point"], second["source_simulation"], second["source_frame"]) == (False, 3, 3)
+    assert (third["source_segment"], third["source_frame"]) == (1, 6)
+    assert rows[-1]["time"] == pytest.approx(0.07)
+
+
+def test_a_restart_writes_its_restart_point_and_names_its_source(walker):
+    walker.report(never)
+    receipt = walker.restart(command(), coordinates(1000))
+    row = walker.report(never)
+    assert receipt.outcome == Outcome.APPLIED
+    assert receipt.segment == row["segment"] == 1
+    assert row["decision"] == 7
+    assert receipt.received <= receipt.first_step
+    line = walker.trajectory.segments[-1]
+    assert (line["restart_point"], line["source_simulation"], line["source_segment"], line["source_frame"]) == (
+        True, 1, 4, 55)
+    assert line["velocity_seed"] == 99
+    assert walker.trajectory.frames[line["first_frame"]] == (1, 1000.0)
+    assert ("set_state", 1000.0, False, 99) in walker.engine.calls
+
+
+def test_velocities_are_copied_when_the_command_says_so(walker):
+    walker.report(never)
+    walker.restart(command(velocity_seed=-1), coordinates(1000))
+    assert ("set_state", 1000.0, True, 0) in walker.engine.calls
+
+
+def test_a_failure_goes_back_to_the_last_restart_point_that_was_good(walker):
+    walker.report(never)
+    walker.restart(command(), coordinates(1000))
+    walker.report(never)
+    walker.restart(command(decision=8), coordinates(2000))
+    walker.engine.broken = True
+    with pytest.raises(EngineError) as failure:
+        walker.report(never)
+    walker.engine.broken = False
+    walker.recover(failure.value)
+    assert walker.engine.x == 1000.0, "the restart point of decision 8 gave no report: it is not good"
+    assert walker.failures == 1
+    row = walker.report(never)
+    line = walker.trajectory.segments[-1]
+    assert (line["source_simulation"], line["source_segment"]) == (3, 1)
+    assert walker.trajectory.frames[line["source_frame"]] == (1, 1000.0)
+    assert row["segment"] == line["segment"]
+
+
+def test_a_failure_before_any_report_starts_again(walker):
+    walker.engine.broken = True
+    with pytest.raises(EngineError) as failure:
+        walker.report(never)
+    walker.recover(failure.value)
+    walker.engine.broken = False
+    assert walker.report(never)["segment"] == 1
+    seeds = [call[1] for call in walker.engine.calls if call[0] == "start"]
+    assert len(set(seeds)) == 2
+
+
+def test_a_walker_that_fails_too_often_is_retired(walker):
+    walker.report(never)
+    for _ in range(3):
+        walker.recover(EngineError("NaN"))
+        assert walker.active
+    walker.recover(EngineError("NaN"))
+    assert not walker.active
+
+
+def test_an_interrupted_report_gives_no_frame(walker):
+    walker.report(never)
+    walker._rate = 1e-3  # one step a call
+    assert walker.report(lambda: True) is None
+    assert walker.frames == 1
