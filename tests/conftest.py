@@ -18,9 +18,9 @@ RANKS = Path(__file__).parent.parent / "jobscripts" / "ranks.sh"
 def mpiexec() -> Callable[..., subprocess.CompletedProcess[str]]:
     """``mpiexec(n, program, *args, timeout=120, check=True, **environment)`` runs a Python program on n ranks.
 
-    `program` is a script, of which a rank that raises ends them all, or "-m", of a module that sees to that itself. It
-    returns the CompletedProcess; with `check` (the default) an exit code other
-    than 0 fails the test and shows what the ranks said. At the timeout every process it started is killed.
+    `program` is a script (a rank that raises ends them all) or "-m", of a module that sees to that itself. It returns
+    the CompletedProcess; with `check` (the default) an exit code other than 0 fails the test and shows what the ranks
+    said. At the timeout every process it started is killed.
     """
     return start_ranks
 

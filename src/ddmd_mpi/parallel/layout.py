@@ -233,10 +233,12 @@ def _place_aggregators(left: Sequence[int], count: int) -> list[int]:
     if count < len(able):
         for group in range(count):
             members = able[group * len(able) // count : (group + 1) * len(able) // count]
-            placed[max(members, key=lambda node: left[node])] = 1
+            middle = members[len(members) // 2]
+            placed[min(members, key=lambda node, middle=middle: (-left[node], abs(node - middle)))] = 1
         return placed
 
-    # Serve the node with the most simulations per aggregator, one aggregator at a time; nodes with one rank come last.
+    # Serve the node with the most simulations per aggregator, one aggregator at a time. Last come the nodes where
+    # one more would have fewer simulations than aggregators, or none.
     queue = [(-math.inf if n >= 2 else 0.0, node) for node, n in enumerate(left) if n]
     heapq.heapify(queue)
     for _ in range(count):
@@ -244,7 +246,8 @@ def _place_aggregators(left: Sequence[int], count: int) -> list[int]:
         placed[node] += 1
         simulations = left[node] - placed[node]
         if simulations > 1:
-            heapq.heappush(queue, (-simulations / placed[node], node))
+            crowded = simulations - 1 < placed[node] + 1
+            heapq.heappush(queue, (1.0 if crowded else -simulations / placed[node], node))
     return placed
 
 
