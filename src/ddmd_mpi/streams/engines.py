@@ -1,8 +1,8 @@
 """Streams that are ADIOS2 engines: SST over the network, or a file that the reader follows while it grows.
 
 One packed buffer per step (a variable costs 3 microseconds), whose length is the payload's: never padded. A step
-without a payload is skipped: the handshake of :mod:`.network` makes such steps. A step that holds the mark ends the
-stream.
+without a payload is skipped: the handshake of :mod:`.network` makes such steps. A step that holds the mark is no
+payload; it ends the stream if the mark is 1.
 """
 
 from __future__ import annotations
@@ -101,6 +101,20 @@ class StepWriter:
         self._closed = False
         self.finished = False  # whether the reader has said that it needs nothing more
         self.n_written = self.nbytes = 0
+        if declared.engine != "SST":
+            self._describe()
+
+    def _describe(self) -> None:
+        """Write both variables once, before there is a reader.
+
+        A file's description of its variables (mmd.0) grows with the first step of each. A reader that polls just then
+        may read half a description, and crashes.
+        """
+        with adios2_errors(f"to write to {self.path}"):
+            self._engine.begin_step(StepMode.Append, 0.0)
+            self._engine.put(self._payload, np.ones(1, np.uint8), Mode.Sync)
+            self._engine.put(self._mark, np.zeros(1, np.uint8), Mode.Sync)
+            self._engine.end_step()
 
     def write(self, payload: np.ndarray) -> None:
         """Write one payload as one step."""
@@ -163,16 +177,18 @@ class StepReader:
 
     def _step(self) -> np.ndarray | None:
         """The payload of the step that has begun; None if it has none, or if the writer died under the reader."""
-        payload = None
+        payload, mark = None, np.zeros(1, np.uint8)
         try:
-            variable = self._declared.io.inquire_variable(PAYLOAD)
-            if variable is not None:
+            variable, marked = (self._declared.io.inquire_variable(name) for name in (PAYLOAD, MARK))
+            if marked is not None:
+                self._engine.get(marked, mark)
+            elif variable is not None:
                 payload = np.empty(variable.shape()[0], np.uint8)
                 self._engine.get(variable, payload)
-            self.complete = payload is None and self._declared.io.inquire_variable(MARK) is not None
             self._engine.end_step()
         except (RuntimeError, ValueError):
             return self._lost()
+        self.complete = bool(mark[0])
         if self.complete:
             self._end()
         elif payload is not None and not self._fresh:
