@@ -6,6 +6,7 @@ A span is ``{"name", "role", "rank", "start", "end", ...}`` with Unix times in s
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -56,7 +57,8 @@ class EventLog:
         if self._file is None:
             return
         span = {"name": name, "role": self.role, "rank": self.rank, "start": start, "end": start + duration}
-        self._lines.append(json.dumps({**span, **attributes}))
+        known = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in attributes.items()}
+        self._lines.append(json.dumps({**span, **known}))
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 

@@ -44,10 +44,12 @@ def test_spans_are_lines_and_totals(tmp_path):
     with EventLog(path, "simulation", 0) as events:
         with events.span("segment", simulation=3) as span:
             span["frames"] = 5
+            span["loss"] = float("nan")
         events.add("io", 0.25)
     (line,) = map(json.loads, path.read_text().splitlines())
     assert (line["name"], line["simulation"], line["frames"], line["rank"]) == ("segment", 3, 5, 0)
     assert line["end"] >= line["start"]
+    assert line["loss"] is None
     assert events.totals["segment"].count == 1
     assert events.seconds("io", "none") == 0.25
 
