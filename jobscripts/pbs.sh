@@ -1,0 +1,27 @@
+#!/bin/bash
+# ddmd-mpi under PBS:   qsub jobscripts/pbs.sh     (qsub passes no options on: set them in OPTIONS below)
+#
+# Change the lines below to your site. One rank per GPU and one more for the node's aggregator is a good start; without
+# GPUs, one rank per core. "ddmd-mpi --dry-run -n N --ranks-per-node R --gpus-per-node G --usecase bba" shows who does what.
+#PBS -N ddmd-mpi
+#PBS -j oe
+#PBS -A PROJECT
+#PBS -q QUEUE
+#PBS -l walltime=02:00:00
+#PBS -l select=2:ncpus=40:ngpus=4:mpiprocs=5
+set -euo pipefail
+
+RANKS_PER_NODE=5  # as mpiprocs above
+OPTIONS=(--usecase bba --duration 110min)
+
+# The site's modules, if its own MPI is used, and the environment that ddmd-mpi is installed in.
+# module load openmpi cuda
+cd "${PBS_O_WORKDIR:-$PWD}"
+if [ -f .venv/bin/activate ]; then
+    # shellcheck disable=SC1091
+    source .venv/bin/activate
+fi
+
+# Every rank must see all GPUs of its node: no GPU affinity here. The program gives each rank its own.
+n_nodes=$(sort -u "$PBS_NODEFILE" | wc -l)
+exec mpiexec -n $((n_nodes * RANKS_PER_NODE)) ddmd-mpi "${OPTIONS[@]}"

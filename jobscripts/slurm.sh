@@ -1,0 +1,27 @@
+#!/bin/bash
+# ddmd-mpi under Slurm:   sbatch jobscripts/slurm.sh --usecase bba
+#
+# Change the lines below to your site. One rank per GPU and one more for the node's aggregator is a good start; without
+# GPUs, one rank per core. "ddmd-mpi --dry-run -n N --ranks-per-node R --gpus-per-node G --usecase bba" shows who does what.
+#SBATCH --job-name=ddmd-mpi
+#SBATCH --output=ddmd-mpi-%j.out
+##SBATCH --account=PROJECT
+##SBATCH --partition=QUEUE
+#SBATCH --time=02:00:00
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=5
+#SBATCH --cpus-per-task=8
+##SBATCH --gpus-per-node=4
+# Not --gpus-per-task: every rank must see all GPUs of its node. The program gives each rank its own.
+set -euo pipefail
+
+# The site's modules, if its own MPI is used, and the environment that ddmd-mpi is installed in.
+# module load openmpi cuda
+checkout=${SLURM_SUBMIT_DIR:-$PWD}
+if [ -f "$checkout/.venv/bin/activate" ]; then
+    # shellcheck disable=SC1091
+    source "$checkout/.venv/bin/activate"
+fi
+
+# How srun starts MPI ranks: pmix for Open MPI, pmi2 for MPICH ("srun --mpi=list" shows what there is).
+exec srun --mpi="${DDMD_MPI_PMI:-pmix}" --cpu-bind=cores --kill-on-bad-exit=1 ddmd-mpi "$@"
