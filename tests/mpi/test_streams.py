@@ -29,3 +29,8 @@ def test_the_streams_of_a_run_open_flow_past_a_stuck_reader_and_end(tmp_path, mp
 def test_thirty_two_writers_on_one_reader_ten_times(tmp_path, mpiexec):
     result = mpiexec(33, HERE / "streams_round_trip.py", "SST", "adios2", tmp_path, 5, 10, timeout=240)
     assert "all payloads arrived" in result.stdout
+
+
+@pytest.mark.parametrize("first_hop", ["adios2", "mpi"])
+def test_a_late_reader_holds_nobody_up_and_gets_everything(tmp_path, mpiexec, first_hop):
+    assert "read after all" in mpiexec(2, HERE / "streams_late_reader.py", first_hop, tmp_path).stdout

@@ -61,6 +61,7 @@ def _send_and_receive(engine: str, path: Path) -> float:
     finally:
         reader.kill()
         reader.wait()
+        writer.finished = True
         writer.free()
     if reader.returncode != 0:
         raise StreamError(f"what was read from the {engine} stream {path} is not what was written; reinstall adios2")

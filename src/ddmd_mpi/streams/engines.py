@@ -35,6 +35,8 @@ DEFAULTS = {
     },
     "BP5": {"StatsLevel": "0", "BeginStepPollingFrequencySecs": "0.001", "OpenTimeoutSecs": "60"},
 }
+#: Writers whose readers are late; they serve them until the process ends.
+_left_open: list[StepWriter] = []
 #: What the handshake needs: the writer opens before its reader.
 FORCED = {"SST": {"RendezvousReaderCount": "0"}}
 
@@ -146,7 +148,13 @@ class StepWriter:
             self._engine.end_step()
 
     def free(self) -> None:
-        """Close the engine. SST's waits until the reader has released every step."""
+        """Close the engine; if the reader has not finished, leave it open for it.
+
+        SST's ``close`` waits until the reader has released every step, if need be for ever.
+        """
+        if not self.finished:
+            _left_open.append(self)
+            return
         with adios2_errors(f"to close {self.path}"):
             self._engine.close()
 

@@ -153,7 +153,8 @@ class Network:
     def free(self) -> None:
         """Announce the end of this rank's streams, wait until their readers have read it, and clean up.
 
-        A reader that does not read any more is waited for, for :data:`CLOSE_SECONDS`; then its stream is let go.
+        A reader that does not read is waited for, for :data:`CLOSE_SECONDS`. What it has not read by then it can still
+        read until this process ends.
         """
         for reader in self._readers:
             reader.close()
@@ -162,10 +163,9 @@ class Network:
         with contextlib.suppress(StreamError):
             wait_until(self._all_finished, CLOSE_SECONDS, "the readers of this rank's streams")
         for (name, rank), writer in self._writers.items():
-            if writer.finished:
-                writer.free()
-            else:
+            if not writer.finished:
                 log.warning("rank %d has not read the stream %s to its end", rank, name)
+            writer.free()
         for reader in self._readers:
             reader.free()
         if self._hub:
@@ -246,6 +246,7 @@ class Network:
     def _open_hub(self) -> bytes | None:
         """Open the hub; the identity that SST gave this process."""
         self._hub = StepWriter(declare("hub", self._hub_settings), self._private / "hub")
+        self._hub.finished = True  # nobody reads it
         disable_nagle()
         return process_id(_contact(self._hub))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections import deque
 from typing import Any
 
@@ -48,8 +49,9 @@ class MessageWriter:
         return self._under_way() == 0
 
     def free(self) -> None:
-        """Let go of what is still under way."""
-        self._sends.clear()
+        """End; what is still under way stays for a late reader."""
+        if self._sends:
+            _never_free(self._sends)
 
     def _send(self, message: np.ndarray) -> None:
         self._sends.append((self._comm.Isend(message, dest=self._reader, tag=self._tag), message))
@@ -88,6 +90,7 @@ class MessageReader:
         """Let go of what never came."""
         if not self.complete:
             self._request.Cancel()
+            _never_free((self._request, self._header, self._body))
 
     def _next(self) -> np.ndarray | None:
         if self.complete or not self._request.Test():
@@ -106,3 +109,8 @@ class MessageReader:
     def _expect_header(self) -> None:
         self._header, self._body = np.empty(1, "<i8"), None
         self._request = self._comm.Irecv(self._header, source=self._writer, tag=self._tag)
+
+
+def _never_free(messages: object) -> None:
+    """Keep the memory of messages that nobody took: MPI still uses it when it ends, after Python has."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(messages))

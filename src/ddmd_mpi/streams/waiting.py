@@ -1,4 +1,4 @@
-"""Waiting for a message without spinning, and never for ever."""
+"""Waiting for another rank without spinning, and never for ever."""
 
 from __future__ import annotations
 

@@ -39,6 +39,7 @@ def write(writer: StepWriter, n: int, last: str) -> None:
         os._exit(9)
     writer.close()
     sys.stdin.readline()
+    writer.finished = True
     writer.free()
 
 
