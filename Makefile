@@ -9,6 +9,8 @@ OPTIONS ?=
 VENV    := .venv
 BIN     := $(VENV)/bin
 OVERLAY := $(addprefix --config ,$(wildcard inputs/demo/$(USECASE).toml))
+MPICH_PACKAGES := 'mpich>=4.3,<6' 'mpi4py>=4.1' 'adios2>=2.12.1,<2.13' 'openmm>=8.2' 'numpy<2.1' scipy 'pydantic>=2.7' \
+	click pytest pytest-timeout
 RUN     := runs/demo-$(USECASE)-$(shell date +%Y%m%d-%H%M%S)
 PIP     := $(BIN)/pip --disable-pip-version-check --quiet
 
@@ -35,6 +37,19 @@ demo: install  ## Run the steered loop on 4 ranks for about three minutes (USECA
 
 test: install lint test-mpich  ## Run every test
 	$(BIN)/python -m pytest
+
+test-mpich: .venv-mpich/.installed  ## Run the MPI tests and runs without a model under MPICH
+	.venv-mpich/bin/python -m pytest tests/mpi tests/end_to_end/test_variants.py
+
+.venv-mpich/.installed: setup.cfg
+	$(PYTHON) -m venv .venv-mpich
+	.venv-mpich/bin/pip --disable-pip-version-check --quiet install $(MPICH_PACKAGES)
+	.venv-mpich/bin/pip --disable-pip-version-check --quiet install --no-deps -e .
+	touch $@
+
+test-%: install  ## Hammer windows, mailboxes and rings on N ranks: make test-4
+	for program in windows_semantics mailbox_hammer ring_hammer; do \
+	  jobscripts/ranks.sh $* $(abspath $(BIN))/python tests/mpi/$$program.py || exit 1; done
 
 test-unit: install  ## Run the unit tests
 	$(BIN)/python -m pytest tests/unit
