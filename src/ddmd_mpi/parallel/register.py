@@ -26,7 +26,6 @@ from .sizes import padded
 from .windows import allocate, free
 
 _HEAD = struct.Struct("<qq")  # sequence, checksum
-_WORD = 8
 
 
 class Registers:
@@ -50,9 +49,11 @@ class Registers:
         self._stride = padded(self._used)
         nbytes = 2 * self._stride
         held: Counter[int] = Counter()
-        self._place = []
+        self._hosts, self._copies, self._whole = tuple(host_of), [], []
         for host in host_of:
-            self._place.append((host, held[host] * nbytes))
+            start = held[host] * nbytes
+            self._copies.append([(start + k * self._stride, self._used, MPI.BYTE) for k in (0, 1)])
+            self._whole.append((start, nbytes, MPI.BYTE))
             held[host] += 1
         self._window, _ = allocate(comm, held[comm.rank] * nbytes, name)
         self._put, self._get, self._flush = self._window.Put, self._window.Get, self._window.Flush
@@ -60,10 +61,10 @@ class Registers:
         self._seen = [0] * len(host_of)
         self._outgoing, self._incoming = bytearray(self._used), bytearray(nbytes)
         self._origin, self._result = [self._outgoing, MPI.BYTE], [self._incoming, MPI.BYTE]
-        self._words = memoryview(self._incoming).cast("q")
+        self._words, self._second = memoryview(self._incoming).cast("q"), self._stride // 8
 
     def __len__(self) -> int:
-        return len(self._place)
+        return len(self._hosts)
 
     def put(self, i: int, record: np.ndarray | tuple) -> int:
         """Write `record` to register `i`, whose only writer I am; visible to all when this returns.
@@ -96,24 +97,23 @@ class Registers:
         self._written[i] = sequence = self._written[i] + 1
         _HEAD.pack_into(self._outgoing, 0, sequence, _checksum(body, sequence))
         self._outgoing[_HEAD.size :] = body
-        host, offset = self._place[i]
-        self._put(self._origin, host, (offset + (sequence & 1) * self._stride, self._used, MPI.BYTE))
+        host = self._hosts[i]
+        self._put(self._origin, host, self._copies[i][sequence & 1])
         self._flush(host)
         return sequence
 
-    def read(self, i: int, after: int = -1) -> tuple[int, bytes] | None:
+    def read(self, i: int, after: int = -1) -> tuple[int, bytearray] | None:
         """Like :meth:`get`, of the record's bytes; None if the newest is still number `after`: the poll."""
-        host, offset = self._place[i]
-        target = (offset, 2 * self._stride, MPI.BYTE)
+        host = self._hosts[i]
         while True:
-            self._get(self._result, host, target)
+            self._get(self._result, host, self._whole[i])
             self._flush(host)
-            numbers = self._words[0], self._words[self._stride // _WORD]
-            if max(numbers) == after:
+            even, odd = self._words[0], self._words[self._second]
+            if after == (even if even > odd else odd):
                 return None
-            for start in (0, self._stride) if numbers[0] > numbers[1] else (self._stride, 0):
+            for start in (0, self._stride) if even > odd else (self._stride, 0):
                 sequence, checksum = _HEAD.unpack_from(self._incoming, start)
-                body = bytes(self._incoming[start + _HEAD.size : start + self._used])
+                body = self._incoming[start + _HEAD.size : start + self._used]
                 if sequence >= self._seen[i] and (sequence == 0 or checksum == _checksum(body, sequence)):
                     self._seen[i] = sequence
                     return (sequence, body) if sequence != after else None
