@@ -54,7 +54,7 @@ def main() -> None:
     options = [text for a in arguments.assignments for text in ("--set", a)]
     found: dict[str, list[float]] = {}
     print(f"{arguments.usecase}, {arguments.ns} ns in all, best RMSD in Å over {arguments.seeds} seeds")
-    for strategy in arguments.strategies:
+    for strategy in sorted(arguments.strategies, key=lambda s: s != "none"):
         runs = [best_rmsd(arguments.usecase, strategy, seed, arguments.ns, options)
                 for seed in range(1, arguments.seeds + 1)]
         best = found[strategy] = [rmsd for rmsd, _ in runs]

@@ -14,7 +14,7 @@ from typing import Any
 
 from .errors import RunDirectoryError
 
-SUBDIRECTORIES = ("topology", "trajectories", "frames", "models", "events", "logs", "checkpoints", "streams")
+SUBDIRECTORIES = ("topology", "trajectories", "frames", "models", "events", "logs", "streams")
 LIBRARIES = ("adios2", "h5py", "horovod", "mpi4py", "numpy", "openmm", "scikit-learn", "scipy", "keras")
 
 
