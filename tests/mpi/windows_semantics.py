@@ -1,6 +1,7 @@
 """Registers, mailboxes and rings do what they say, on any number of ranks, in lockstep."""
 
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -34,6 +35,32 @@ def registers():
             sequence, record = held.get(i)
             assert (sequence, record["rank"], record["values"][4]) == (round_, i + 10 * round_, round_)
         comm.Barrier()
+    held.free()
+
+
+def torn():
+    """A put that stops half way leaves the record before it, and nobody who saw the newer one is shown that again."""
+    held = Registers(comm, [first], np.dtype("<i8"))
+    if comm.rank == last:
+        held.put(0, 10)
+        held.put(0, 20)
+    comm.Barrier()
+    assert comm.rank == first or held.get(0) == (2, 20)
+    comm.Barrier()
+    if comm.rank == last:
+        start, _, _ = held._copies[0][2 & 1]
+        held._put([b"\xff", MPI.BYTE], first, (start + 16, 1, MPI.BYTE))
+        held._flush(first)
+    comm.Barrier()
+    if comm.rank == first:
+        assert held.get(0) == (1, 10)
+    comm.Barrier()
+    if comm.rank == last:
+        time.sleep(0.05)
+        held.put(0, 30)
+    elif comm.rank != first:
+        assert held.get(0) == (3, 30)
+    comm.Barrier()
     held.free()
 
 
@@ -109,7 +136,7 @@ def refusals():
             CoordinateRing(comm, [first], [[0]], n_atoms, nbytes)
 
 
-tests = [registers, commands, receipts, rings] + ([refusals] if comm.size > 1 else [])
+tests = [registers, commands, receipts, rings] + ([torn, refusals] if comm.size > 1 else [])
 for test in tests:
     test()
 comm.Barrier()
