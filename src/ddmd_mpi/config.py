@@ -103,6 +103,9 @@ class SimulationSection(Section):
     def _divides(self) -> SimulationSection:
         if self.report_interval_ps * 1000 < self.timestep_fs:
             raise ValueError("report_interval_ps must be at least one timestep_fs")
+        steps = self.report_interval_ps * 1000 / self.timestep_fs
+        if abs(steps - round(steps)) > 1e-6 * steps:
+            raise ValueError(f"report_interval_ps must be a whole number of timesteps, not {steps:.2f} of timestep_fs")
         if self.segment_ps < self.report_interval_ps:
             raise ValueError("segment_ps must be at least one report_interval_ps")
         return self

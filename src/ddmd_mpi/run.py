@@ -17,7 +17,7 @@ import numpy as np
 from . import config as configuration
 from . import logs, rundir
 from .config import Config
-from .errors import DDMDError
+from .errors import DDMDError, LayoutError
 from .events import EventLog
 from .status import STATUS_DTYPE, Activity, State, StatusPost
 from .wiring import Link, links
@@ -123,6 +123,8 @@ def prepare(options: Options, world: object) -> tuple:
     started = time.time()
     config = options.load()
     layout = layouts.plan(world.nodes, world.gpus_per_node, config.ranks, config.simulation.walkers_per_rank)
+    if layout.n_walkers < 2 and config.steering.strategy != "none":
+        raise LayoutError("one walker cannot be steered: set simulation.walkers_per_rank to 2 or more")
     structures = load_structures(config.system)
     check_platform(config.simulation, next((g for g in layout.gpu if g is not None), None))
     directory = rundir.create(options.output or config.output.directory, config.run.usecase)

@@ -44,6 +44,8 @@ def refused(done, directory, *words):
         (("--usecase", "cln025", "--set", "simulation.platform=CUDA"), ("CUDA", "simulation.platform")),
         (("--usecase", "cln025", "--set", "ranks.simulation=9"), ("9",)),
         (("--usecase", "cln025", "--set", "aggregation.ring_mb=0.001"), ("aggregation.ring_mb",)),
+        (("--usecase", "cln025", "--set", "simulation.walkers_per_rank=1"), ("walkers_per_rank",)),
+        (("--usecase", "cln025", "--set", "system.force_field=['amber99.xml']"), ("cln025-start.pdb",)),
         (("--usecase", "cln025", "--nonsense"), ("--nonsense",)),
     ],
     ids=lambda v: " ".join(v[2:]) if isinstance(v, tuple) and v[0].startswith("--") else "",

@@ -44,7 +44,7 @@ def test_eight_ranks_two_aggregators_over_files(ddmd_mpi, tmp_path):
 def test_a_walker_that_blows_up_is_contained(ddmd_mpi, tmp_path):
     done = ddmd_mpi(
         4, "--usecase", "bba-go", "--duration", "20s", "--output", tmp_path / "run",
-        sets=(*GO, "steering.strategy=none", "simulation.timestep_fs=120", "simulation.failures_per_walker=5"))
+        sets=(*GO, "steering.strategy=none", "simulation.timestep_fs=125", "simulation.failures_per_walker=5"))
     assert done.returncode == 0, done.stdout + done.stderr
     summary = read_summary(tmp_path / "run")
     assert summary["simulation"]["failures"] >= 1

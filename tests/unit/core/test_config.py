@@ -48,6 +48,7 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path):
         ("steering.strategy=best", "steering.strategy"),
         ("steering.outlier_fraction_min=0.9", "must not exceed"),
         ("simulation.segment_ps=0.001", "at least one report_interval_ps"),
+        ("simulation.timestep_fs=7", "whole number of timesteps"),
         ("training.model=none", "needs a model"),
         ("run", "section.key=value"),
         ("run=3", "section.key=value"),
