@@ -21,10 +21,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ..config import RanksSection
 from ..errors import LayoutError
+
+if TYPE_CHECKING:
+    from ..config import RanksSection
 
 ROLES = ("simulation", "aggregation", "training", "inference")
 MIN_RANKS = len(ROLES)
