@@ -22,6 +22,7 @@ from ddmd_mpi.streams.outbox import Outbox
 
 SETTINGS = StreamsSection()
 REFERENCE = "MPI Isend/Irecv"
+IDLE_SECONDS = 1e-5  # SST works in threads of its own: ranks that spin would take their cores
 
 
 class BareWriter:
@@ -72,7 +73,7 @@ def write(writer, consumed, n, nbytes, interval):
             outbox.offer(block)
         else:
             outbox.pump()
-            time.sleep(0)
+            time.sleep(IDLE_SECONDS)
 
 
 def read(reader, count, n):
@@ -80,7 +81,7 @@ def read(reader, count, n):
     latencies, start = np.empty(n), None
     for k in range(n):
         while (payload := reader.poll()) is None:
-            time.sleep(0)
+            time.sleep(IDLE_SECONDS)
         now = time.perf_counter_ns()
         latencies[k] = (now - payload[:8].view("<i8")[0]) * 1e-9
         start = start or now

@@ -22,15 +22,6 @@ def payload(rank: int, index: int) -> np.ndarray:
     return np.random.default_rng((rank, index)).integers(0, 256, 1 + (17 * index) % 3000, np.uint8)
 
 
-def following(reader):
-    """The payloads of a stream to its end."""
-    while (got := reader.poll()) is not END:
-        if got is None:
-            time.sleep(0.001)
-        else:
-            yield got
-
-
 def read(network, comm, n):
     writers = range(1, comm.size)
     readers = network.readers([(f"SimulationOutput-{rank}", rank) for rank in writers], first_hop=True)
@@ -59,7 +50,11 @@ def write(network, comm, n):
     writer.close()
     assert writer.n_written == n
     if reader is not None:
-        answers = list(following(reader))
+        answers = []
+        while (got := reader.poll()) is not END:
+            answers.extend([got] if got is not None else [])
+            _ = writer.ready  # messages get on when MPI is called
+            time.sleep(0.001)
         assert len(answers) == 1
         assert np.array_equal(answers[0], payload(0, 0))
         assert reader.complete

@@ -60,7 +60,7 @@ class Outbox:
 
     def pump(self) -> None:
         """Write what the consumer has room for; never waits."""
-        while self._queue and self.writer.ready and self.writer.n_written - self._consumed() < self._in_flight:
+        while self.writer.ready and self._queue and self.writer.n_written - self._consumed() < self._in_flight:
             self.writer.write(self._take())
 
     def flush(self, stop: Callable[[], bool]) -> None:

@@ -15,7 +15,10 @@ END_LENGTH = -1
 
 
 class MessageWriter:
-    """Writer by MPI point-to-point. At most `outstanding` payloads are under way; one more waits for the oldest."""
+    """Writer by MPI point-to-point. At most `outstanding` payloads are under way; one more waits for the oldest.
+
+    What is under way gets on whenever this rank calls MPI (MPICH needs that), which asking whether it is ready does.
+    """
 
     def __init__(self, comm: Communicator, reader_rank: int, tag: int, outstanding: int, seconds: float):
         self._comm, self._reader, self._tag = comm, reader_rank, tag
