@@ -42,6 +42,13 @@ export OMPI_MCA_pml="${OMPI_MCA_pml:-ob1}"
 export OMPI_MCA_btl="${OMPI_MCA_btl:-^ofi,uct}"
 export OMPI_MCA_mtl="${OMPI_MCA_mtl:-^ofi}"
 
+# Open MPI in a container, which often has 64 MB of shared memory: files in /tmp do as well.
+room_kb=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')
+if [ "${room_kb:-0}" -lt 262144 ]; then
+    export OMPI_MCA_osc_sm_backing_directory="${OMPI_MCA_osc_sm_backing_directory:-${TMPDIR:-/tmp}}"
+    export OMPI_MCA_btl_sm_backing_directory="${OMPI_MCA_btl_sm_backing_directory:-${TMPDIR:-/tmp}}"
+fi
+
 # MPICH: waits that yield; and after an error UCX need not list what was not given back.
 export MPIR_CVAR_POLLS_BEFORE_YIELD="${MPIR_CVAR_POLLS_BEFORE_YIELD:-1}"
 export UCX_LOG_LEVEL="${UCX_LOG_LEVEL:-error}"

@@ -69,7 +69,8 @@ def _require_shared_memory(comm: MPI.Comm, nbytes: int, name: str) -> None:
     if shared and needed > room:
         problem = (
             f"{name} need {needed / 1e6:.1f} MB of shared memory on {socket.gethostname()}, but {directory} has "
-            f"{room / 1e6:.1f} MB free: lower aggregation.ring_mb or enlarge it (docker run --shm-size)"
+            f"{room / 1e6:.1f} MB free: lower aggregation.ring_mb, enlarge it (docker run --shm-size), "
+            f"or with Open MPI set {_DIRECTORY_VARIABLE}=/tmp"
         )
     problems = [p for p in comm.allgather(problem) if p]
     if problems:
