@@ -93,14 +93,18 @@ class Walker:
         """Advance to the next report; its frame as one row of the frames' table, None when interrupted."""
         if self._segment < 0:
             seed = segment_seed(self._seed, self.index, 0)
+            clock = time.perf_counter()
             self.engine.start(seed)
+            self._events.add("start", time.perf_counter() - clock)
             self._begin_segment(START, seed)
         elif self._reports == self._settings.reports_per_segment:
             self._end_segment("complete")
             self._begin_segment(self._last, -1)
         if not self._integrate(interrupted):
             return None
+        clock = time.perf_counter()
         state = self.engine.state()
+        self._events.add("state", time.perf_counter() - clock)
         self._reports += 1
         self.frames += 1
         self.ps += self._settings.report_interval_ps
