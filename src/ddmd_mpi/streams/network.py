@@ -101,6 +101,8 @@ class Network:
         StreamError
             If the engine does not open, or the reader does not come.
         """
+        if (name, reader_rank) in self._writers:
+            raise StreamError(f"the stream {name} to rank {reader_rank} is open already; give each stream its own name")
         expected = f"rank {reader_rank}, the reader of {name},"
         invitation = receive(self._comm, reader_rank, INVITE_TAG, OPEN_SECONDS, expected)
         if invitation["name"] != name:
