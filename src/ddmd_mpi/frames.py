@@ -7,9 +7,9 @@ Frames travel in *blocks*. Coordinates go from a simulation to its aggregator an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 import numpy as np
 
@@ -212,8 +212,7 @@ class Outcome(IntEnum):
     FAILED = 3  # the engine would not take the frame: the walker went on
 
 
-@dataclass(frozen=True)
-class RestartCommand:
+class RestartCommand(NamedTuple):
     """One command to one walker; every field is a number, so that it fits a fixed record of window memory."""
 
     kind: int
@@ -230,8 +229,7 @@ class RestartCommand:
     velocity_seed: int = -1  # seed of Maxwell velocities; -1: copy the frame's velocities
 
 
-@dataclass(frozen=True)
-class Receipt:
+class Receipt(NamedTuple):
     """A walker's answer to one command."""
 
     decision: int
@@ -242,9 +240,9 @@ class Receipt:
 
 
 def record_dtype(record: type) -> np.dtype:
-    """Structured dtype of a flat dataclass of numbers: int64 for int, float64 for float."""
-    codes = {"int": "<i8", "float": "<f8"}
-    return np.dtype([(name, codes[str(kind)]) for name, kind in record.__annotations__.items()])
+    """Structured dtype of a named tuple of numbers: int64 for int, float64 for float."""
+    codes = {int: "<i8", float: "<f8"}
+    return np.dtype([(name, codes[kind]) for name, kind in get_type_hints(record).items()])
 
 
 COMMAND_DTYPE = record_dtype(RestartCommand)
@@ -253,7 +251,7 @@ RECEIPT_DTYPE = record_dtype(Receipt)
 
 def to_record(value: RestartCommand | Receipt) -> np.ndarray:
     """The value as a 0-d structured array."""
-    return np.array(tuple(asdict(value).values()), dtype=record_dtype(type(value)))
+    return np.array(tuple(value), dtype=record_dtype(type(value)))
 
 
 def from_record(record_type: type, record: np.ndarray) -> RestartCommand | Receipt:
