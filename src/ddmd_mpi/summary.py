@@ -28,58 +28,24 @@ def summarise(records: np.ndarray, roles: tuple[str, ...], facts: dict[str, Any]
         usecase, mode, completed, strategy, target, note and the trajectories' file pattern.
     """
     by_role = {role: of_role(records, roles, role) for role in ROLES}
-    simulation, training, inference = by_role["simulation"], by_role["training"], by_role["inference"]
     wall = float(records["wall_s"].max())
-    best = best_frame(records, roles)
     return {
         "usecase": facts["usecase"],
         "mode": facts["mode"],
         "ranks": {role: len(by_role[role]) for role in ROLES},
         "wall_s": wall,
         "completed": facts["completed"],
-        "stop_reason": _stop_reason(records),
+        "stop_reason": STOP_REASONS[int(records["stop"].max(initial=0))],
         "note": facts["note"],
         "warning": WARNING if facts["strategy"] != "none" else "",
         "roles": {role: _role(by_role[role]) for role in ROLES},
-        "simulation": {
-            "aggregate_ns": float(simulation["ns"].sum()),
-            "ns_per_day": float(simulation["ns"].sum()) * 86400 / wall if wall else 0.0,
-            "walkers": facts["walkers"],
-            "segments": int(simulation["segments"].sum()),
-            "frames": int(simulation["frames"].sum()),
-            "failures": int(simulation["failures"].sum()),
-        },
-        "aggregation": {
-            "frames_archived": int(by_role["aggregation"]["frames"].sum()),
-            "frames_refused": int(by_role["aggregation"]["failures"].sum()),
-            "silent_simulations": int(by_role["aggregation"]["silent"].sum()),
-        },
-        "steering": {"strategy": facts["strategy"], **_steering(inference)},
-        "streams": {
-            "bytes": int(records["bytes"].sum()),
-            "simulation_io_fraction": _fraction(simulation, "io_s"),
-            "total_io_fraction": _fraction(records, "io_s"),
-            "max_queue": int(records["max_queue"].max(initial=0)),
-            "dropped_blocks": int(records["dropped"].sum()),
-        },
-        "training": {
-            "rounds": int(training["rounds"].sum()),
-            "samples_seen": int(training["samples"].sum()),
-            "last_loss": _number(training["loss"]),
-            "last_validation_loss": _number(training["validation_loss"]),
-            "versions": int(training["version"].max(initial=0)),
-            "data_parallel": "none",
-        },
-        "inference": {
-            "rounds": int(inference["rounds"].sum()),
-            "outliers_last": int(inference["outliers"].max(initial=0)),
-            "eps_last": _number(inference["eps"]),
-        },
-        "science": {
-            "best_rmsd_angstrom": None if best is None else round(best[0], 3),
-            "best_rmsd_source": None if best is None else _source(best, facts["trajectory"]),
-            "target": facts["target"],
-        },
+        "simulation": {"walkers": facts["walkers"], **_simulation(by_role["simulation"], wall)},
+        "aggregation": _aggregation(by_role["aggregation"]),
+        "steering": {"strategy": facts["strategy"], **_steering(by_role["inference"])},
+        "streams": _streams(records, by_role["simulation"]),
+        "training": _training(by_role["training"]),
+        "inference": _inference(by_role["inference"]),
+        "science": {**_best(best_frame(records, roles), facts["trajectory"]), "target": facts["target"]},
     }
 
 
@@ -104,19 +70,60 @@ def _steering(inference: np.ndarray) -> dict[str, Any]:
     return {**sums, "latency_ms": percentiles("latency"), "apply_ms": percentiles("apply")}
 
 
+def _simulation(records: np.ndarray, wall_s: float) -> dict[str, Any]:
+    ns = float(records["ns"].sum())
+    counts = {name: int(records[name].sum()) for name in ("segments", "frames", "failures")}
+    return {"aggregate_ns": ns, "ns_per_day": ns * 86400 / wall_s if wall_s else 0.0, **counts}
+
+
+def _aggregation(records: np.ndarray) -> dict[str, Any]:
+    names = {"frames_archived": "frames", "frames_refused": "failures", "silent_simulations": "silent"}
+    return {key: int(records[name].sum()) for key, name in names.items()}
+
+
+def _streams(records: np.ndarray, simulation: np.ndarray) -> dict[str, Any]:
+    return {
+        "bytes": int(records["bytes"].sum()),
+        "simulation_io_fraction": _fraction(simulation, "io_s"),
+        "total_io_fraction": _fraction(records, "io_s"),
+        "max_queue": int(records["max_queue"].max(initial=0)),
+        "dropped_blocks": int(records["dropped"].sum()),
+    }
+
+
+def _training(records: np.ndarray) -> dict[str, Any]:
+    return {
+        "rounds": int(records["rounds"].sum()),
+        "samples_seen": int(records["samples"].sum()),
+        "last_loss": _last(records, "loss"),
+        "last_validation_loss": _last(records, "validation_loss"),
+        "versions": int(records["version"].max(initial=0)),
+        "data_parallel": "none",
+    }
+
+
+def _inference(records: np.ndarray) -> dict[str, Any]:
+    return {
+        "rounds": int(records["rounds"].sum()),
+        "outliers_last": int(records["outliers"].max(initial=0)),
+        "eps_last": _last(records, "eps"),
+    }
+
+
+def _best(best: tuple[float, int, int] | None, trajectory: str) -> dict[str, Any]:
+    if best is None:
+        return {"best_rmsd_angstrom": None, "best_rmsd_source": None}
+    rmsd, simulation, frame = best
+    source = {"simulation": simulation, "frame": frame, "trajectory": trajectory.format(simulation)}
+    return {"best_rmsd_angstrom": round(rmsd, 3), "best_rmsd_source": source}
+
+
 def _fraction(records: np.ndarray, name: str) -> float:
     wall = float(records["wall_s"].sum())
     return float(records[name].sum()) / wall if wall else 0.0
 
 
-def _number(values: np.ndarray) -> float | None:
-    value = float(values.max(initial=0))
-    return value if np.isfinite(value) else None
-
-
-def _source(best: tuple[float, int, int], trajectory: str) -> dict[str, Any]:
-    return {"simulation": best[1], "frame": best[2], "trajectory": trajectory.format(best[1])}
-
-
-def _stop_reason(records: np.ndarray) -> str:
-    return STOP_REASONS[int(records["stop"].max(initial=0))]
+def _last(records: np.ndarray, name: str) -> float | None:
+    """The value of the ranks that have had a round, None before the first."""
+    values = records[name][(records["rounds"] > 0) & np.isfinite(records[name])]
+    return float(values.max()) if len(values) else None
