@@ -153,14 +153,24 @@ def main() -> None:
         sys.exit(stop.exit_code)
     except (DDMDError, click.ClickException) as error:
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        if launcher_rank() == 0:
+        if launcher_rank() in (0, None):
             click.echo(f"ddmd-mpi: {message}", err=True)
+        if launcher_rank() is not None:
+            meet()
         sys.exit(BAD_INPUT)
 
 
-def launcher_rank() -> int:
-    """This process's rank as its launcher says, 0 without a launcher."""
-    return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name, "").isdigit()), 0)
+def meet() -> None:
+    """Wait until every rank has got here: a launcher ends all ranks when the first one leaves with an exit code."""
+    from .parallel.launch import launch
+
+    world = launch()
+    world.free()
+
+
+def launcher_rank() -> int | None:
+    """This process's rank as its launcher says, None without a launcher."""
+    return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name, "").isdigit()), None)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,13 @@ def test_structures_that_do_not_fit(ddmd_mpi, tmp_path, pdb):
         refused(done, tmp_path / name, *words)
 
 
+def test_an_engine_that_streams_cannot_use(ddmd_mpi, tmp_path):
+    xml = tmp_path / "adios2.xml"
+    xml.write_text('<adios-config><io name="SimulationOutput"><engine type="Bogus"/></io></adios-config>')
+    done = ddmd_mpi(4, "--usecase", "cln025", "--output", tmp_path / "run", sets=(f"streams.adios2_xml='{xml}'",))
+    refused(done, tmp_path / "run", "Bogus", "SST")
+
+
 def test_a_target_that_is_the_start(ddmd_mpi, tmp_path):
     from ddmd_mpi import config
 

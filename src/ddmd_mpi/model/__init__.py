@@ -36,7 +36,7 @@ class Model(Protocol):
         """Take the weights of another model of the same architecture."""
 
 
-def create(settings: TrainingSection, n_residues: int, seed: int) -> Model:
+def create(settings: TrainingSection, n_residues: int, seed: int, gpu: int | None = None) -> Model:
     """A new model for frames of `n_residues` residues. Imports TensorFlow: seconds, and 500 MB.
 
     Parameters
@@ -45,10 +45,12 @@ def create(settings: TrainingSection, n_residues: int, seed: int) -> Model:
         Architecture, optimiser, rounds and threads.
     seed
         Of the first weights, the splits, dropout and the latent noise.
+    gpu
+        Index among the GPUs that this process sees; None for the CPU.
     """
     from .backend import start
 
-    start(settings.threads)
+    start(settings.threads, gpu)
     from .cvae import Cvae
 
     return Cvae(settings, n_residues, seed)

@@ -11,8 +11,15 @@ from contextlib import contextmanager
 UNUSED_BY_KERAS = ("sklearn", "matplotlib", "pandas")
 
 
-def start(threads: int) -> None:
-    """Import TensorFlow and Keras, pinned to `threads` threads; GPU memory is taken as it is needed.
+def start(threads: int, gpu: int | None) -> None:
+    """Import TensorFlow and Keras, pinned to `threads` threads and to one GPU, whose memory is taken as it is needed.
+
+    Parameters
+    ----------
+    threads
+        Threads of one operation.
+    gpu
+        Index among the GPUs that this process sees; None for the CPU.
 
     Raises
     ------
@@ -27,8 +34,10 @@ def start(threads: int) -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
+    mine = [] if gpu is None else tf.config.list_physical_devices("GPU")[gpu : gpu + 1]
+    tf.config.set_visible_devices(mine, "GPU")
+    for device in mine:
+        tf.config.experimental.set_memory_growth(device, True)
 
 
 @contextmanager

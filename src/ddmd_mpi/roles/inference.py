@@ -45,7 +45,7 @@ class Inference:
         with context.events.span("start"):
             if self.policy.needs_model:
                 training, seed = context.config.training, context.config.run.seed
-                self.embedding = Embedding(model.create(training, context.facts.n_residues, seed),
+                self.embedding = Embedding(model.create(training, context.facts.n_residues, seed, context.gpu),
                                            training.latent_dimensions)
         with Ledger(context) as self.ledger, Lines(directory / "rounds.jsonl") as self.lines:
             while not all(inlet.ended for inlet in (*self.inlets, self.weights_inlet)) and not context.overdue:

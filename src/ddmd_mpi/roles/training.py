@@ -30,7 +30,8 @@ class Training:
         context.status.update(now=True, state=State.RUNNING, activity=Activity.LOADING)
         with context.events.span("start"):
             if self.settings.model != "none":
-                self.model = model.create(self.settings, context.facts.n_residues, context.config.run.seed)
+                n_residues, seed = context.facts.n_residues, context.config.run.seed
+                self.model = model.create(self.settings, n_residues, seed, context.gpu)
         while not self.ended():
             self.drain()
             if self.due():

@@ -88,6 +88,21 @@ def declare(kind: str, settings: StreamsSection) -> Declared:
     return Declared(adios, io, engine)
 
 
+def supported(kind: str, settings: StreamsSection) -> str:
+    """Engine of a kind of stream.
+
+    Raises
+    ------
+    StreamError
+        If it is none that streams can use.
+    """
+    engine = declare(kind, settings).engine
+    if engine not in DEFAULTS:
+        known = " or ".join(DEFAULTS)
+        raise StreamError(f"{settings.adios2_xml} asks for the engine {engine} for {kind}: name {known}")
+    return engine
+
+
 class StepWriter:
     """Writer of a stream that is an ADIOS2 engine; see :class:`.stream.Writer`."""
 

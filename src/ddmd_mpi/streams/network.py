@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 
 from ..config import StreamsSection
 from ..errors import StreamError
-from .engines import StepReader, StepWriter, declare, kind_of
+from .engines import StepReader, StepWriter, declare, kind_of, supported
 from .guards import clashes, disable_nagle, in_pid_order, process_id, set_own_address
 from .point_to_point import MessageReader, MessageWriter
 from .stream import Reader, Writer
@@ -234,7 +234,7 @@ class Network:
             self._private = Path(tempfile.mkdtemp(prefix="ddmd-mpi-streams-"))
         except OSError as error:
             raise StreamError(f"no temporary directory: {error}; set TMPDIR to a writable directory") from error
-        return any(declare(kind, self._settings).engine == "SST" for kind in KINDS)
+        return "SST" in [supported(kind, self._settings) for kind in KINDS]
 
     def _open_hubs(self, node_comm: Communicator) -> None:
         """Open the hub of every rank, and again where two got one identity. Collective over both communicators."""
