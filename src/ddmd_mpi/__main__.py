@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -16,6 +17,8 @@ from .errors import DDMDError, RunDirectoryError
 #: Set by launchers before MPI is initialised: only rank 0 speaks.
 RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 BAD_INPUT = 2
+#: A run that has not written its view for so long is taken for dead.
+SILENT_SECONDS = 60.0
 
 
 def run_options(command):
@@ -42,8 +45,9 @@ def run_options(command):
 @click.option("-n", "n_ranks", type=click.IntRange(1), help="Number of ranks of the dry run.")
 @click.option("--ranks-per-node", type=click.IntRange(1), help="Ranks on each node of the dry run.")
 @click.option("--gpus-per-node", type=click.IntRange(0), default=0, help="GPUs on each node of the dry run.")
+@click.option("--cores-per-node", type=click.IntRange(1), help="Cores of each node of the dry run.")
 @click.pass_context
-def cli(context, output, dry_run, n_ranks, ranks_per_node, gpus_per_node, **settings):
+def cli(context, output, dry_run, n_ranks, ranks_per_node, gpus_per_node, cores_per_node, **settings):
     """DeepDriveMD as one MPI program: machine learning steers an ensemble of MD simulations.
 
     \b
@@ -54,7 +58,7 @@ def cli(context, output, dry_run, n_ranks, ranks_per_node, gpus_per_node, **sett
         return
     options = resolve(output=output, **settings)
     if dry_run:
-        click.echo(plan(options, n_ranks or 4, ranks_per_node, gpus_per_node))
+        click.echo(plan(options, n_ranks or 4, ranks_per_node, gpus_per_node, cores_per_node))
         return
     from .run import run
 
@@ -65,6 +69,8 @@ def resolve(usecase, file, assignments, mode, duration, target_rmsd, seed, outpu
     """The run's options: the dedicated options are short for --set of their keys."""
     from .run import Options
 
+    if usecase is None and file is not None:
+        usecase = config.read_toml(file).get("run", {}).get("usecase")
     if usecase is None:
         raise click.UsageError(f"which use case? Give --usecase {{{','.join(config.usecases())}}}")
     short = {"run.mode": mode, "run.duration": duration, "run.target_rmsd_angstrom": target_rmsd, "run.seed": seed}
@@ -72,7 +78,7 @@ def resolve(usecase, file, assignments, mode, duration, target_rmsd, seed, outpu
     return Options(usecase, file, (*assignments, *given), output)
 
 
-def plan(options, n_ranks: int, ranks_per_node: int | None, gpus_per_node: int) -> str:
+def plan(options, n_ranks: int, ranks_per_node: int | None, gpus_per_node: int, cores_per_node: int | None) -> str:
     """The text of --dry-run."""
     from .parallel import layout
     from .parallel.describe import describe
@@ -87,6 +93,7 @@ def plan(options, n_ranks: int, ranks_per_node: int | None, gpus_per_node: int) 
         ring_nbytes=int(settings.aggregation.ring_mb * 1e6),
         queue_nbytes=int(settings.streams.queue_mb * 1e6),
         n_threads=settings.simulation.threads,
+        cores_per_node=cores_per_node,
     )
 
 
@@ -99,8 +106,8 @@ def init(directory: Path, usecase: str):
 
     for path in initialise(directory, usecase):
         click.echo(path)
-    click.echo(f"\nEdit {directory / 'config.toml'}, then: "
-               f"mpiexec -n 4 ddmd-mpi --usecase {usecase} --config {directory / 'config.toml'}")
+    file = shlex.quote(str(directory / "config.toml"))
+    click.echo(f"\nEdit {file}, then: mpiexec -n 4 ddmd-mpi --config {file}")
 
 
 @cli.command()
@@ -122,6 +129,10 @@ def status(directory: Path, once: bool):
     while True:
         view = read_status(directory)
         progress.show(view)
+        silent = time.time() - view["time"]
+        if not view["done"] and silent > SILENT_SECONDS:
+            click.echo(f"No news for {silent:.0f} s: the run was killed, or its machine is out of reach.")
+            return
         if once or view["done"] or not sys.stdout.isatty():
             return
         time.sleep(1.0)
@@ -130,9 +141,12 @@ def status(directory: Path, once: bool):
 def read_status(directory: Path) -> dict:
     """The live view that a run leaves in its directory."""
     try:
-        return json.loads((directory / "status.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        view = json.loads((directory / "status.json").read_text())
+    except (OSError, ValueError) as error:
         raise RunDirectoryError(f"{directory} holds no run: no readable status.json ({error})") from error
+    if not isinstance(view, dict) or not {"usecase", "done", "time", "left_s", "activities"} <= view.keys():
+        raise RunDirectoryError(f"{directory} holds no run: its status.json is of another program")
+    return view
 
 
 @cli.command()

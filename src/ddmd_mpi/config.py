@@ -70,7 +70,7 @@ class RanksSection(Section):
 class SystemSection(Section):
     """[system]: the molecule, its start, its target and its force field."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     model: Literal["all-atom", "go"] = "all-atom"
     start: Path
     target: Path
@@ -86,6 +86,7 @@ class SimulationSection(Section):
     platform: Literal["auto", "CUDA", "HIP", "OpenCL", "CPU", "Reference"] = "auto"
     precision: Literal["single", "mixed", "double"] = "mixed"
     threads: Count = 1
+    bind: bool = True
     walkers_per_rank: Count | Auto = "auto"
     timestep_fs: Positive = 2.0
     hydrogen_mass_amu: Positive | None = None
@@ -260,7 +261,9 @@ def load(usecase: str, file: Path | None = None, assignments: tuple[str, ...] = 
     if file is not None:
         overlay(settings, read_toml(file))
     for assignment in assignments:
-        overlay(settings, parse_assignment(assignment))
+        assigned = parse_assignment(assignment)
+        make_absolute(assigned, Path.cwd())
+        overlay(settings, assigned)
     settings.setdefault("run", {}).setdefault("usecase", usecase)
     return validate(settings)
 
@@ -273,11 +276,16 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read the config file {file}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid TOML: {error}") from error
+    make_absolute(settings, file.resolve().parent)
+    return settings
+
+
+def make_absolute(settings: dict[str, Any], directory: Path) -> None:
+    """Take relative paths in `settings` as relative to `directory`."""
     for section, key in (("system", "start"), ("system", "target"), ("streams", "adios2_xml")):
         value = settings.get(section, {})
         if isinstance(value, dict) and isinstance(value.get(key), str):
-            value[key] = str(file.resolve().parent / value[key])
-    return settings
+            value[key] = str(directory / value[key])
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
@@ -324,6 +332,8 @@ def _sentence(problem: dict[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"the setting {where} is missing: add it to the config file"
     message = problem["msg"].removeprefix("Value error, ")
+    if isinstance(problem["input"], dict):  # Keys that do not fit each other: the message names them.
+        return f"settings{f' of {where}' if where else ''}: {message}"
     return f"setting {where}: {message[0].lower()}{message[1:]} (got {problem['input']!r})"
 
 
@@ -339,13 +349,13 @@ def _known_keys(location: list[str]) -> list[str]:
 
 
 def to_toml(config: Config) -> str:
-    """The complete settings as TOML; :func:`load` of it gives the same settings."""
-    settings = config.model_dump(mode="json", exclude_none=True)
+    """The complete settings as TOML; :func:`load` of it gives the same settings. What is not set is a comment."""
+    settings = config.model_dump(mode="json")
     return "\n".join(f"[{name}]\n{_table(table)}" for name, table in settings.items())
 
 
 def _table(table: dict[str, Any]) -> str:
-    return "".join(f"{key} = {_value(value)}\n" for key, value in table.items())
+    return "".join(f"# {key} =\n" if value is None else f"{key} = {_value(value)}\n" for key, value in table.items())
 
 
 def _value(value: Any) -> str:

@@ -62,7 +62,7 @@ def screen(view: dict[str, Any]) -> str:
     rows = [
         ("simulation", f"{view['walkers']} walkers, {view['frames']} frames, {view['ns']:.3f} ns, "
                        f"{view['segments']} segments" + (f", {view['failures']} failures" if view["failures"] else "")),
-        ("aggregation", f"{view['archived']} frames in {view['blocks']} blocks"
+        ("aggregation", f"{view['received']} frames in {view['blocks']} blocks"
                         + (f", {view['silent']} silent" if view["silent"] else "")
                         + (f", {view['dropped']} dropped" if view["dropped"] else "")),
         ("training", f"model v{view['version']}, {view['training_rounds']} rounds"
@@ -94,7 +94,8 @@ def epilogue(summary: dict[str, Any], directory: Path) -> str:
     lines = [
         f"{ended} ({summary['stop_reason']}) "
         f"after {clock(summary['wall_s'])}: {simulation['aggregate_ns']:.3f} ns in {simulation['segments']} segments "
-        f"of {simulation['walkers']} walkers, {simulation['ns_per_day']:.0f} ns/day",
+        f"of {simulation['walkers']} walkers, {simulation['ns_per_day']:.0f} ns/day"
+        + (f", {simulation['failures']} failures" if simulation["failures"] else ""),
         f"Steering {steering['strategy']}: {steering['decisions']} decisions, {steering['delivered']} delivered, "
         f"{steering['stale']} stale" + (f", median latency {latency:.0f} ms" if latency is not None else "")
         + f"; {summary['training']['versions']} model versions",

@@ -42,15 +42,15 @@ class Activity(IntEnum):
 #: One record per rank. Counters are totals of the run; seconds are this rank's own.
 FIELDS = """
     state activity time wall_s iterations iteration_s busy_s io_s frames ns segments failures
-    bytes blocks max_queue dropped silent best_rmsd best_simulation best_frame
+    bytes blocks archived max_queue dropped silent best_rmsd best_simulation best_frame
     version rounds samples loss validation_loss window outliers eps decisions delivered stale failed
     latency_p50_ms latency_p99_ms latency_max_ms apply_p50_ms apply_p99_ms apply_max_ms stop
 """
 STATUS_DTYPE = np.dtype([(name, "<f8") for name in FIELDS.split()])
 POST_SECONDS = 0.5
 
-#: Why a run ended, by the number that travels in the record's ``stop``.
-STOP_REASONS = ("", "duration", "target_rmsd", "all simulations ended", "failure")
+#: Why a simulation stopped, by the number that travels in the record's ``stop``; of several, the last is the run's.
+STOP_REASONS = ("", "all simulations ended", "failure", "duration", "target_rmsd")
 
 
 class StatusPost:
@@ -111,7 +111,7 @@ def view(records: np.ndarray, roles: tuple[str, ...], facts: dict[str, Any], lef
         "ns": float(simulation["ns"].sum()),
         "segments": int(simulation["segments"].sum()),
         "failures": int(simulation["failures"].sum()),
-        "archived": int(aggregation["frames"].sum()),
+        "received": int(aggregation["frames"].sum()),
         "blocks": int(aggregation["blocks"].sum()),
         "silent": int(aggregation["silent"].sum()),
         "dropped": int(records["dropped"].sum()),

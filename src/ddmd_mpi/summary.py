@@ -39,7 +39,7 @@ def summarise(records: np.ndarray, roles: tuple[str, ...], facts: dict[str, Any]
         "note": facts["note"],
         "warning": WARNING if facts["strategy"] != "none" else "",
         "roles": {role: _role(by_role[role]) for role in ROLES},
-        "simulation": {"walkers": facts["walkers"], **_simulation(by_role["simulation"], wall)},
+        "simulation": {"walkers": facts["walkers"], **_simulation(by_role["simulation"])},
         "aggregation": _aggregation(by_role["aggregation"]),
         "steering": {"strategy": facts["strategy"], **_steering(by_role["inference"])},
         "streams": _streams(records, by_role["simulation"]),
@@ -70,14 +70,16 @@ def _steering(inference: np.ndarray) -> dict[str, Any]:
     return {**sums, "latency_ms": percentiles("latency"), "apply_ms": percentiles("apply")}
 
 
-def _simulation(records: np.ndarray, wall_s: float) -> dict[str, Any]:
-    ns = float(records["ns"].sum())
+def _simulation(records: np.ndarray) -> dict[str, Any]:
+    """Totals of the ensemble; ns/day is the sum over ranks of what each integrates in a day."""
+    began = records[records["iteration_s"] > 0]
+    ns_per_day = float((began["ns"] / began["iteration_s"]).sum()) * 86400
     counts = {name: int(records[name].sum()) for name in ("segments", "frames", "failures")}
-    return {"aggregate_ns": ns, "ns_per_day": ns * 86400 / wall_s if wall_s else 0.0, **counts}
+    return {"aggregate_ns": float(records["ns"].sum()), "ns_per_day": ns_per_day, **counts}
 
 
 def _aggregation(records: np.ndarray) -> dict[str, Any]:
-    names = {"frames_archived": "frames", "frames_refused": "failures", "silent_simulations": "silent"}
+    names = {"frames_archived": "archived", "frames_refused": "failures", "silent_simulations": "silent"}
     return {key: int(records[name].sum()) for key, name in names.items()}
 
 

@@ -75,6 +75,7 @@ class Aggregation:
             if len(block):
                 if self.archived is not None:
                     self.archived.append(block)
+                    self.context.status.add(archived=len(block))
                 self.oldest = self.oldest if self.merged else time.monotonic()
                 self.merged.append(self.keep(block))
                 self.remember_best(block)

@@ -28,7 +28,7 @@ class Inference:
         n_walkers, reports = context.layout.n_walkers, self.settings.round_reports
         reports = config.simulation.reports_per_segment if reports == "auto" else reports
         self.round_frames = n_walkers * reports
-        wanted = round(self.settings.window_rounds * self.round_frames)
+        wanted = max(n_walkers, round(self.settings.window_rounds * self.round_frames))
         self.window = FrameWindow(min(wanted, self.settings.window_frames))
         self.policy = Policy(self.settings, n_walkers, config.run.seed)
         self.embedding: Embedding | None = None
@@ -129,7 +129,7 @@ class Inference:
                               version, n_outliers, len(restarts))
         spent = self.context.events.totals["inference_round"].seconds
         self.context.status.update(now=True, rounds=self.rounds, iterations=self.rounds, iteration_s=spent,
-                                   busy_s=spent, outliers=n_outliers, eps=eps or 0.0, version=version)
+                                   busy_s=spent, outliers=n_outliers, eps=np.nan if eps is None else eps, version=version)
 
     def stop_at_target(self) -> None:
         """Tell every walker to stop once a frame is as near the target as was asked."""

@@ -14,7 +14,7 @@ from ..md.seeds import engine_seed
 from ..md.structures import load_structures
 from ..md.systems import build_system
 from ..md.trajectory import Trajectory
-from ..status import Activity, State
+from ..status import STOP_REASONS, Activity, State
 from ..structure.features import FeatureCalculator
 from ..wiring import SIMULATION
 from .context import Context
@@ -150,13 +150,22 @@ class Simulation:
         self.ship(everything=True)
         self.outbox.flush(lambda: context.overdue)
         self.outbox.writer.close()
-        self.post(now=True, stop=2 if self.told_to_stop else 1 if context.left_s <= 0 else 3)
+        self.post(now=True, stop=self.stop_reason())
+
+    def stop_reason(self) -> int:
+        """Why this rank stopped, as an index of the reasons."""
+        if self.told_to_stop:
+            return STOP_REASONS.index("target_rmsd")
+        if self.context.left_s <= 0:
+            return STOP_REASONS.index("duration")
+        retired = all(walker.retired for walker in self.walkers)
+        return STOP_REASONS.index("failure" if retired else "all simulations ended")
 
     def _bind(self) -> None:
         """Take a core of my own where the platform is a CPU and one thread does the work."""
         settings, layout, rank = self.context.config.simulation, self.context.layout, self.context.rank
         platform = check_platform(settings, self.context.gpu, self.context.facts.n_atoms)
-        if platform == "CPU" and settings.threads == 1:
+        if settings.bind and platform == "CPU" and settings.threads == 1:
             neighbours = [r for r in layout.ranks("simulation") if layout.nodes[r] == layout.nodes[rank]]
             core = stay_on_one_core(neighbours.index(rank))
             if core is not None:

@@ -63,6 +63,7 @@ class Walker:
         self.retired = False
         self._features, self._descriptor, self._events = features, descriptor, events
         self._settings, self._seed = config.simulation, config.run.seed
+        self._ahead = 0  # steps of the present report that are done
         self._rate = 0.0  # integration steps per second
         self._segment, self._reports, self._decision = -1, 0, -1
         self._started = self._busy = 0.0
@@ -84,6 +85,7 @@ class Walker:
                               seed=max(command.velocity_seed, 0))
         self.engine.advance(1)
         stepped = time.time()
+        self._ahead = 1
         self._end_segment("restart")
         source = Origin(command.source_simulation, command.source_segment, command.source_frame, command.decision)
         self._begin_segment(source, command.velocity_seed, positions, box)
@@ -114,6 +116,7 @@ class Walker:
     def recover(self, error: EngineError) -> None:
         """End a failed segment; begin one from the last good restart point, or from the start structure."""
         self.failures += 1
+        self._ahead = 0
         self.retired = self.failures > self._settings.failures_per_walker
         seed, good = segment_seed(self._seed, self.index, self._segment + 1), self._good
         if not self.retired and good is None:
@@ -135,7 +138,7 @@ class Walker:
 
     def _integrate(self, interrupted: Callable[[], bool]) -> bool:
         """Integrate one report interval in calls of bounded length; False when interrupted."""
-        left = self._settings.steps_per_report
+        left, self._ahead = self._settings.steps_per_report - self._ahead, 0
         while left:
             steps = min(left, max(1, int(self._rate * CALL_SECONDS))) if self._rate else min(left, 50)
             clock = time.perf_counter()

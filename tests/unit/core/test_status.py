@@ -9,7 +9,7 @@ import pytest
 from ddmd_mpi import status, summary
 from ddmd_mpi.events import EventLog
 from ddmd_mpi.progress import Progress, clock, epilogue, line, screen
-from ddmd_mpi.status import STATUS_DTYPE, Activity, State, StatusPost
+from ddmd_mpi.status import STATUS_DTYPE, STOP_REASONS, Activity, State, StatusPost
 
 ROLES = ("simulation", "simulation", "aggregation", "training", "inference")
 FACTS = {
@@ -24,6 +24,7 @@ def records():
     records = np.zeros(5, STATUS_DTYPE)
     records["state"], records["wall_s"], records["best_rmsd"] = State.DONE, 100.0, np.nan
     records["frames"][:3] = 30, 50, 80
+    records["archived"][2] = 80
     records["ns"][:2] = 0.1, 0.3
     records["segments"][:2] = records["iterations"][:2] = 4, 6
     records["iteration_s"][:2] = records["busy_s"][:2] = 90.0
@@ -32,7 +33,7 @@ def records():
     records["version"][3] = 4
     records["decisions"][4], records["delivered"][4], records["stale"][4] = 9, 7, 1
     records["latency_p50_ms"][4] = 12.0
-    records["stop"][:2] = 1
+    records["stop"][:2] = STOP_REASONS.index("all simulations ended"), STOP_REASONS.index("duration")
     return records
 
 
@@ -42,7 +43,7 @@ def test_summary_adds_up(records):
     assert result["completed"] is True
     assert result["stop_reason"] == "duration"
     assert result["simulation"]["aggregate_ns"] == pytest.approx(0.4)
-    assert result["simulation"]["ns_per_day"] == pytest.approx(0.4 / 100 * 86400)
+    assert result["simulation"]["ns_per_day"] == pytest.approx((0.1 + 0.3) / 90 * 86400)
     assert result["roles"]["simulation"]["iterations_per_hour"] == pytest.approx(10 * 36)
     assert result["roles"]["simulation"]["mean_s"] == pytest.approx(18)
     assert result["roles"]["simulation"]["busy_fraction"] == pytest.approx(0.9)
@@ -70,7 +71,7 @@ def test_view_counts_every_role(records):
     records["activity"][:2] = Activity.MD
     view = status.view(records, ROLES, FACTS, left_s=60.0)
     assert view["done"] is False
-    assert (view["frames"], view["archived"], view["version"], view["restarts"]) == (80, 80, 4, 7)
+    assert (view["frames"], view["received"], view["version"], view["restarts"]) == (80, 80, 4, 7)
     assert view["activities"]["simulation"] == {"md": 2}
     assert view["best_rmsd_angstrom"] == 1.5
     json.dumps(view, allow_nan=False)
