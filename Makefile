@@ -11,7 +11,6 @@ BIN     := $(VENV)/bin
 OVERLAY := $(addprefix --config ,$(wildcard inputs/demo/$(USECASE).toml))
 MPICH_PACKAGES := 'mpich>=4.3,<6' 'mpi4py>=4.1' 'adios2>=2.12.1,<2.13' 'openmm>=8.2' 'numpy<2.1' scipy 'pydantic>=2.7' \
 	click pytest pytest-timeout
-RUN     := runs/demo-$(USECASE)-$(shell date +%Y%m%d-%H%M%S)
 PIP     := $(BIN)/pip --disable-pip-version-check --quiet
 
 ACCELERATOR ?= cpu
@@ -32,8 +31,9 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	touch $@
 
 demo: install  ## Run the steered loop on 4 ranks for about three minutes (USECASE=cln025)
-	jobscripts/local.sh $(RANKS) --usecase $(USECASE) --duration 3min --output $(RUN) $(OVERLAY) $(OPTIONS)
-	@$(BIN)/ddmd-mpi report $(RUN)
+	@run=runs/demo-$(USECASE)-$$(date +%Y%m%d-%H%M%S); set -x; \
+	jobscripts/local.sh $(RANKS) --usecase $(USECASE) --duration 3min --output $$run $(OVERLAY) $(OPTIONS) && \
+	$(BIN)/ddmd-mpi report $$run
 
 test: install lint test-mpich  ## Run every test
 	$(BIN)/python -m pytest

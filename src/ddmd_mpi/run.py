@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -34,6 +35,7 @@ class Wires:
     """The windows and streams of a run, on this rank."""
 
     links: tuple[Link, ...]
+    comm: Any  # of my role
     network: Any
     mailboxes: Any
     ring: Any
@@ -56,12 +58,15 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Run the loop; the exit code. Collective over the world."""
+    """Run the loop; the exit code: 0, 1 where the run did not come to its end, 2 for bad input.
+
+    Collective over the world.
+    """
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, "1")
     from .parallel.launch import launch
 
-    world, log, wires = launch(), logs.configure(None, "start", 0), None
+    world, log, wires, facts = launch(), logs.configure(None, "start", 0), None, None
     try:
         try:
             config, layout, facts = world.agree(lambda: prepare(options, world))
@@ -71,19 +76,20 @@ def run(options: Options) -> int:
             context = place(world, config, layout, facts, wires, log)
             player = all_or_none(world.comm, lambda: cast(role)(context))
         except DDMDError as error:
-            refuse(world, error, wires)
+            refuse(world, error, wires, facts and facts.directory)
             return BAD_INPUT
         log.info("starts %.2f s after the launch", time.time() - facts.started)
         with context.events:
-            player.run()
+            completed = player.run()
             context.status.update(now=True, state=State.DONE, activity=Activity.DONE)
         leave(world, wires)
+        return FAILED if completed is False else 0
     except Exception as error:  # noqa: BLE001 - the last stop: what goes wrong on one rank ends the job with its reason
         sentence = str(error) if isinstance(error, DDMDError) else f"{type(error).__name__}: {error}"
         log.error("rank %d failed: %s", world.rank, sentence)
         log.info("%s", traceback.format_exc())
         world.abort(FAILED)
-    return 0
+        return FAILED
 
 
 def all_or_none(comm, function: Callable[[], T]) -> T:
@@ -99,14 +105,19 @@ def all_or_none(comm, function: Callable[[], T]) -> T:
     return result
 
 
-def refuse(world, error: DDMDError, wires: Wires | None) -> None:
-    """Say on rank 0 what is wrong, before any rank leaves. Collective over the world."""
+def refuse(world, error: DDMDError, wires: Wires | None, directory: Path | None) -> None:
+    """Say on rank 0 what is wrong, before any rank leaves, and take the fresh run directory away again.
+
+    Collective over the world.
+    """
     if world.rank == 0:
         sys.stderr.write(f"ddmd-mpi: {error}\n")
         sys.stderr.flush()
     if wires is not None:
         wires.network.free()
     world.comm.Barrier()
+    if world.rank == 0 and directory is not None:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def prepare(options: Options, world: object) -> tuple:
@@ -148,6 +159,7 @@ def wire(world, config: Config, layout, facts) -> Wires:
     plan = links(layout)
     return Wires(
         links=plan,
+        comm=world.split(layout),
         ring=CoordinateRing(world.comm, aggregators, kept, facts.n_atoms, int(config.aggregation.ring_mb * 1e6)),
         mailboxes=Mailboxes(world.comm, hosts),
         credits=Registers(world.comm, [link.host for link in plan], CREDIT_DTYPE, "credits"),
@@ -161,6 +173,8 @@ def place(world, config: Config, layout, facts, wires: Wires, log):
     from .roles.context import Context
 
     role = layout.roles[world.rank]
+    for warning in layout.warnings if world.rank == 0 else ():
+        log.warning("%s", warning)
     describe(world, layout, facts, role)
     events = EventLog(facts.directory / "events" / f"{role}-{world.rank:04d}.jsonl", role, world.rank)
     status = StatusPost(lambda record: wires.board.put(world.rank, record), events)
@@ -182,6 +196,7 @@ def leave(world, wires: Wires) -> None:
         time.sleep(0.005)
     for end in (wires.network, wires.mailboxes, wires.ring, wires.credits, wires.board):
         end.free()
+    wires.comm.Free()
     world.free()
 
 

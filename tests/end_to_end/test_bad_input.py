@@ -29,7 +29,7 @@ def refused(done, directory, *words):
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in said[0]
-    assert not directory.exists() or not (directory / "summary.json").exists()
+    assert not directory.exists() or list(directory.iterdir()) == [directory / "mine.txt"]
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,8 @@ def refused(done, directory, *words):
         (("--usecase", "cln025", "--set", "aggregation.ring_mb=0.001"), ("aggregation.ring_mb",)),
         (("--usecase", "cln025", "--set", "simulation.walkers_per_rank=1"), ("walkers_per_rank",)),
         (("--usecase", "cln025", "--set", "system.force_field=['amber99.xml']"), ("cln025-start.pdb",)),
+        (("--usecase", "cln025", "--set", "system.force_field=['/etc/passwd']"), ("/etc/passwd",)),
+        (("--usecase", "cln025", "--set", "system.name=a/b"), ("system.name",)),
         (("--usecase", "cln025", "--nonsense"), ("--nonsense",)),
     ],
     ids=lambda v: " ".join(v[2:]) if isinstance(v, tuple) and v[0].startswith("--") else "",

@@ -86,6 +86,7 @@ def read_pdb(path: Path) -> tuple[app.Topology, np.ndarray]:
         raise InputError(f"{path} holds no atoms: a PDB file is expected")
     if not np.isfinite(positions).all():
         raise InputError(f"{path} holds positions that are not finite: correct the file")
+    pdb.topology.setPeriodicBoxVectors(None)  # The systems here are not periodic; a crystal's cell is no box.
     return pdb.topology, positions
 
 

@@ -32,11 +32,19 @@ def _all_atom(structures: Structures, simulation: SimulationSection, system: Sys
     if cutoff is not None:
         method = {"nonbondedMethod": app.CutoffNonPeriodic, "nonbondedCutoff": cutoff * unit.nanometer}
     mass = simulation.hydrogen_mass_amu
+    force_field = _force_field(system)
     try:
-        force_field = app.ForceField(*system.force_field)
         return force_field.createSystem(
             structures.topology, **method, constraints=app.HBonds, hydrogenMass=mass and mass * unit.amu
         )
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{' + '.join(system.force_field)} cannot be applied to {system.start}: {reason}") from error
+
+
+def _force_field(system: SystemSection) -> app.ForceField:
+    try:
+        return app.ForceField(*system.force_field)
+    except Exception as error:  # noqa: BLE001 - OpenMM raises bare exceptions for files that are no force field
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{' + '.join(system.force_field)} is no force field that OpenMM reads: {reason}") from error

@@ -19,7 +19,7 @@ THIN_SPANS = ("io", "wait")
 
 def timeline(run: Run, path: Path) -> bool:
     """What every rank did, one row per role and rank, spans coloured by name (Fig. 7 of the paper). False: no data."""
-    spans = [e for e in run.events if e["name"] != "epoch"]
+    spans = [e for e in run.events if e["name"] in style.SPAN_COLOURS]
     if not spans:
         return False
     rows = shown_ranks(run)

@@ -26,8 +26,8 @@ class Aggregation:
         self.oldest = 0.0
         self.silent: set[str] = set()
 
-    def run(self) -> None:
-        """Merge until every simulation has ended its stream, then end mine."""
+    def run(self) -> bool:
+        """Merge until every simulation has ended its stream, then end mine; whether every rank came to its end."""
         context = self.context
         self.inlets = context.inlets(SIMULATION)
         self.outboxes = context.outboxes(TO_TRAINING) + context.outboxes(TO_INFERENCE)
@@ -41,7 +41,7 @@ class Aggregation:
                 observer.tick()
                 if not any(busy):
                     time.sleep(IDLE_SECONDS)
-            self.finish(observer)
+            return self.finish(observer)
 
     def finished(self) -> bool:
         """Whether every simulation has ended, or the time for draining is over."""
@@ -136,7 +136,7 @@ class Aggregation:
             bytes=sum(o.writer.nbytes for o in self.outboxes), blocks=sum(o.writer.n_written for o in self.outboxes),
             max_queue=max(o.max_depth for o in self.outboxes), dropped=sum(o.dropped for o in self.outboxes), **values)
 
-    def finish(self, observer: Observer) -> None:
+    def finish(self, observer: Observer) -> bool:
         """Pass on what is left, end my streams, and see the run to its end if I lead it."""
         self.post(now=True, state=State.DRAINING, activity=Activity.DRAINING)
         self.forward(everything=True)
@@ -147,4 +147,4 @@ class Aggregation:
         for end in (*(outbox.writer for outbox in self.outboxes), *self.inlets):
             end.close()
         self.post(now=True, state=State.DONE, activity=Activity.DONE)
-        observer.see_to_the_end()
+        return observer.see_to_the_end()

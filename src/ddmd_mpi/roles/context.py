@@ -6,6 +6,7 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +53,7 @@ class Context:
     status: StatusPost
     log: logging.Logger
     links: tuple[Link, ...]
+    comm: Any  # the communicator of my role
     network: Network
     mailboxes: Mailboxes
     ring: CoordinateRing

@@ -128,8 +128,9 @@ class Inference:
         self.context.log.info("round %d: %d frames, model %d, %d outliers, %d restarts", self.rounds, len(block),
                               version, n_outliers, len(restarts))
         spent = self.context.events.totals["inference_round"].seconds
-        self.context.status.update(now=True, rounds=self.rounds, iterations=self.rounds, iteration_s=spent,
-                                   busy_s=spent, outliers=n_outliers, eps=np.nan if eps is None else eps, version=version)
+        self.context.status.update(
+            now=True, rounds=self.rounds, iterations=self.rounds, iteration_s=spent, busy_s=spent,
+            outliers=n_outliers, eps=np.nan if eps is None else eps, version=version)
 
     def stop_at_target(self) -> None:
         """Tell every walker to stop once a frame is as near the target as was asked."""

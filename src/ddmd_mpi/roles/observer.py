@@ -45,10 +45,16 @@ class Observer:
             self.checkpoint_due = now + config.run.checkpoint_interval
             self.write_summary(records, completed=False)
 
-    def see_to_the_end(self) -> None:
-        """Wait, not longer than the time for draining, until every rank is done; write the summary."""
+    def see_to_the_end(self) -> bool:
+        """Wait, not longer than the time for draining, until every rank is done; write the summary.
+
+        Returns
+        -------
+        bool
+            Whether every rank is done; on other ranks than the first aggregator always true.
+        """
         if self.progress is None:
-            return
+            return True
         while not self.all_done() and not self.context.overdue:
             self.tick()
             time.sleep(IDLE_SECONDS)
@@ -58,6 +64,7 @@ class Observer:
         self.progress.free()
         result = self.write_summary(records, completed=bool((records["state"] == State.DONE).all()))
         self.progress.finish(result, self.directory)
+        return result["completed"]
 
     def all_done(self) -> bool:
         """Whether every rank has posted its last record."""

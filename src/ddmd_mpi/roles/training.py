@@ -65,7 +65,7 @@ class Training:
         context = self.context
         self.trained_on = self.seen
         context.status.update(now=True, activity=Activity.TRAINING)
-        with context.events.span("train_round", round=self.rounds, window=len(self.window)) as span:
+        with context.events.span("train_round", round=self.rounds + 1, window=len(self.window)) as span:
             result = self.model.train(self.window.block(), self.ended, self.drain)
             self.rounds += 1
             self.samples += result.samples

@@ -74,6 +74,17 @@ def test_unreadable_and_broken_files(tmp_path):
         config.load("cln025", tmp_path / "bad.toml")
 
 
+def test_settings_that_do_not_fit_each_other_are_named_without_all_others():
+    with pytest.raises(ConfigError) as caught:
+        config.load("cln025", assignments=("training.model=none",))
+    assert len(str(caught.value)) < 120
+
+
+def test_a_relative_path_on_the_command_line_becomes_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert config.load("cln025", assignments=("system.start=my.pdb",)).system.start == tmp_path / "my.pdb"
+
+
 def test_settings_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         config.load("cln025").run.seed = 3

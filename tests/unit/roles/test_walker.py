@@ -113,6 +113,15 @@ def test_a_restart_writes_its_restart_point_and_names_its_source(walker):
     assert ("set_state", 1000.0, False, 99) in walker.engine.calls
 
 
+def test_the_step_after_a_restart_belongs_to_its_first_report(walker):
+    walker.report(never)
+    walker.restart(command(), coordinates(1000))
+    walker.report(never)
+    assert walker.engine.x == 1000 + 10
+    walker.report(never)
+    assert walker.engine.x == 1000 + 20
+
+
 def test_velocities_are_copied_when_the_command_says_so(walker):
     walker.report(never)
     walker.restart(command(velocity_seed=-1), coordinates(1000))
