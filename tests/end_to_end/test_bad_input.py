@@ -45,7 +45,7 @@ def refused(done, directory, *words):
         (("--usecase", "cln025", "--set", "ranks.simulation=9"), ("9",)),
         (("--usecase", "cln025", "--set", "aggregation.ring_mb=0.001"), ("aggregation.ring_mb",)),
         (("--usecase", "cln025", "--set", "simulation.walkers_per_rank=1"), ("walkers_per_rank",)),
-        (("--usecase", "cln025", "--set", "system.force_field=['amber99.xml']"), ("cln025-start.pdb",)),
+        (("--usecase", "cln025", "--set", "system.force_field=['tip3p.xml']"), ("cln025-start.pdb",)),
         (("--usecase", "cln025", "--set", "system.force_field=['/etc/passwd']"), ("/etc/passwd",)),
         (("--usecase", "cln025", "--set", "system.name=a/b"), ("system.name",)),
         (("--usecase", "cln025", "--nonsense"), ("--nonsense",)),
