@@ -66,7 +66,8 @@ class Run:
     def wall(self) -> float:
         """Wall time from the first to the last record, s; NaN if there is none."""
         measured = number(self.summary.get("wall_s"))
-        return measured if measured > 0 else self._ends[1] - self._ends[0]
+        ended = self.summary.get("completed") is True  # else the summary is older than the newest records
+        return measured if ended and measured > 0 else self._ends[1] - self._ends[0]
 
     @cached_property
     def _ends(self) -> tuple[float, float]:

@@ -68,7 +68,7 @@ def _end(run: Run) -> str:
 
 def _sampling(run: Run) -> str:
     simulated = 1000 * number(run.result("simulation", "aggregate_ns"))
-    if not simulated >= 0:
+    if not simulated >= 0 or run.summary.get("completed") is not True:  # the last summary of a killed run is old
         simulated = run.frames["aggregate_ps"][-1] if len(run.frames["aggregate_ps"]) else np.nan
     if not simulated > 0:
         return "No frame was written: no data about what was sampled."
