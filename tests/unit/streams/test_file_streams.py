@@ -24,5 +24,6 @@ def test_the_description_of_variables_does_not_grow_under_a_reader(tmp_path):
     assert reader.poll() is END
     assert reader.complete
     assert description.stat().st_size == size
+    writer.finished = True
     writer.free()
     reader.free()
