@@ -84,9 +84,7 @@ def plan(options, n_ranks: int, ranks_per_node: int | None, gpus_per_node: int, 
     from .parallel.describe import describe
 
     settings = options.load()
-    per_node = ranks_per_node or n_ranks
-    nodes = [rank // per_node for rank in range(n_ranks)]
-    gpus = [gpus_per_node] * (nodes[-1] + 1)
+    nodes, gpus = layout.machine(n_ranks, ranks_per_node=ranks_per_node, gpus_per_node=gpus_per_node)
     planned = layout.plan(nodes, gpus, settings.ranks, settings.simulation.walkers_per_rank)
     return describe(
         planned,

@@ -41,10 +41,6 @@ class Progress:
             self.stream.write("\n" + epilogue(summary, directory))
             self.stream.flush()
 
-    def free(self) -> None:
-        """Leave the cursor below the screen."""
-        self.stream.flush()
-
 
 def line(view: dict[str, Any]) -> str:
     """A view in one line."""

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from . import config as configuration
 from . import logs, rundir
 from .config import Config
@@ -154,14 +152,13 @@ def wire(world, config: Config, layout, facts) -> Wires:
     from .streams.network import Network
 
     aggregators = layout.ranks("aggregation")
-    hosts = [layout.aggregator_of[layout.simulation_rank_of(w)] for w in range(layout.n_walkers)]
-    kept = [np.flatnonzero(np.array(hosts) == rank) for rank in aggregators]
+    kept = [layout.walkers_of(rank) for rank in aggregators]
     plan = links(layout)
     return Wires(
         links=plan,
         comm=world.split(layout),
         ring=CoordinateRing(world.comm, aggregators, kept, facts.n_atoms, int(config.aggregation.ring_mb * 1e6)),
-        mailboxes=Mailboxes(world.comm, hosts),
+        mailboxes=Mailboxes(world.comm, layout.hosts),
         credits=Registers(world.comm, [link.host for link in plan], CREDIT_DTYPE, "credits"),
         board=Registers(world.comm, [aggregators[0]] * world.size, STATUS_DTYPE, "board"),
         network=Network(world.comm, world.node_comm, config.streams, facts.directory / "streams"),

@@ -32,7 +32,8 @@ class Aggregation:
         self.inlets = context.inlets(SIMULATION)
         self.outboxes = context.outboxes(TO_TRAINING) + context.outboxes(TO_INFERENCE)
         context.status.update(now=True, state=State.RUNNING, activity=Activity.MERGING)
-        with self.archive(), Observer(context) as observer:
+        observer = Observer(context)
+        with self.archive():
             while not self.finished():
                 busy = [self.receive(inlet) for inlet in self.inlets]
                 self.forward()

@@ -23,13 +23,6 @@ class Observer:
         self.progress = Progress(output.progress) if context.leads else None
         self.due = self.checkpoint_due = time.monotonic()
 
-    def __enter__(self) -> Observer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.progress is not None:
-            self.progress.free()
-
     def tick(self) -> None:
         """Refresh the live view, and the summary at every checkpoint, when they are due."""
         now = time.monotonic()
@@ -61,7 +54,6 @@ class Observer:
         self.due = 0.0
         self.tick()
         records = self.records()
-        self.progress.free()
         result = self.write_summary(records, completed=bool((records["state"] == State.DONE).all()))
         self.progress.finish(result, self.directory)
         return result["completed"]
