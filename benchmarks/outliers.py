@@ -20,7 +20,7 @@ import numpy as np
 from sklearn.cluster import DBSCAN
 from sklearn.neighbors import LocalOutlierFactor
 
-from ddmd_mpi.config import SteeringSection
+from ddmd_mpi.sections import SteeringSection
 from ddmd_mpi.steering.neighbours import nearest_neighbours
 from ddmd_mpi.steering.outliers import Outliers, find_outliers
 

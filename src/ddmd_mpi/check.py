@@ -45,13 +45,13 @@ def streams() -> list[Finding]:
 
 def engines(world: object) -> list[Finding]:
     """GPUs of this node and the platform that OpenMM takes."""
-    from . import config
     from .errors import EngineError
     from .md.engine import check_platform
+    from .sections import SimulationSection
 
     gpus = world.gpus_per_node[0]
     try:
-        platform = check_platform(config.SimulationSection(), 0 if gpus else None)
+        platform = check_platform(SimulationSection(), 0 if gpus else None)
     except EngineError as error:
         return [("OpenMM", False, str(error))]
     return [("GPUs of this node", True, str(gpus)), ("OpenMM platform", True, platform)]

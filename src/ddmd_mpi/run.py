@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 from . import config as configuration
 from . import logs, rundir
-from .config import Config
 from .errors import DDMDError, LayoutError
 from .events import EventLog
+from .sections import Config
 from .status import STATUS_DTYPE, Activity, State, StatusPost
 from .wiring import Link, links
 

@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from ddmd_mpi.config import RanksSection
 from ddmd_mpi.errors import ConfigError, LayoutError
 from ddmd_mpi.parallel.launch import launch
 from ddmd_mpi.parallel.layout import plan
+from ddmd_mpi.sections import RanksSection
 
 RANK = int(os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK", "0")))
 

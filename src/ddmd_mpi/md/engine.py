@@ -10,8 +10,8 @@ import numpy as np
 import openmm
 from openmm import unit
 
-from ..config import SimulationSection, SystemSection
 from ..errors import EngineError
+from ..sections import SimulationSection, SystemSection
 from .structures import Structures
 from .systems import build_system
 

@@ -9,8 +9,8 @@ import numpy as np
 from openmm import app, unit
 from openmm.app.topology import Atom
 
-from ..config import SystemSection
 from ..errors import InputError
+from ..sections import SystemSection
 from ..structure.rmsd import superposed_rmsd
 
 SAME_STRUCTURE_NM = 0.05

@@ -5,8 +5,8 @@ from __future__ import annotations
 import openmm
 from openmm import app, unit
 
-from ..config import SimulationSection, SystemSection
 from ..errors import InputError
+from ..sections import SimulationSection, SystemSection
 from .go_model import go_system
 from .structures import Structures
 

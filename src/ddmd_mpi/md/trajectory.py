@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from openmm import app, unit
 
-from ..config import SimulationSection
 from ..errors import RunDirectoryError
+from ..sections import SimulationSection
 from .structures import Structures
 
 ANGSTROM_PER_NM = 10.0

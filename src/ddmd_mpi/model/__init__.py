@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..config import TrainingSection
 from ..frames import FrameBlock
+from ..sections import TrainingSection
 from .training import Epoch, Round, publishable
 from .weights import ModelWeights
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any
 
-from ..config import TrainingSection
+from ..sections import TrainingSection
 
 #: Residues up to which a map counts as small; the paper names 28 as small and 309 as large.
 LARGEST_SMALL_MAP = 64

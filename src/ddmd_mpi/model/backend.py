@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+
+from ..lean import hidden
 
 #: Keras imports these for parts that no model here uses; without them the import takes a third less time and memory.
-UNUSED_BY_KERAS = ("sklearn", "matplotlib", "pandas")
+UNUSED_BY_KERAS = ("sklearn", "matplotlib", "pandas", "torch")
 
 
 def start(threads: int, gpu: int | None) -> None:
@@ -28,7 +27,7 @@ def start(threads: int, gpu: int | None) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    with hidden(UNUSED_BY_KERAS):
+    with hidden(*UNUSED_BY_KERAS):
         import keras  # noqa: F401
     import tensorflow as tf
 
@@ -39,14 +38,3 @@ def start(threads: int, gpu: int | None) -> None:
     for device in mine:
         tf.config.experimental.set_memory_growth(device, True)
 
-
-@contextmanager
-def hidden(names: tuple[str, ...]) -> Iterator[None]:
-    """Let imports of `names` fail inside the block, unless they are imported already."""
-    absent = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(absent))
-    try:
-        yield
-    finally:
-        for name in absent:
-            del sys.modules[name]

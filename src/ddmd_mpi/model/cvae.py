@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from ..config import TrainingSection
 from ..errors import ModelError
 from ..frames import FrameBlock
+from ..sections import TrainingSection
 from .architecture import Architecture, architecture
 from .maps import ContactMaps
 from .training import Epoch, Losses, Round, batches, split

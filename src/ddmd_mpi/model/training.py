@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..config import TrainingSection
+from ..sections import TrainingSection
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import LayoutError
 
 if TYPE_CHECKING:
-    from ..config import RanksSection
+    from ..sections import RanksSection
 
 ROLES = ("simulation", "aggregation", "training", "inference")
 MIN_RANKS = len(ROLES)

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ..config import Config
 from ..events import EventLog
 from ..parallel.layout import Layout
 from ..parallel.mailbox import Mailboxes
 from ..parallel.register import Registers
 from ..parallel.ring import CoordinateRing
+from ..sections import Config
 from ..status import StatusPost
 from ..streams.network import Network
 from ..streams.outbox import Outbox

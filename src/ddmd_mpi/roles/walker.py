@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..config import Config
 from ..errors import EngineError
 from ..events import EventLog
 from ..frames import Outcome, Receipt, RestartCommand
 from ..md.seeds import segment_seed
+from ..sections import Config
 
 #: An integration is cut into calls of about this many seconds, so that a stop is noticed.
 CALL_SECONDS = 0.25

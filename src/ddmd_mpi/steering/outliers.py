@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..config import SteeringSection
+from ..sections import SteeringSection
 from .neighbours import NeighbourGraph, nearest_neighbours
 
 #: Two radii closer than this, relatively, are a tie: an eps between them would depend on rounding.

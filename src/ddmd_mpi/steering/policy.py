@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..config import SteeringSection
 from ..frames import FrameBlock
+from ..sections import SteeringSection
 from .outliers import Outliers
 from .strategies import NEEDS_MODEL, STRATEGIES, Candidates, Ranking
 

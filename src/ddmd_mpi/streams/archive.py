@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 from adios2.bindings import Mode, StepMode, StepStatus
 
-from ..config import StreamsSection
 from ..errors import StreamError
 from ..frames import FIELD, FIELDS, FrameBlock, Hop
+from ..sections import StreamsSection
 from .engines import adios2_errors, declare
 
 KIND = "Archive"

@@ -10,8 +10,8 @@ from pathlib import Path
 import adios2
 import numpy as np
 
-from ..config import StreamsSection
 from ..errors import StreamError
+from ..sections import StreamsSection
 from .engines import StepReader, StepWriter, declare
 from .guards import disable_nagle, set_own_address
 from .waiting import wait_until

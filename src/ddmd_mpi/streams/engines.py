@@ -17,8 +17,8 @@ import adios2
 import numpy as np
 from adios2.bindings import Mode, StepMode, StepStatus
 
-from ..config import StreamsSection
 from ..errors import StreamError
+from ..sections import StreamsSection
 from .guards import disable_nagle
 from .stream import END, EndType
 

@@ -29,8 +29,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..config import StreamsSection
 from ..errors import StreamError
+from ..sections import StreamsSection
 from .engines import StepReader, StepWriter, declare, kind_of, supported
 from .guards import clashes, disable_nagle, in_pid_order, process_id, set_own_address
 from .point_to_point import MessageReader, MessageWriter

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..config import FeaturesSection, OrderParameter
 from ..errors import ConfigError
+from ..sections import FeaturesSection, OrderParameter
 from .contacts import contact_csr, round_positions
 from .order_parameters import FUNCTIONS
 from .rmsd import superposed_rmsd

@@ -14,8 +14,8 @@ ROOMS = {"structure", "steering", "parallel", "streams", "md", "model", "roles",
 FOREIGN = {
     "mpi4py": {"parallel"}, "adios2": {"streams"}, "h5py": {"streams", "model"}, "openmm": {"md"},
     "tensorflow": {"model"}, "keras": {"model"}, "horovod": {"model"}, "torch": {"model"},
-    "sklearn": {"steering"}, "cuml": {"steering"}, "matplotlib": {"report"}, "click": {"__main__"},
-    "pydantic": {"config"},
+    "sklearn": {"steering", "model"}, "cuml": {"steering"}, "matplotlib": {"report"}, "click": {"__main__"},
+    "pydantic": {"config", "sections"},
 }
 #: structure/ is arithmetic on arrays that any room below the roles may use; roles compose the rooms.
 MAY_USE = {"md": {"structure"}, "model": {"structure"}, "roles": ROOMS - {"report", "roles"}}

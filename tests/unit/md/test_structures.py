@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from openmm import app, unit
 
-from ddmd_mpi.config import SystemSection, inputs, load
+from ddmd_mpi.config import inputs, load
 from ddmd_mpi.errors import InputError
 from ddmd_mpi.md.structures import load_structures, read_pdb
+from ddmd_mpi.sections import SystemSection
 from ddmd_mpi.structure.rmsd import superposed_rmsd
 
 DATA = Path(os.environ.get("DDMD_MPI_TEST_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))

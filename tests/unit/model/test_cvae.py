@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ddmd_mpi import model
-from ddmd_mpi.config import TrainingSection
 from ddmd_mpi.errors import ModelError
 from ddmd_mpi.frames import FrameBlock
+from ddmd_mpi.sections import TrainingSection
 from ddmd_mpi.structure import contacts
 
 N_RESIDUES = 7  # padded to 8

@@ -6,13 +6,13 @@ import sys
 import numpy as np
 import pytest
 
-from ddmd_mpi.config import TrainingSection
 from ddmd_mpi.frames import FrameBlock
+from ddmd_mpi.lean import hidden
 from ddmd_mpi.model import Round, publishable
 from ddmd_mpi.model.architecture import architecture
-from ddmd_mpi.model.backend import hidden
 from ddmd_mpi.model.maps import ContactMaps
 from ddmd_mpi.model.training import batches, split
+from ddmd_mpi.sections import TrainingSection
 from ddmd_mpi.structure import contacts
 
 DEFAULTS = TrainingSection()
@@ -35,7 +35,7 @@ def test_importing_the_model_does_not_import_tensorflow():
 
 
 def test_hidden_modules_are_hidden_inside_only():
-    with hidden(("numpy", "turtle")):
+    with hidden("numpy", "turtle"):
         assert "numpy" in sys.modules
         assert np is sys.modules["numpy"]
         with pytest.raises(ImportError):

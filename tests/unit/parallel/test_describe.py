@@ -1,8 +1,8 @@
 """The text of --dry-run."""
 
-from ddmd_mpi.config import RanksSection
 from ddmd_mpi.parallel.describe import describe, ranges
 from ddmd_mpi.parallel.layout import machine, plan
+from ddmd_mpi.sections import RanksSection
 
 
 def text(n, ranks_per_node=None, gpus=0, **more):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddmd_mpi.config import RanksSection
 from ddmd_mpi.errors import LayoutError
 from ddmd_mpi.parallel.layout import ROLES, Layout, machine, plan
+from ddmd_mpi.sections import RanksSection
 
 AUTO = RanksSection()
 

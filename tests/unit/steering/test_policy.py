@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ddmd_mpi.config import SteeringSection
 from ddmd_mpi.frames import FrameBlock
+from ddmd_mpi.sections import SteeringSection
 from ddmd_mpi.steering.outliers import Outliers
 from ddmd_mpi.steering.policy import AUTO_DISTANCE, COPY_VELOCITIES, Policy
 

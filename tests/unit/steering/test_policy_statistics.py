@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from ddmd_mpi.config import SteeringSection
 from ddmd_mpi.frames import FrameBlock, FrameWindow
+from ddmd_mpi.sections import SteeringSection
 from ddmd_mpi.steering.outliers import find_outliers
 from ddmd_mpi.steering.policy import Policy
 

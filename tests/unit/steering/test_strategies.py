@@ -5,7 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from ddmd_mpi.config import SteeringSection
+from ddmd_mpi.sections import SteeringSection
 from ddmd_mpi.steering.outliers import Outliers
 from ddmd_mpi.steering.strategies import NEEDS_MODEL, STRATEGIES, Candidates
 

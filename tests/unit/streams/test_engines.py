@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from stream_end import payload
 
-from ddmd_mpi.config import StreamsSection
 from ddmd_mpi.errors import StreamError
+from ddmd_mpi.sections import StreamsSection
 from ddmd_mpi.streams.engines import StepReader, StepWriter, declare, kind_of
 from ddmd_mpi.streams.guards import set_own_address
 from ddmd_mpi.streams.stream import END

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ddmd_mpi.config import StreamsSection
+from ddmd_mpi.sections import StreamsSection
 from ddmd_mpi.streams.engines import StepReader, StepWriter, declare
 from ddmd_mpi.streams.stream import END
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ddmd_mpi.config import FeaturesSection
 from ddmd_mpi.errors import ConfigError
 from ddmd_mpi.frames import FIELD
+from ddmd_mpi.sections import FeaturesSection
 from ddmd_mpi.structure.contacts import contact_csr
 from ddmd_mpi.structure.features import FeatureCalculator
 

@@ -1,0 +1,232 @@
+"""Every setting of a run: its name, its type, its default and its bounds.
+
+Units stand in the keys' names.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Auto = Literal["auto"]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+_DURATION = re.compile(r"(?P<n>\d+(\.\d+)?)\s*(?P<unit>s|sec|min|m|h|d)?$")
+_SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, None: 1}
+
+
+def seconds(text: object) -> object:
+    """A duration such as ``90``, ``"90s"``, ``"3min"``, ``"12h"`` or ``"2d"`` in seconds."""
+    match = _DURATION.match(text.strip()) if isinstance(text, str) else None
+    if match:
+        return float(match["n"]) * _SECONDS[match["unit"]]
+    if isinstance(text, str):
+        raise ValueError("a duration such as 90s, 3min, 12h or 2d is expected")
+    return text
+
+
+Duration = Annotated[Positive, BeforeValidator(seconds)]
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, and a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class RunSection(Section):
+    """[run]: what to run, for how long, and where to stop."""
+
+    usecase: str
+    mode: Literal["stream"] = "stream"
+    duration: Duration = 180.0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 2023
+    target_rmsd_angstrom: Positive | None = None
+    drain: Duration = 30.0
+    checkpoint_interval: Duration = 30.0
+
+
+class RanksSection(Section):
+    """[ranks]: how many ranks each role gets; "auto" fills the machine."""
+
+    simulation: Count | Auto = "auto"
+    aggregation: Count | Auto = "auto"
+    training: Annotated[int, Field(ge=1, le=1)] | Auto = "auto"
+    inference: Annotated[int, Field(ge=1, le=1)] | Auto = "auto"
+    simulations_per_aggregator: Count = 12
+
+
+class SystemSection(Section):
+    """[system]: the molecule, its start, its target and its force field."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    model: Literal["all-atom", "go"] = "all-atom"
+    start: Path
+    target: Path
+    descriptor: Annotated[list[str], Field(min_length=1)] = ["CA"]
+    force_field: list[str] = ["amber99sbildn.xml", "amber99_obc.xml"]
+    note: str = ""
+
+
+class SimulationSection(Section):
+    """[simulation]: the engine and its integrator (IV-C of the paper)."""
+
+    engine: Literal["openmm"] = "openmm"
+    platform: Literal["auto", "CUDA", "HIP", "OpenCL", "CPU", "Reference"] = "auto"
+    precision: Literal["single", "mixed", "double"] = "mixed"
+    threads: Count = 1
+    bind: bool = True
+    walkers_per_rank: Count | Auto = "auto"
+    timestep_fs: Positive = 2.0
+    hydrogen_mass_amu: Positive | None = None
+    nonbonded_cutoff_nm: Positive | None = None
+    temperature_kelvin: Positive = 300.0
+    friction_per_ps: NonNegative = 1.0
+    segment_ps: Positive = 10_000.0
+    report_interval_ps: Positive = 50.0
+    walker_length_ns: Positive | None = None
+    minimize: bool = True
+    failures_per_walker: Count = 20
+    trajectory_format: Literal["dcd", "xtc"] = "dcd"
+
+    @model_validator(mode="after")
+    def _divides(self) -> SimulationSection:
+        if self.report_interval_ps * 1000 < self.timestep_fs:
+            raise ValueError("report_interval_ps must be at least one timestep_fs")
+        steps = self.report_interval_ps * 1000 / self.timestep_fs
+        if abs(steps - round(steps)) > 1e-6 * steps:
+            raise ValueError(f"report_interval_ps must be a whole number of timesteps, not {steps:.2f} of timestep_fs")
+        if self.segment_ps < self.report_interval_ps:
+            raise ValueError("segment_ps must be at least one report_interval_ps")
+        return self
+
+    @property
+    def steps_per_report(self) -> int:
+        """Integration steps between two reports."""
+        return max(1, round(self.report_interval_ps * 1000 / self.timestep_fs))
+
+    @property
+    def reports_per_segment(self) -> int:
+        """Reports of a full segment."""
+        return max(1, round(self.segment_ps / self.report_interval_ps))
+
+
+class OrderParameter(Section):
+    """One declared order parameter: `kind` names a function of structure/order_parameters.py."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+    kind: Literal["radius_of_gyration", "fraction_of_native_contacts", "distance", "handedness"]
+    residues: list[Annotated[int, Field(ge=0)]] = []
+
+
+class FeaturesSection(Section):
+    """[features]: what is computed of every frame."""
+
+    cutoff_angstrom: Annotated[float, Field(gt=0, le=100)] = 8.0
+    order_parameters: list[OrderParameter] = [
+        OrderParameter(name="radius_of_gyration", kind="radius_of_gyration"),
+        OrderParameter(name="native_contacts", kind="fraction_of_native_contacts"),
+    ]
+
+
+class StreamsSection(Section):
+    """[streams]: the data plane. Limits hold per stream; a full outbox lets its oldest block go."""
+
+    first_hop: Literal["adios2", "mpi"] = "adios2"
+    engine: Literal["SST", "BP5"] = "SST"
+    parameters: dict[str, str] = {}
+    adios2_xml: Path | None = None
+    block_frames: Count = 64
+    block_delay: Duration = 1.0
+    queue_blocks: Count = 64
+    queue_mb: Positive = 64.0
+    in_flight_blocks: Count = 4
+
+
+class AggregationSection(Section):
+    """[aggregation]: the coordinate ring and the archive."""
+
+    ring_mb: Positive = 64.0
+    archive: Literal["full", "features", "none"] = "full"
+    silent_after: Duration = 120.0
+
+
+class TrainingSection(Section):
+    """[training]: the model and its rounds (IV-D of the paper)."""
+
+    model: Literal["cvae", "none"] = "cvae"
+    latent_dimensions: Count = 10
+    dense_units: Count = 128
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
+    filters: Count | Auto = "auto"
+    learning_rate: Positive = 1e-3
+    rho: Fraction = 0.9
+    epsilon: Positive = 1e-8
+    batch_size: Count = 64
+    epochs: Count = 20
+    patience: Count = 5
+    validation_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.2
+    window_frames: Count = 20_000
+    first_frames: Annotated[int, Field(ge=2)] = 256
+    retrain_growth: Annotated[float, Field(gt=1)] = 1.25
+    max_validation_loss: Positive = 10_000.0
+    threads: Count = 1
+
+
+class SteeringSection(Section):
+    """[steering]: which frames are rare, and which walkers restart from them."""
+
+    strategy: Literal["ml", "greedy", "ml_rmsd", "ml_lof", "random", "none"] = "ml_rmsd"
+    window_rounds: Positive = 5.0
+    window_frames: Count = 20_000
+    outlier_fraction_min: Fraction = 0.05
+    outlier_fraction_max: Fraction = 0.25
+    min_samples: Annotated[int, Field(ge=2)] = 10
+    lof_neighbours: Annotated[int, Field(ge=2)] = 20
+    restart_fraction: Fraction = 0.5
+    round_reports: Count | Auto = "auto"
+    children_per_parent: Count = 2
+    min_latent_distance: NonNegative | Auto = "auto"
+    copy_velocities_probability: Fraction = 0.0
+    threads: Count = 1
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SteeringSection:
+        if self.outlier_fraction_min > self.outlier_fraction_max:
+            raise ValueError("outlier_fraction_min must not exceed outlier_fraction_max")
+        return self
+
+
+class OutputSection(Section):
+    """[output]: where the run directory goes, and what is shown."""
+
+    directory: Path | None = None
+    progress: Literal["auto", "screen", "lines", "none"] = "auto"
+    progress_interval: Duration = 1.0
+
+
+class Config(Section):
+    """All settings of a run."""
+
+    run: RunSection
+    ranks: RanksSection = RanksSection()
+    system: SystemSection
+    simulation: SimulationSection = SimulationSection()
+    features: FeaturesSection = FeaturesSection()
+    streams: StreamsSection = StreamsSection()
+    aggregation: AggregationSection = AggregationSection()
+    training: TrainingSection = TrainingSection()
+    steering: SteeringSection = SteeringSection()
+    output: OutputSection = OutputSection()
+
+    @model_validator(mode="after")
+    def _strategy_has_its_model(self) -> Config:
+        if self.training.model == "none" and self.steering.strategy.startswith("ml"):
+            raise ValueError(f"strategy {self.steering.strategy} needs a model: set training.model to cvae")
+        return self
