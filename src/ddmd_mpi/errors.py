@@ -31,5 +31,9 @@ class ModelError(DDMDError):
     """A model or its weights cannot be used."""
 
 
+class NothingToLearnError(ModelError):
+    """A window holds nothing that a model could learn; all ranks that train together find it out together."""
+
+
 class RunDirectoryError(DDMDError):
     """A run directory cannot be created, read or written."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -57,7 +57,7 @@ class RanksSection(Section):
 
     simulation: Count | Auto = "auto"
     aggregation: Count | Auto = "auto"
-    training: Annotated[int, Field(ge=1, le=1)] | Auto = "auto"
+    training: Count | Auto = "auto"
     inference: Annotated[int, Field(ge=1, le=1)] | Auto = "auto"
     simulations_per_aggregator: Count = 12
 
@@ -158,14 +158,15 @@ class AggregationSection(Section):
 
 
 class TrainingSection(Section):
-    """[training]: the model and its rounds (IV-D of the paper)."""
+    """[training]: the model, its rounds (IV-D of the paper), and which of its versions steer."""
 
-    model: Literal["cvae", "none"] = "cvae"
-    latent_dimensions: Count = 10
+    model: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.-]*(:[A-Za-z_]\w*)?$")] = "cvae"
+    options: dict[str, Any] = {}
+    latent_dimensions: Count | Auto = "auto"
     dense_units: Count = 128
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
     filters: Count | Auto = "auto"
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive | Auto = "auto"
     rho: Fraction = 0.9
     epsilon: Positive = 1e-8
     batch_size: Count = 64
@@ -175,8 +176,16 @@ class TrainingSection(Section):
     window_frames: Count = 20_000
     first_frames: Annotated[int, Field(ge=2)] = 256
     retrain_growth: Annotated[float, Field(gt=1)] = 1.25
-    max_validation_loss: Positive = 10_000.0
-    threads: Count = 1
+    retrain_frames: Count | None = None
+    reinitialize: bool = False
+    initial_weights: Path | None = None
+    max_validation_loss: Positive | Auto = "auto"
+    select: Literal["latest", "best"] = "latest"
+    keep_versions: Annotated[int, Field(ge=1)] | Literal["all"] = 20
+    data_parallel: Literal["auto", "horovod", "mpi"] = "auto"
+    mixed_precision: bool | Auto = "auto"
+    xla: bool | Auto = "auto"
+    threads: Count | Auto = "auto"
 
 
 class SteeringSection(Section):

@@ -43,11 +43,14 @@ class Activity(IntEnum):
 FIELDS = """
     state activity time wall_s iterations iteration_s busy_s io_s frames ns segments failures
     bytes blocks archived max_queue dropped silent best_rmsd best_simulation best_frame
-    version rounds samples loss validation_loss window outliers eps decisions delivered stale failed
+    version rounds samples loss validation_loss window outliers eps decisions delivered stale failed data_parallel
     latency_p50_ms latency_p99_ms latency_max_ms apply_p50_ms apply_p99_ms apply_max_ms stop
 """
 STATUS_DTYPE = np.dtype([(name, "<f8") for name in FIELDS.split()])
 POST_SECONDS = 0.5
+
+#: How the ranks that train together sum their gradients, by the number that travels in the record's ``data_parallel``.
+DATA_PARALLEL = ("none", "mpi", "horovod")
 
 #: Why a simulation stopped, by the number that travels in the record's ``stop``; of several, the last is the run's.
 STOP_REASONS = ("", "all simulations ended", "failure", "duration", "target_rmsd")

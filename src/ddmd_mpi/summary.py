@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .status import STOP_REASONS, best_frame, of_role
+from .status import DATA_PARALLEL, STOP_REASONS, best_frame, of_role
 
 ROLES = ("simulation", "aggregation", "training", "inference")
 WARNING = (
@@ -100,7 +100,7 @@ def _training(records: np.ndarray) -> dict[str, Any]:
         "last_loss": _last(records, "loss"),
         "last_validation_loss": _last(records, "validation_loss"),
         "versions": int(records["version"].max(initial=0)),
-        "data_parallel": "none",
+        "data_parallel": DATA_PARALLEL[int(records["data_parallel"].max(initial=0))],
     }
 
 

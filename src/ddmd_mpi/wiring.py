@@ -38,10 +38,21 @@ SIMULATION, TO_TRAINING, TO_INFERENCE, WEIGHTS = (
 def links(layout: Placed) -> tuple[Link, ...]:
     """Every stream of the run, in the order in which both ends open them."""
     aggregators = layout.ranks("aggregation")
-    trainer, judge = layout.ranks("training")[0], layout.ranks("inference")[0]
+    trainers, judge = layout.ranks("training"), layout.ranks("inference")[0]
     ends = [(SIMULATION, s, layout.aggregator_of[s], layout.aggregator_of[s]) for s in layout.ranks("simulation")]
-    ends += [(TO_TRAINING, a, trainer, a) for a in aggregators]
+    ends += [(TO_TRAINING, a, t, a) for a, t in shares(aggregators, trainers)]
     ends += [(TO_INFERENCE, a, judge, a) for a in aggregators]
-    ends += [(WEIGHTS, trainer, judge, aggregators[0])]
+    ends += [(WEIGHTS, trainers[0], judge, aggregators[0])]
     return tuple(Link(i, f"{kind}-{writer:04d}", kind, writer, reader, host)
                  for i, (kind, writer, reader, host) in enumerate(ends))
+
+
+def shares(aggregators: tuple[int, ...], trainers: tuple[int, ...]) -> list[tuple[int, int]]:
+    """(aggregator, trainer) of every stream of features to training, in even shares.
+
+    A trainer reads several aggregators, or, where trainers are more, an aggregator deals its blocks to several.
+    """
+    n_a, n_t = len(aggregators), len(trainers)
+    if n_a >= n_t:
+        return [(a, trainers[i * n_t // n_a]) for i, a in enumerate(aggregators)]
+    return [(aggregators[i * n_a // n_t], t) for i, t in enumerate(trainers)]

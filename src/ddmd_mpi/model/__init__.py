@@ -1,56 +1,70 @@
-"""The model that embeds contact maps: rounds of training, latents, versioned weights. The only room with TensorFlow.
+"""The models that embed frames: rounds of training, latents, versioned weights. The only room with TensorFlow,
+PyTorch and Horovod.
 
-Importing it imports NumPy alone; :func:`create` imports TensorFlow.
+Importing it imports NumPy alone; :func:`create` imports what the model needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from pathlib import Path
 
-import numpy as np
-
-from ..frames import FrameBlock
+from ..errors import ModelError
 from ..sections import TrainingSection
-from .training import Epoch, Round, publishable
+from . import plugins
+from .interface import Epoch, Losses, Model, Round, Setup, Supervisor
+from .ranks import Ranks
 from .weights import ModelWeights
 
-__all__ = ["Epoch", "Model", "ModelWeights", "Round", "create", "publishable"]
+__all__ = [
+    "Epoch", "Losses", "Model", "ModelWeights", "Ranks", "Round", "Setup", "Supervisor", "check", "create", "open_model",
+]
 
 
-class Model(Protocol):
-    """What training and inference need of a model."""
+def check(settings: TrainingSection, n_residues: int) -> None:
+    """Refuse, before a run starts, what is known to fail: a model that cannot be imported, weights of another one.
 
-    architecture: dict[str, Any]
-
-    def train(self, block: FrameBlock, stop: Callable[[], bool], between_batches: Callable[[], None]) -> Round:
-        """One round on the frames of `block`; the model goes on from its present weights."""
-
-    def embed(self, block: FrameBlock) -> np.ndarray:
-        """Latents of the frames of `block`, shape (n_frames, n_latent), float32."""
-
-    def weights(self) -> list[np.ndarray]:
-        """Copies of all weights."""
-
-    def load(self, arrays: list[np.ndarray]) -> None:
-        """Take the weights of another model of the same architecture."""
-
-
-def create(settings: TrainingSection, n_residues: int, seed: int, gpu: int | None = None) -> Model:
-    """A new model for frames of `n_residues` residues. Imports TensorFlow: seconds, and 500 MB.
-
-    Parameters
-    ----------
-    settings
-        Architecture, optimiser, rounds and threads.
-    seed
-        Of the first weights, the splits, dropout and the latent noise.
-    gpu
-        Index among the GPUs that this process sees; None for the CPU.
+    Raises
+    ------
+    ModelError
     """
-    from .backend import start
+    architecture = plugins.describe(settings, n_residues)
+    if settings.initial_weights is not None:
+        weights = ModelWeights.read(settings.initial_weights)
+        if architecture is not None:
+            weights.check(architecture, settings.initial_weights)
 
-    start(settings.threads, gpu)
-    from .cvae import Cvae
 
-    return Cvae(settings, n_residues, seed)
+def create(setup: Setup) -> Model:
+    """A new model. Imports its library: seconds, and 500 MB. Collective over the ranks that train together.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be made, or ``initial_weights`` are those of another architecture.
+    """
+    model = plugins.make(setup)
+    if setup.settings.initial_weights is not None:
+        weights = ModelWeights.read(setup.settings.initial_weights)
+        weights.check(model.architecture, setup.settings.initial_weights)
+        model.load(weights.arrays)
+    return model
+
+
+def open_model(path: Path | str) -> Model:
+    """The trained model of one version's directory, ``RUN/models/v000012``, ready to embed.
+
+    Raises
+    ------
+    ModelError
+        If there is none that can be read.
+    """
+    weights = ModelWeights.read(Path(path))
+    try:
+        settings = TrainingSection(**{**weights.metadata["settings"], "initial_weights": None})
+        setup = Setup(settings, weights.metadata["n_residues"])
+    except (KeyError, ValueError) as error:
+        raise ModelError(f"{path} does not say what its model is made from: {error}") from error
+    model = create(setup)
+    weights.check(model.architecture, Path(path))
+    model.load(weights.arrays)
+    return model

@@ -1,4 +1,4 @@
-"""The layers of the convolutional variational autoencoder, by the size of the system (section IV-D of the paper)."""
+"""What the built-in models are made of, by the settings and the size of the system; no library is needed to say it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from ..sections import TrainingSection
 
 #: Residues up to which a map counts as small; the paper names 28 as small and 309 as large.
 LARGEST_SMALL_MAP = 64
+LATENT_DIMENSIONS = 10
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Encoder: one convolution per kernel, a dense layer, the latents; the decoder is its mirror image."""
+    """The convolutional variational autoencoder (section IV-D of the paper). Encoder: one convolution per kernel, a dense layer, the latents; the decoder is its mirror image."""
 
     n_residues: int
     filters: int
@@ -47,6 +48,22 @@ def architecture(settings: TrainingSection, n_residues: int) -> Architecture:
     else:
         filters, kernels, strides = 32, (5, 3, 3, 3), (2, 2, 2, 2)
     filters = filters if settings.filters == "auto" else settings.filters
-    return Architecture(
-        n_residues, filters, kernels, strides, settings.dense_units, settings.dropout, settings.latent_dimensions
-    )
+    n_latent = LATENT_DIMENSIONS if settings.latent_dimensions == "auto" else settings.latent_dimensions
+    return Architecture(n_residues, filters, kernels, strides, settings.dense_units, settings.dropout, n_latent)
+
+
+def cvae(settings: TrainingSection, n_residues: int) -> dict[str, Any]:
+    """The autoencoder of contact maps."""
+    return architecture(settings, n_residues).describe()
+
+
+def aae(settings: TrainingSection, n_residues: int) -> dict[str, Any]:
+    """The adversarial autoencoder of point clouds."""
+    n_latent = 64 if settings.latent_dimensions == "auto" else settings.latent_dimensions
+    return {"model": "aae", "n_residues": n_residues, "latent_dimensions": n_latent}
+
+
+def pca(settings: TrainingSection, n_residues: int) -> dict[str, Any]:
+    """Principal components of the contact map."""
+    n_latent = LATENT_DIMENSIONS if settings.latent_dimensions == "auto" else settings.latent_dimensions
+    return {"model": "pca", "n_residues": n_residues, "latent_dimensions": n_latent}

@@ -7,167 +7,142 @@ cross-entropy summed over the map plus the divergence of q(z|x) from N(0, 1) sum
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import logging
+import math
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from ..errors import ModelError
 from ..frames import FrameBlock
-from ..sections import TrainingSection
+from . import gradients
 from .architecture import Architecture, architecture
+from .interface import Model, Round, Setup, Supervisor
 from .maps import ContactMaps
-from .training import Epoch, Losses, Round, batches, split
+from .rounds import TrainingRound, batches
+from .weights import check_shapes
+
+log = logging.getLogger("ddmd_mpi")
 
 #: Pixels of an embedding batch, and its frames at most: bounds the memory of large maps.
 EMBED_PIXELS, EMBED_FRAMES = 2**23, 256
 
 
-def encoder(shape: Architecture) -> keras.Model:
+def encoder(shape: Architecture, dtype: str = "float32") -> keras.Model:
     """Padded map (size, size, 1) -> mean and log variance of the latents."""
     x = maps = keras.Input((shape.size, shape.size, 1))
     for kernel, stride in zip(shape.kernels, shape.strides, strict=True):
-        x = layers.Conv2D(shape.filters, kernel, stride, padding="same", activation="relu")(x)
-    x = layers.Dropout(shape.dropout)(layers.Flatten()(x))
-    x = layers.Dense(shape.dense_units, activation="relu")(x)
+        x = layers.Conv2D(shape.filters, kernel, stride, padding="same", activation="relu", dtype=dtype)(x)
+    x = layers.Dropout(shape.dropout, dtype=dtype)(layers.Flatten(dtype=dtype)(x))
+    x = layers.Dense(shape.dense_units, activation="relu", dtype=dtype)(x)
     mean, log_variance = (layers.Dense(shape.latent_dimensions, name=n)(x) for n in ("mean", "log_variance"))
     return keras.Model(maps, [mean, log_variance], name="encoder")
 
 
-def decoder(shape: Architecture) -> keras.Model:
+def decoder(shape: Architecture, dtype: str = "float32") -> keras.Model:
     """Latents -> logits of the padded map: the encoder's mirror image."""
     x = latents = keras.Input((shape.latent_dimensions,))
-    x = layers.Dense(shape.dense_units, activation="relu")(x)
-    x = layers.Dense(shape.smallest**2 * shape.filters, activation="relu")(x)
-    x = layers.Reshape((shape.smallest, shape.smallest, shape.filters))(x)
+    x = layers.Dense(shape.dense_units, activation="relu", dtype=dtype)(x)
+    x = layers.Dense(shape.smallest**2 * shape.filters, activation="relu", dtype=dtype)(x)
+    x = layers.Reshape((shape.smallest, shape.smallest, shape.filters), dtype=dtype)(x)
     for kernel, stride in zip(shape.kernels[:0:-1], shape.strides[:0:-1], strict=True):
-        x = layers.Conv2DTranspose(shape.filters, kernel, stride, padding="same", activation="relu")(x)
+        x = layers.Conv2DTranspose(shape.filters, kernel, stride, padding="same", activation="relu", dtype=dtype)(x)
     logits = layers.Conv2DTranspose(1, shape.kernels[0], shape.strides[0], padding="same")(x)
     return keras.Model(latents, logits, name="decoder")
 
 
-def average(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Gradients averaged over the ranks that train together: this rank's own, for one rank."""
-    return gradients
-
-
-class Cvae:
+class Cvae(Model):
     """The autoencoder, its optimiser and its rounds."""
 
-    def __init__(self, settings: TrainingSection, n_residues: int, seed: int):
-        keras.utils.set_random_seed(seed)
-        self._settings, self._seed, self._rounds = settings, seed, 0
-        self._shape = shape = architecture(settings, n_residues)
-        self.architecture = shape.describe()
-        self._encoder, self._decoder = encoder(shape), decoder(shape)
+    terms = ("reconstruction", "divergence")  # cross-entropy and Kullback-Leibler to N(0, 1), nats
+
+    def __init__(self, setup: Setup):
+        settings, ranks = setup.settings, setup.ranks
+        keras.utils.set_random_seed(setup.seed + ranks.rank)
+        self._setup, self._rounds, on_gpu = setup, 0, setup.gpu is not None
+        self._shape = shape = architecture(settings, setup.n_residues)
+        self.architecture, self.n_latent = shape.describe(), shape.latent_dimensions
+        self.worst_loss = 10 * shape.n_residues**2 * math.log(2)  # ten times that of a coin for every pixel
+        mixed = settings.mixed_precision if settings.mixed_precision != "auto" else on_gpu
+        dtype = "mixed_float16" if mixed else "float32"
+        self._encoder, self._decoder = encoder(shape, dtype), decoder(shape, dtype)
         self._variables = self._encoder.trainable_variables + self._decoder.trainable_variables
-        self._noise = keras.random.SeedGenerator(seed)
-        self._optimizer = keras.optimizers.RMSprop(settings.learning_rate, rho=settings.rho, epsilon=settings.epsilon)
+        self._noise = keras.random.SeedGenerator(setup.seed + ranks.rank)
+        rate = 1e-3 if settings.learning_rate == "auto" else settings.learning_rate
+        optimizer = keras.optimizers.RMSprop(rate, rho=settings.rho, epsilon=settings.epsilon)
+        self._optimizer = keras.optimizers.LossScaleOptimizer(optimizer) if mixed else optimizer
         self._optimizer.build(self._variables)
-        self._train_step, self._test_step = tf.function(self._train), tf.function(self._test)
-        self._embed_step = tf.function(self._embed)
+        self.data_parallel, self._sum = gradients.connect(ranks, settings.data_parallel, log)
+        self.restore(ranks.broadcast(self.state()))
+        self._initial = self.state() if settings.reinitialize else None
+        compiled = settings.xla if settings.xla != "auto" else on_gpu
+        self._gradients_of = tf.function(self._gradients, jit_compile=compiled)
+        self._train_step, self._test_step = tf.function(self._train), tf.function(self._test, jit_compile=compiled)
+        self._embed_step = tf.function(self._embed, jit_compile=compiled)
 
-    def train(self, block: FrameBlock, stop: Callable[[], bool], between_batches: Callable[[], None]) -> Round:
-        """One round: epochs until the validation loss no longer falls, the weights of the best one kept.
-
-        Parameters
-        ----------
-        block
-            Frames to train on; the round holds back a fraction of them, drawn anew each round, for validation.
-        stop
-            Asked between batches; True ends the round with the best weights so far.
-        between_batches
-            Called between batches.
-        """
-        settings = self._settings
+    def train(self, block: FrameBlock, supervisor: Supervisor) -> Round:
+        """One round; see :class:`.rounds.TrainingRound`."""
         self._rounds += 1
-        generator = np.random.default_rng([self._seed, self._rounds])
-        maps = ContactMaps(block, self._shape.size)
-        training, validation = split(len(block), settings.validation_fraction, generator)
-        before, kept, best, history, stopped = self._state(), self.weights(), 0, [], False
-        while len(history) < settings.epochs and len(history) - best < settings.patience:
-            frames = generator.permutation(training), validation
-            epoch = self._epoch(maps, *frames, lambda: between_batches() or stop())
-            if epoch is None:
-                stopped = True
-                break
-            if not epoch.finite:
-                self._assign(self._state_variables, before)
-                return Round(len(history), len(history) * len(training), np.nan, np.nan, False, False, tuple(history))
-            history.append(epoch)
-            if best == 0 or epoch.validation.loss < history[best - 1].validation.loss:
-                kept, best = self.weights(), len(history)
-        self.load(kept)
-        losses = (history[best - 1].training.loss, history[best - 1].validation.loss) if history else (np.nan, np.nan)
-        return Round(len(history), len(history) * len(training), *losses, True, stopped, tuple(history))
+        return TrainingRound(self, block, self._setup, self._rounds, supervisor).run(self._initial)
 
     def embed(self, block: FrameBlock) -> np.ndarray:
         """Means of the latents, shape (n_frames, n_latent), float32; the same bits for the same frame and weights."""
         maps = ContactMaps(block, self._shape.size)
         n = max(1, min(EMBED_FRAMES, EMBED_PIXELS // self._shape.size**2))
         means = [self._embed_step(maps.batch(indices)).numpy() for indices, _ in batches(np.arange(len(block)), n)]
-        return np.concatenate([np.zeros((0, self._shape.latent_dimensions), np.float32), *means])[: len(block)]
+        return np.concatenate([np.zeros((0, self.n_latent), np.float32), *means])[: len(block)]
 
     def weights(self) -> list[np.ndarray]:
         """Copies of all weights, the encoder's first."""
         return [v.numpy() for v in self._variables]
 
     def load(self, arrays: list[np.ndarray]) -> None:
-        """Take the weights of another model of the same architecture.
+        """Take the weights of another model of the same architecture."""
+        check_shapes(arrays, [tuple(v.shape) for v in self._variables])
+        assign(self._variables, arrays)
 
-        Raises
-        ------
-        ModelError
-            If their number or shapes differ from this model's.
-        """
-        shapes, expected = [tuple(a.shape) for a in arrays], [tuple(v.shape) for v in self._variables]
-        if shapes != expected:
-            raise ModelError(f"weights of shapes {expected} were expected, got {shapes}: is it another architecture?")
-        self._assign(self._variables, arrays)
+    def state(self) -> list[np.ndarray]:
+        """Copies of the weights and of the optimiser's variables."""
+        return [v.numpy() for v in [*self._variables, *self._optimizer.variables]]
 
-    @property
-    def _state_variables(self) -> list[keras.Variable]:
-        return [*self._variables, *self._optimizer.variables]
+    def restore(self, arrays: list[np.ndarray]) -> None:
+        """Take back a :meth:`state`."""
+        variables = [*self._variables, *self._optimizer.variables]
+        check_shapes(arrays, [tuple(v.shape) for v in variables])
+        assign(variables, arrays)
 
-    def _state(self) -> list[np.ndarray]:
-        return [v.numpy() for v in self._state_variables]
+    def free(self) -> None:
+        """Leave the ranks that train together. Collective over them."""
+        if self.data_parallel != "none":
+            self._sum.free()
 
-    @staticmethod
-    def _assign(variables: list[keras.Variable], arrays: list[np.ndarray]) -> None:
-        for variable, array in zip(variables, arrays, strict=True):
-            variable.assign(array)
+    def samples(self, block: FrameBlock) -> ContactMaps:
+        """The padded maps of `block`."""
+        return ContactMaps(block, self._shape.size)
 
-    def _epoch(
-        self, maps: ContactMaps, training: np.ndarray, validation: np.ndarray, interrupted: Callable[[], bool]
-    ) -> Epoch | None:
-        """One pass over the training frames and one over the validation frames; None if it was interrupted."""
-        clock = time.perf_counter()
-        trained = self._pass(self._train_step, maps, training, interrupted)
-        tested = trained and self._pass(self._test_step, maps, validation, interrupted) if len(validation) else trained
-        return tested and Epoch(trained, tested, time.perf_counter() - clock)
+    def train_batch(self, batch: np.ndarray, weights: np.ndarray, stop: bool) -> tuple[np.ndarray, bool]:
+        """One step of the optimiser; see :class:`.rounds.Network`."""
+        losses, stops = self._train_step(batch, weights, np.float32(stop))
+        return losses.numpy(), bool(stops.numpy() > 0)
 
-    def _pass(
-        self, step: Callable, maps: ContactMaps, frames: np.ndarray, interrupted: Callable[[], bool]
-    ) -> Losses | None:
-        """Mean losses of `step` over all `frames`; None if it was interrupted."""
-        total = np.zeros(3, np.float32)
-        for indices, weights in batches(frames, self._settings.batch_size):
-            total = total + step(maps.batch(indices), weights)
-            if interrupted():
-                return None
-        return Losses(*(np.asarray(total, np.float64) / len(frames)).tolist())
+    def test_batch(self, batch: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Summed losses; see :class:`.rounds.Network`."""
+        return self._test_step(batch, weights).numpy()
 
-    def _train(self, maps: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """One step of the optimiser on a batch; its summed losses."""
+    def _train(self, maps: tf.Tensor, weights: tf.Tensor, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """One step of the optimiser on the batches of all ranks: my summed losses, and how many ranks want to stop."""
+        parts, losses = self._gradients_of(maps, weights)
+        *sums, counts = self._sum([*parts, tf.stack([tf.reduce_sum(weights), stop])])
+        self._optimizer.apply([g / counts[0] for g in sums], self._variables)
+        return losses, counts[1]
+
+    def _gradients(self, maps: tf.Tensor, weights: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Gradients of the summed loss of a batch, and its summed losses."""
         with tf.GradientTape() as tape:
             losses = self._losses(maps, weights, training=True)
-            loss = losses[0] / tf.reduce_sum(weights)
-        gradients = tape.gradient(loss, [v.value for v in self._variables])
-        self._optimizer.apply(average(gradients), self._variables)
-        return losses
+            loss = self._optimizer.scale_loss(losses[0])
+        return tape.gradient(loss, [v.value for v in self._variables]), losses
 
     def _test(self, maps: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """Summed losses of a batch."""
@@ -178,7 +153,7 @@ class Cvae:
         return self._encoder(tf.cast(maps, tf.float32)[..., None], training=False)[0]
 
     def _losses(self, maps: tf.Tensor, weights: tf.Tensor, training: bool) -> tf.Tensor:
-        """Loss, reconstruction and divergence, summed over the frames of weight 1; padding of a map does not count."""
+        """Loss, reconstruction and divergence, summed over the frames by weight; padding of a map does not count."""
         x, n = tf.cast(maps, tf.float32)[..., None], self._shape.n_residues
         mean, log_variance = self._encoder(x, training=training)
         noise = keras.random.normal(tf.shape(mean), seed=self._noise)
@@ -187,3 +162,9 @@ class Cvae:
         reconstruction = tf.reduce_sum(entropy, axis=(1, 2, 3))
         divergence = 0.5 * tf.reduce_sum(mean**2 + tf.exp(log_variance) - 1 - log_variance, axis=1)
         return tf.linalg.matvec(tf.stack([reconstruction + divergence, reconstruction, divergence]), weights)
+
+
+def assign(variables: list[keras.Variable], arrays: list[np.ndarray]) -> None:
+    """Copy arrays into variables."""
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)

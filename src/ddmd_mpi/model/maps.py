@@ -12,19 +12,30 @@ DENSE_BYTES = 2**28
 
 
 class ContactMaps:
-    """Contact maps of the frames of `block`, padded with zeros to `size` residues."""
+    """Contact maps of the frames of `block`, padded with zeros to `size` residues.
+
+    Attributes
+    ----------
+    slow
+        Whether batches are made from compressed rows.
+    """
 
     def __init__(self, block: FrameBlock, size: int, dense_bytes: int = DENSE_BYTES):
         self._size = size
-        self._rows = FrameBlock({n: block[n] for n in ("simulation", "contact_counts", "contact_columns")})
-        self._dense = self._make(self._rows) if len(block) * size**2 <= dense_bytes else None
+        self._counts, self._columns = block["contact_counts"], block["contact_columns"]
+        self._offsets = block.contact_offsets
+        self.slow = len(block) * size**2 > dense_bytes
+        self._dense = None if self.slow else self._make(self._counts, self._columns)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._counts)
 
     def batch(self, indices: np.ndarray) -> np.ndarray:
         """Dense maps of the frames at `indices`, shape (n, size, size), uint8."""
-        return self._make(self._rows.take(indices)) if self._dense is None else self._dense[indices]
+        if self._dense is not None:
+            return self._dense[indices]
+        rows = [self._columns[self._offsets[i] : self._offsets[i + 1]] for i in indices]
+        return self._make(self._counts[indices], np.concatenate(rows) if rows else self._columns[:0])
 
-    def _make(self, rows: FrameBlock) -> np.ndarray:
-        return contacts.dense(rows["contact_counts"], rows["contact_columns"], size=self._size, dtype=np.uint8)
+    def _make(self, counts: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        return contacts.dense(counts, columns, size=self._size, dtype=np.uint8)

@@ -96,6 +96,21 @@ class ModelWeights:
             raise ModelError(f"cannot write model version {self.version} to {path}: {error.strerror}") from error
         return path
 
+    def check(self, architecture: dict[str, Any], path: Path) -> None:
+        """Refuse weights that are not those of a model of `architecture`.
+
+        Raises
+        ------
+        ModelError
+            Naming what differs.
+        """
+        theirs, ours = self.metadata.get("architecture", {}), json.loads(json.dumps(architecture))
+        differ = [f"{key} is {theirs.get(key)} there and {ours.get(key)} here"
+                  for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
+        if differ:
+            raise ModelError(f"the weights in {path} are of another architecture: {'; '.join(differ)}; "
+                             "give weights of the same model, or change [training] to theirs")
+
     @staticmethod
     def read(path: Path) -> ModelWeights:
         """The weights saved in the directory `path` of one version.
@@ -112,6 +127,18 @@ class ModelWeights:
             return ModelWeights(metadata.pop("version"), arrays, metadata)
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise ModelError(f"cannot read the model in {path}: {error}") from error
+
+
+def check_shapes(arrays: list[np.ndarray], expected: list[tuple[int, ...]]) -> None:
+    """Refuse arrays that do not have the `expected` shapes.
+
+    Raises
+    ------
+    ModelError
+    """
+    shapes = [tuple(a.shape) for a in arrays]
+    if shapes != expected:
+        raise ModelError(f"weights of shapes {expected} were expected, got {shapes}: is it another architecture?")
 
 
 def _spans(start: int, sizes: list[int]) -> list[tuple[int, int]]:

@@ -1,8 +1,9 @@
-"""Sizes of window memory: pure arithmetic, shared by the windows and by ``--dry-run``."""
+"""Sizes of window memory and shares of cores: pure arithmetic, shared with ``--dry-run``."""
 
 from __future__ import annotations
 
 from ..errors import LayoutError
+from .layout import Layout
 
 CACHE_LINE = 64
 MIN_SLOTS = 2
@@ -39,3 +40,17 @@ def slots_per_walker(budget_bytes: int, n_walkers: int, n_atoms: int) -> int:
             f"{n_walkers} walkers, and {MIN_SLOTS} are needed: set aggregation.ring_mb to at least {needed + 0.05:.1f}"
         )
     return slots
+
+
+def model_threads(layout: Layout, rank: int, cores: int) -> int:
+    """Threads for the model of training or inference rank `rank`: one, and its share of the cores that are left over.
+
+    Parameters
+    ----------
+    cores
+        Cores that the ranks of its node share; each rank has one of them first.
+    """
+    node = layout.nodes[rank]
+    on_node = [r for r, n in enumerate(layout.nodes) if n == node]
+    with_model = [r for r in on_node if layout.roles[r] in ("training", "inference")]
+    return 1 + max(0, cores - len(on_node)) // max(1, len(with_model))

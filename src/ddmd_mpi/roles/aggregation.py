@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 
 import numpy as np
 
@@ -30,7 +31,8 @@ class Aggregation:
         """Merge until every simulation has ended its stream, then end mine; whether every rank came to its end."""
         context = self.context
         self.inlets = context.inlets(SIMULATION)
-        self.outboxes = context.outboxes(TO_TRAINING) + context.outboxes(TO_INFERENCE)
+        to_training, self.to_inference = context.outboxes(TO_TRAINING), context.outboxes(TO_INFERENCE)
+        self.outboxes, self.next_trainer = [*to_training, *self.to_inference], cycle(to_training)
         context.status.update(now=True, state=State.RUNNING, activity=Activity.MERGING)
         observer = Observer(context)
         with self.archive():
@@ -102,13 +104,13 @@ class Aggregation:
                                        best_frame=block["frame"][i])
 
     def forward(self, *, everything: bool = False) -> None:
-        """Offer the merged features to training and inference when they are many or old enough."""
+        """Offer the merged features to inference and to my trainers in turn, when they are many or old enough."""
         settings = self.context.config.streams
         many = sum(len(b) for b in self.merged) >= settings.block_frames
         if self.merged and (many or everything or time.monotonic() - self.oldest > settings.block_delay):
             payload = FrameBlock.concatenate(self.merged).pack(Hop.FEATURES)
             self.merged = []
-            for outbox in self.outboxes:
+            for outbox in (next(self.next_trainer), *self.to_inference):
                 outbox.offer(payload)
         clock = time.perf_counter()
         waiting = [outbox for outbox in self.outboxes if len(outbox)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..parallel.layout import Layout
 from ..parallel.mailbox import Mailboxes
 from ..parallel.register import Registers
 from ..parallel.ring import CoordinateRing
+from ..parallel.sizes import model_threads
 from ..sections import Config
 from ..status import StatusPost
 from ..streams.network import Network
@@ -59,6 +61,12 @@ class Context:
     ring: CoordinateRing
     credits: Registers
     board: Registers
+
+    @property
+    def threads(self) -> int:
+        """Threads for the model on this rank: by the settings, else the cores that no rank of this node needs."""
+        wanted = self.config.training.threads
+        return model_threads(self.layout, self.rank, len(os.sched_getaffinity(0))) if wanted == "auto" else wanted
 
     @property
     def left_s(self) -> float:

@@ -15,13 +15,11 @@ class Embedding:
     ----------
     model
         Where the weights go.
-    n_latent
-        Dimensions of its latents.
     """
 
-    def __init__(self, model: Model, n_latent: int):
+    def __init__(self, model: Model):
         self.version = 0
-        self._model, self._n_latent = model, n_latent
+        self._model = model
         self._forget()
 
     def load(self, weights: ModelWeights) -> None:
@@ -34,7 +32,7 @@ class Embedding:
         """Latents of every frame of `block`, shape (n_frames, n_latent), float32."""
         keys = (block["simulation"].astype(np.int64) << 40) | block["frame"]
         known = np.isin(keys, self._keys)
-        latents = np.empty((len(block), self._n_latent), np.float32)
+        latents = np.empty((len(block), self._model.n_latent), np.float32)
         latents[known] = self._latents[np.searchsorted(self._keys, keys[known])]
         if not known.all():
             latents[~known] = self._model.embed(block.take(~known))
@@ -44,4 +42,4 @@ class Embedding:
 
     def _forget(self) -> None:
         self._keys = np.zeros(0, np.int64)
-        self._latents = np.zeros((0, self._n_latent), np.float32)
+        self._latents = np.zeros((0, self._model.n_latent), np.float32)

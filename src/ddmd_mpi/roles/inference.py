@@ -7,8 +7,9 @@ import time
 import numpy as np
 
 from .. import model
+from ..errors import ModelError
 from ..frames import CommandKind, FrameBlock, FrameWindow, RestartCommand
-from ..model import ModelWeights
+from ..model import ModelWeights, Setup
 from ..rundir import Lines
 from ..status import Activity, State
 from ..steering.outliers import Outliers, find_outliers
@@ -32,6 +33,8 @@ class Inference:
         self.window = FrameWindow(min(wanted, self.settings.window_frames))
         self.policy = Policy(self.settings, n_walkers, config.run.seed)
         self.embedding: Embedding | None = None
+        if self.policy.needs_model:
+            model.check(config.training, context.facts.n_residues)
         self.fresh, self.rounds = 0, 0
         self.best_rmsd = np.inf
         self.stopped = False
@@ -44,9 +47,7 @@ class Inference:
         context.status.update(now=True, state=State.RUNNING, activity=Activity.LOADING)
         with context.events.span("start"):
             if self.policy.needs_model:
-                training, seed = context.config.training, context.config.run.seed
-                self.embedding = Embedding(model.create(training, context.facts.n_residues, seed, context.gpu),
-                                           training.latent_dimensions)
+                self.load()
         with Ledger(context) as self.ledger, Lines(directory / "rounds.jsonl") as self.lines:
             while not all(inlet.ended for inlet in (*self.inlets, self.weights_inlet)) and not context.overdue:
                 moved = self.drain()
@@ -58,6 +59,16 @@ class Inference:
                     context.status.update(activity=Activity.WAITING)
                     time.sleep(IDLE_SECONDS)
             self.finish()
+
+    def load(self) -> None:
+        """Make the model that embeds; the run goes on without one that cannot be made."""
+        context = self.context
+        try:
+            self.embedding = Embedding(model.create(Setup(
+                context.config.training, context.facts.n_residues, context.config.run.seed, context.threads,
+                context.gpu)))
+        except ModelError as error:
+            self.context.log.error("the run goes on without a model: %s", error)
 
     def drain(self) -> bool:
         """Take every block of features and the newest weights that have arrived."""
@@ -73,13 +84,21 @@ class Inference:
         while (payload := self.weights_inlet.poll()) is not None:
             newest = payload
         if newest is not None and self.embedding is not None:
-            self.embedding.load(ModelWeights.unpack(newest))
+            self.take(newest)
         self.context.status.update(window=len(self.window))
         return moved
 
+    def take(self, payload: np.ndarray) -> None:
+        """Go over to newer weights."""
+        try:
+            self.embedding.load(ModelWeights.unpack(payload))
+        except ModelError as error:
+            self.context.log.error("the run goes on with model version %d: %s", self.embedding.version, error)
+
     def due(self) -> bool:
         """Whether a round can be decided: enough new frames, time left to act, and a model if one is needed."""
-        ready = self.settings.strategy != "none" and (self.embedding is None or self.embedding.version > 0)
+        modelled = self.embedding is not None and self.embedding.version > 0
+        ready = self.settings.strategy != "none" and (modelled or not self.policy.needs_model)
         return ready and not self.stopped and self.fresh >= self.round_frames and self.context.left_s > 0
 
     def round(self) -> None:
@@ -91,7 +110,7 @@ class Inference:
         with context.events.span("inference_round", round=self.rounds, frames=len(self.window)) as span:
             block = self.window.block()
             clock = time.perf_counter()
-            latents = None if self.embedding is None else self.embedding.embed(block)
+            latents = self.embed(block)
             embedded = time.perf_counter()
             outliers = None if latents is None else find_outliers(latents, self.settings)
             found = time.perf_counter()
@@ -102,6 +121,14 @@ class Inference:
             span.update(decisions=len(restarts), embed_s=embedded - clock, outliers_s=found - embedded,
                         model_version=version)
         self.record(block, outliers, restarts, version)
+
+    def embed(self, block: FrameBlock) -> np.ndarray | None:
+        """Latents of the window; None without a model, or with one that fails."""
+        try:
+            return None if self.embedding is None else self.embedding.embed(block)
+        except ModelError as error:
+            self.context.log.error("no restarts in this round: %s", error)
+            return None
 
     def command(self, block: FrameBlock, restart: Restart, outliers: Outliers | None, version: int) -> None:
         """Write one restart into its walker's mailbox, and into the ledger."""

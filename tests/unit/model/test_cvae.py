@@ -13,16 +13,22 @@ N_RESIDUES = 7  # padded to 8
 SMALL = {"filters": 4, "dense_units": 16, "latent_dimensions": 3, "batch_size": 16, "epochs": 3, "dropout": 0.1}
 
 
-def never() -> bool:
-    return False
+class Watch(model.Supervisor):
+    """Lets a round go on for so many batches."""
 
+    def __init__(self, batches=10**9):
+        self.left, self.epochs = batches, []
 
-def nothing() -> None:
-    return None
+    def between_batches(self):
+        self.left -= 1
+        return self.left <= 0
+
+    def epoch(self, epoch):
+        self.epochs.append(epoch)
 
 
 def make(seed: int = 1, n_residues: int = N_RESIDUES, **changes):
-    return model.create(TrainingSection(**{**SMALL, **changes}), n_residues, seed)
+    return model.create(model.Setup(TrainingSection(**{**SMALL, **changes}), n_residues, seed))
 
 
 def chain_block(n_frames: int, n_residues: int = N_RESIDUES, seed: int = 0) -> FrameBlock:
@@ -42,7 +48,7 @@ def chain_block(n_frames: int, n_residues: int = N_RESIDUES, seed: int = 0) -> F
 def trained():
     """A model after one round on 100 frames, and the round."""
     cvae = make(epochs=30, patience=30, learning_rate=5e-3)
-    return cvae, cvae.train(chain_block(100), never, nothing)
+    return cvae, cvae.train(chain_block(100), Watch())
 
 
 def layers_of(network, kind: str) -> list:
@@ -53,7 +59,7 @@ def layers_of(network, kind: str) -> list:
     ("n_residues", "filters", "first_kernel", "strides"), [(28, 64, 3, [1, 2, 1, 1]), (70, 32, 5, [2, 2, 2, 2])]
 )
 def test_encoder_and_decoder_mirror_each_other(n_residues, filters, first_kernel, strides):
-    cvae = model.create(TrainingSection(), n_residues, 1)
+    cvae = model.create(model.Setup(TrainingSection(), n_residues, 1))
     down, up = layers_of(cvae._encoder, "Conv2D"), layers_of(cvae._decoder, "Conv2DTranspose")
     assert [layer.strides[0] for layer in down] == strides == [layer.strides[0] for layer in up][::-1]
     assert [layer.kernel_size[0] for layer in down] == [first_kernel, 3, 3, 3]
@@ -88,9 +94,9 @@ def test_a_round_learns_and_reports_both_terms(trained):
     first, last = result.history[0], result.history[-1]
     assert last.training.loss < 0.9 * first.training.loss
     for losses in (first.training, first.validation, last.training, last.validation):
-        assert losses.loss == pytest.approx(losses.reconstruction + losses.divergence, rel=1e-4)
-        assert losses.divergence > 0
-    assert (result.epochs, result.samples, result.finite, result.stopped) == (30, 30 * 80, True, False)
+        assert losses.loss == pytest.approx(sum(losses.terms.values()), rel=1e-4)
+        assert losses.terms["divergence"] > 0
+    assert (result.epochs, result.samples, result.accepted, result.stopped) == (30, 30 * 80, True, False)
     assert result.validation_loss == min(epoch.validation.loss for epoch in result.history)
 
 
@@ -98,7 +104,7 @@ def test_the_same_seed_gives_the_same_round_and_another_seed_another():
     results, latents = [], []
     for seed in (5, 5, 6):
         cvae = make(seed)
-        results.append(cvae.train(chain_block(40), never, nothing).validation_loss)
+        results.append(cvae.train(chain_block(40), Watch()).validation_loss)
         latents.append(cvae.embed(chain_block(5)))
     assert results[0] == results[1] != results[2]
     assert np.array_equal(latents[0], latents[1])
@@ -107,7 +113,7 @@ def test_the_same_seed_gives_the_same_round_and_another_seed_another():
 def test_the_steps_compile_once_whatever_the_number_of_frames():
     cvae = make(epochs=1)
     for n_frames in (3, 40, 57):
-        cvae.train(chain_block(n_frames), never, nothing)
+        cvae.train(chain_block(n_frames), Watch())
         cvae.embed(chain_block(n_frames))
     steps = (cvae._train_step, cvae._test_step, cvae._embed_step)
     assert [step.experimental_get_tracing_count() for step in steps] == [1, 1, 1]
@@ -115,32 +121,32 @@ def test_the_steps_compile_once_whatever_the_number_of_frames():
 
 def test_a_loss_that_is_not_finite_leaves_the_model_as_it_was():
     cvae = make(learning_rate=1e25)
-    before = cvae._state()
-    result = cvae.train(chain_block(64), never, nothing)
-    assert not result.finite
-    assert not model.publishable(result, TrainingSection(**SMALL))
-    for old, new in zip(before, cvae._state(), strict=True):
+    before = cvae.state()
+    result = cvae.train(chain_block(64), Watch())
+    assert not result.accepted
+    assert "learning_rate" in result.reason
+    for old, new in zip(before, cvae.state(), strict=True):
         assert np.array_equal(old, new)
 
 
 def test_a_round_stops_between_batches_and_keeps_the_best_weights():
-    cvae, calls = make(epochs=50, patience=50), []
+    cvae, watch = make(epochs=50, patience=50), Watch(2)
     first = cvae.weights()
-    result = cvae.train(chain_block(40), lambda: len(calls) >= 2, lambda: calls.append(1))
-    assert (len(calls), result.epochs, result.stopped, result.finite) == (2, 0, True, True)
+    result = cvae.train(chain_block(40), watch)
+    assert (watch.left, result.epochs, result.stopped, result.accepted) == (0, 0, True, False)
     assert np.isnan(result.validation_loss)
     assert all(np.array_equal(a, b) for a, b in zip(first, cvae.weights(), strict=True))
     # Two batches of training and one of validation make an epoch: stop in the second one.
-    calls.clear()
-    result = cvae.train(chain_block(40), lambda: len(calls) >= 4, lambda: calls.append(1))
-    assert (result.epochs, result.stopped) == (1, True)
+    watch = Watch(4)
+    result = cvae.train(chain_block(40), watch)
+    assert (result.epochs, result.stopped, result.accepted, len(watch.epochs)) == (1, True, True, 1)
     assert np.isfinite(result.validation_loss)
     assert not all(np.array_equal(a, b) for a, b in zip(first, cvae.weights(), strict=True))
 
 
 def test_a_round_ends_when_the_validation_loss_no_longer_falls():
     cvae = make(epochs=30, patience=2, learning_rate=1e-12)
-    result = cvae.train(chain_block(40), never, nothing)
+    result = cvae.train(chain_block(40), Watch())
     losses = [epoch.validation.loss for epoch in result.history]
     assert result.epochs < 30
     assert result.epochs == int(np.argmin(losses)) + 1 + 2
@@ -148,7 +154,7 @@ def test_a_round_ends_when_the_validation_loss_no_longer_falls():
 
 
 def test_without_validation_frames_the_training_loss_takes_their_place():
-    result = make(validation_fraction=0.0, epochs=1).train(chain_block(20), never, nothing)
+    result = make(validation_fraction=0.0, epochs=1).train(chain_block(20), Watch())
     assert result.validation_loss == result.loss
     assert result.samples == 20
 

@@ -8,10 +8,9 @@ import pytest
 
 from ddmd_mpi.frames import FrameBlock
 from ddmd_mpi.lean import hidden
-from ddmd_mpi.model import Round, publishable
 from ddmd_mpi.model.architecture import architecture
 from ddmd_mpi.model.maps import ContactMaps
-from ddmd_mpi.model.training import batches, split
+from ddmd_mpi.model.rounds import batches, split
 from ddmd_mpi.sections import TrainingSection
 from ddmd_mpi.structure import contacts
 
@@ -90,12 +89,3 @@ def test_maps_are_the_same_whether_the_window_is_dense_or_not():
     assert not maps[:, 11].any()
     assert not maps[:, :, 11].any()
     assert (maps[:, range(11), range(11)] == 1).all()
-
-
-@pytest.mark.parametrize(
-    ("validation_loss", "finite", "verdict"),
-    [(10.0, True, True), (10_000.0, True, True), (10_001.0, True, False), (np.nan, True, False), (10.0, False, False)],
-)
-def test_only_fit_models_are_published(validation_loss, finite, verdict):
-    result = Round(1, 10, 10.0, validation_loss, finite, False)
-    assert publishable(result, DEFAULTS) is verdict

@@ -10,6 +10,8 @@ from ddmd_mpi.roles.embedding import Embedding
 class CountingModel:
     """Latents are (frame, scale * frame); remembers how many frames it was asked for."""
 
+    n_latent = 2
+
     def __init__(self):
         self.scale, self.asked = 1.0, []
 
@@ -31,7 +33,7 @@ def block(simulation, frame):
 
 def test_only_new_frames_are_embedded_until_the_model_changes():
     model = CountingModel()
-    embedding = Embedding(model, 2)
+    embedding = Embedding(model)
     embedding.load(ModelWeights(1, [np.array(1.0)], {}))
     first = embedding.embed(block([0, 1, 0], [0, 0, 1]))
     np.testing.assert_array_equal(first[:, 0], [0, 0, 1])

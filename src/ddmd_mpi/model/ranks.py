@@ -1,0 +1,56 @@
+"""The ranks that train one model together: what they add up, gather and hand out. One rank alone is a case of it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+#: Pause between two looks at a message that is under way, s: ranks may share a core.
+PAUSE = 0.0002
+
+
+class Ranks:
+    """The members of one training communicator. Every method is collective over it.
+
+    Parameters
+    ----------
+    comm
+        An mpi4py communicator; None for a rank that trains alone.
+    """
+
+    def __init__(self, comm: Any = None):
+        self.comm = comm
+        self.size, self.rank = (1, 0) if comm is None else (comm.Get_size(), comm.Get_rank())
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """The sum of `values` over the ranks: the same bits on each."""
+        if self.size == 1:
+            return values
+        sent, received = np.ascontiguousarray(values), np.empty(np.shape(values), np.asarray(values).dtype)
+        self._wait(self.comm.Iallreduce(sent, received))
+        return received
+
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """The ranks' `values`, of one shape on all of them, in the order of the ranks: shape (n_ranks, ...)."""
+        received = np.empty((self.size, *np.shape(values)), np.asarray(values).dtype)
+        if self.size == 1:
+            received[0] = values
+        else:
+            self._wait(self.comm.Iallgather(np.ascontiguousarray(values), received))
+        return received
+
+    def broadcast(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """The first rank's arrays, of the same shapes and types on all of them."""
+        if self.size == 1:
+            return arrays
+        copies = [np.array(a, order="C") for a in arrays]
+        for array in copies:
+            self._wait(self.comm.Ibcast(array, root=0))
+        return copies
+
+    @staticmethod
+    def _wait(request: Any) -> None:
+        while not request.Test():
+            time.sleep(PAUSE)

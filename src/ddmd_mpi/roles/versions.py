@@ -1,0 +1,36 @@
+"""The saved versions of the model: numbered, the best of them kept on disk."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from ..model import ModelWeights
+
+
+class Versions:
+    """Directories ``v000001``, ``v000002``, ... under `directory`.
+
+    Parameters
+    ----------
+    directory
+        ``RUN/models``.
+    keep
+        Versions that stay: the newest, and of the others those with the lowest validation loss.
+    """
+
+    def __init__(self, directory: Path, keep: int | Literal["all"]):
+        self._directory, self._keep = directory, keep
+        self._losses: dict[int, float] = {}  # of the versions that are there
+        self.newest = 0
+
+    def save(self, weights: ModelWeights) -> None:
+        """Write the next version; what is surplus then goes."""
+        weights.save(self._directory)
+        self.newest = weights.version
+        self._losses[weights.version] = weights.metadata["validation_loss"]
+        while self._keep != "all" and len(self._losses) > self._keep:
+            worst = max((v for v in self._losses if v != self.newest), key=self._losses.__getitem__)
+            del self._losses[worst]
+            shutil.rmtree(self._directory / f"v{worst:06d}", ignore_errors=True)
