@@ -16,7 +16,8 @@ from .ranks import Ranks
 from .weights import ModelWeights
 
 __all__ = [
-    "Epoch", "Losses", "Model", "ModelWeights", "Ranks", "Round", "Setup", "Supervisor", "check", "create", "open_model",
+    "Epoch", "Losses", "Model", "ModelWeights", "Ranks", "Round", "Setup", "Supervisor", "check", "create",
+    "open_model",
 ]
 
 

@@ -132,5 +132,5 @@ class Model(ABC):
         """Take back a :meth:`state`."""
         self.load(arrays)
 
-    def free(self) -> None:
+    def free(self) -> None:  # noqa: B027 - most models have nothing to give back
         """Give back what lies outside Python. Collective over the ranks that train together."""

@@ -141,10 +141,10 @@ class TrainingRound:
                 return None
         return sums
 
-    def test(self) -> np.ndarray:
-        """The summed losses of the validation frames and their number, as far as the round goes on."""
+    def test(self, indices: np.ndarray | None = None) -> np.ndarray:
+        """The summed losses of the frames at `indices` (validation) and their number, as far as the round goes on."""
         sums = np.zeros(2 + len(self.network.terms))
-        for batch, weights in self.batches(self.validation):
+        for batch, weights in self.batches(self.validation if indices is None else indices):
             sums += (*self.network.test_batch(batch, weights), weights.sum())
             self.stop = self.supervisor.between_batches() or self.stop
             if self.stop and self.ranks.size == 1:
