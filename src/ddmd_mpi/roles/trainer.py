@@ -1,0 +1,117 @@
+"""Rounds of training on one rank, wherever its frames come from: the model, its versions, what is recorded of them."""
+
+from __future__ import annotations
+
+import time
+import zlib
+
+import numpy as np
+
+from .. import model
+from ..errors import ModelError, NothingToLearnError
+from ..frames import FrameWindow
+from ..model import Epoch, ModelWeights, Ranks, Round, Setup, Supervisor
+from ..status import DATA_PARALLEL, Activity
+from .context import Context
+from .versions import Versions
+
+
+class Trainer(Supervisor):
+    """One rank of those that train together.
+
+    Raises
+    ------
+    ModelError
+        What can be known of a model to come before it is made.
+    """
+
+    def __init__(self, context: Context):
+        self.context, self.settings = context, context.config.training
+        self.model: model.Model | None = None
+        if self.settings.model != "none":
+            model.check(self.settings, context.facts.n_residues)
+        self.leads = context.rank == context.layout.ranks("training")[0]
+        self.window = FrameWindow(self.settings.window_frames)
+        self.versions = Versions(context.facts.directory / "models", self.settings.keep_versions)
+        self.rounds, self.samples = 0, 0
+        self.drain_s = 0.0  # of the present round, spent on streams
+
+    def load(self) -> None:
+        """Make the model, if there is to be one; the run goes on without one that cannot be made."""
+        context = self.context
+        if self.settings.model == "none":
+            return
+        setup = Setup(self.settings, context.facts.n_residues, context.config.run.seed, context.threads, context.gpu,
+                      Ranks(context.comm))
+        try:
+            self.model = model.create(setup)
+        except ModelError as error:
+            self.go_on(error)
+        else:
+            context.status.update(data_parallel=DATA_PARALLEL.index(self.model.data_parallel))
+
+    def go_on(self, error: ModelError) -> None:
+        """Go on without a model, or raise `error` where other ranks may be waiting for this one."""
+        if self.context.comm.Get_size() > 1 and not isinstance(error, NothingToLearnError):
+            raise error
+        self.context.log.error("the run goes on without a new model: %s", error)
+
+    def round(self) -> None:
+        """Train on the window; publish the model if the round was accepted."""
+        context, self.drain_s = self.context, 0.0
+        context.status.update(now=True, activity=Activity.TRAINING)
+        with context.events.span("train_round", round=self.rounds + 1, window=len(self.window)) as span:
+            try:
+                result = self.model.train(self.window.block(), self)
+            except ModelError as error:
+                span.update(error=str(error))
+                self.go_on(error)
+                return
+            self.rounds += 1
+            self.samples += result.samples
+            arrays = self.model.weights()
+            if result.accepted and self.leads:
+                self.publish(result, arrays)
+            span.update(version=self.versions.newest, samples=result.samples, epochs=result.epochs, loss=result.loss,
+                        validation_loss=result.validation_loss, published=result.accepted, stopped=result.stopped,
+                        reason=result.reason, drain_s=self.drain_s, weights_crc32=checksum(arrays))
+        self.tell(result)
+
+    def publish(self, result: Round, arrays: list[np.ndarray]) -> ModelWeights:
+        """Save the model as the next version."""
+        features, system = self.context.config.features, self.context.config.system
+        weights = ModelWeights(self.versions.newest + 1, arrays, {
+            "created": time.time(), "samples": result.samples, "epochs": result.epochs, "loss": result.loss,
+            "validation_loss": result.validation_loss, "window": len(self.window),
+            "architecture": self.model.architecture, "settings": self.settings.model_dump(mode="json"),
+            "n_residues": self.context.facts.n_residues, "descriptor": system.descriptor,
+            "cutoff_angstrom": features.cutoff_angstrom})
+        self.versions.save(weights)
+        return weights
+
+    def tell(self, result: Round) -> None:
+        """Write the round's log line and status; rounds are counted once, by the first of the ranks."""
+        context, train = self.context, self.context.events.totals["train_round"]
+        context.log.info("round %d: %d samples, %d epochs, loss %.4g, validation %.4g, %s", self.rounds,
+                         result.samples, result.epochs, result.loss, result.validation_loss,
+                         "accepted" if result.accepted else f"not accepted: {result.reason}")
+        if result.epochs:
+            context.status.update(loss=result.loss, validation_loss=result.validation_loss)
+        joint = {"iterations": self.rounds, "rounds": self.rounds, "iteration_s": train.seconds} if self.leads else {}
+        context.status.update(now=True, samples=self.samples, version=self.versions.newest, busy_s=train.seconds,
+                              **joint)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Record the losses of an epoch, which are those of all ranks: the first of them does it."""
+        if self.leads:
+            self.context.events.record(
+                "epoch", epoch.started, epoch.seconds, round=self.rounds + 1, loss=epoch.training.loss,
+                validation_loss=epoch.validation.loss, **epoch.training.terms)
+
+
+def checksum(arrays: list[np.ndarray]) -> int:
+    """One number for the bits of all arrays: ranks that train together must have the same."""
+    crc = 0
+    for array in arrays:
+        crc = zlib.crc32(np.ascontiguousarray(array), crc)
+    return crc
