@@ -9,13 +9,11 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ..errors import ModelError
-from ..frames import FrameBlock
 from ..sections import TrainingSection
 from . import architecture
-from .interface import Model, Round, Setup, Supervisor
+from .guarded import Guarded, described
+from .interface import Model, Setup
 
 GROUP = "ddmd_mpi.models"
 
@@ -73,18 +71,13 @@ def find(name: str) -> type[Model] | None:
         if importlib.util.find_spec(library) is None:
             raise ModelError(f"training.model {name} needs {library}, which is not installed: {cure}")
         return None
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        entries = {entry.name: entry.value for entry in metadata.entry_points(group=GROUP)}
-        if name not in entries:
-            known = ", ".join([*BUILT_IN, "none", *sorted(entries)])
-            raise ModelError(f"unknown training.model {name}: choose one of {known}, or give module:Class")
-        module, _, attribute = entries[name].partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, SyntaxError) as error:
-        raise ModelError(f"training.model {name} cannot be imported: {error}; is it in PYTHONPATH?") from error
-    return _checked(name, found)
+    if ":" in name:
+        return _checked(name, _imported(name, *name.split(":")))
+    entries = {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
+    if name not in entries:
+        known = ", ".join([*BUILT_IN, "none", *sorted(entries)])
+        raise ModelError(f"unknown training.model {name}: choose one of {known}, or give module:Class")
+    return _checked(name, _imported(name, entries[name].module, entries[name].attr))
 
 
 def describe(settings: TrainingSection, n_residues: int) -> dict[str, Any] | None:
@@ -96,6 +89,19 @@ def describe(settings: TrainingSection, n_residues: int) -> dict[str, Any] | Non
         If there is no such model, or it cannot be imported.
     """
     return BUILT_IN[settings.model].describe(settings, n_residues) if find(settings.model) is None else None
+
+
+def _imported(name: str, module: str, attribute: str) -> object:
+    """The object that a name stands for; its module may raise anything."""
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        reason = f"{error}; is it installed, or in PYTHONPATH?"
+    except AttributeError as error:
+        reason = str(error)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code
+        reason = described(error)
+    raise ModelError(f"training.model {name} cannot be imported: {reason}")
 
 
 def _checked(name: str, found: object) -> type[Model]:
@@ -111,58 +117,3 @@ def make(setup: Setup) -> Model:
     """A new model of the kind that the settings name."""
     found = find(setup.settings.model)
     return BUILT_IN[setup.settings.model].make(setup) if found is None else Guarded(found, setup)
-
-
-class Guarded(Model):
-    """A third party's model: whatever it raises becomes a ModelError, and its latents are looked at.
-
-    A fault of foreign code must not end a run whose simulations are sound, so everything is caught here.
-    """
-
-    def __init__(self, found: type[Model], setup: Setup):
-        self._name = setup.settings.model
-        self._model = self._call(found, setup)
-        try:
-            self.n_latent, self.architecture = int(self._model.n_latent), dict(self._model.architecture)
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ModelError(f"training.model {self._name} must set n_latent and architecture: {error}") from error
-        self.data_parallel = self._model.data_parallel
-
-    def train(self, block: FrameBlock, supervisor: Supervisor) -> Round:
-        result = self._call(self._model.train, block, supervisor)
-        if not isinstance(result, Round):
-            raise ModelError(f"training.model {self._name}: train must return a Round (got {type(result).__name__})")
-        return result
-
-    def embed(self, block: FrameBlock) -> np.ndarray:
-        latents = np.asarray(self._call(self._model.embed, block))
-        if latents.shape != (len(block), self.n_latent):
-            raise ModelError(f"training.model {self._name}: latents of shape {(len(block), self.n_latent)} were "
-                             f"expected (got {latents.shape})")
-        if not np.isfinite(latents).all():
-            raise ModelError(f"training.model {self._name}: its latents are not finite")
-        return latents.astype(np.float32, copy=False)
-
-    def weights(self) -> list[np.ndarray]:
-        return self._call(self._model.weights)
-
-    def load(self, arrays: list[np.ndarray]) -> None:
-        self._call(self._model.load, arrays)
-
-    def state(self) -> list[np.ndarray]:
-        return self._call(self._model.state)
-
-    def restore(self, arrays: list[np.ndarray]) -> None:
-        self._call(self._model.restore, arrays)
-
-    def free(self) -> None:
-        self._call(self._model.free)
-
-    def _call(self, function, *arguments):
-        try:
-            return function(*arguments)
-        except ModelError:
-            raise
-        except Exception as error:  # noqa: BLE001 - foreign code may raise anything
-            raise ModelError(f"training.model {self._name} failed in {function.__name__}: "
-                             f"{type(error).__name__}: {error}") from error
