@@ -64,7 +64,7 @@ def test_imports_point_downwards(path):
 def test_the_walk_sees_imports():
     """The walk itself finds what is known to be there, so that the test above can fail."""
     assert ("mpi4py", False) in set(imported(SOURCE / "parallel" / "launch.py"))
-    assert ("steering", True) in set(imported(SOURCE / "roles" / "inference.py"))
+    assert ("steering", True) in set(imported(SOURCE / "roles" / "decider.py"))
 
 
 @pytest.mark.parametrize(
