@@ -63,7 +63,7 @@ def read_toml(file: Path) -> dict[str, Any]:
 def make_absolute(settings: dict[str, Any], directory: Path) -> None:
     """Take relative paths in `settings` as relative to `directory`."""
     for section, key in (("system", "start"), ("system", "target"), ("streams", "adios2_xml"),
-                         ("training", "initial_weights")):
+                         ("training", "initial_weights"), ("emulation", "trajectory")):
         value = settings.get(section, {})
         if isinstance(value, dict) and isinstance(value.get(key), str):
             value[key] = str(directory / value[key])

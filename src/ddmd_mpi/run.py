@@ -123,7 +123,7 @@ def prepare(options: Options, world: object) -> tuple:
 
     Runs on rank 0, before any role starts.
     """
-    from .md.engine import check_platform
+    from .md.engines import check_engine
     from .md.structures import load_structures
     from .md.trajectory import write_topology
     from .parallel import layout as layouts
@@ -135,7 +135,7 @@ def prepare(options: Options, world: object) -> tuple:
     if layout.n_walkers < 2 and config.steering.strategy != "none":
         raise LayoutError("one walker cannot be steered: set simulation.walkers_per_rank to 2 or more")
     structures = load_structures(config.system)
-    check_platform(config.simulation, next((g for g in layout.gpu if g is not None), None))
+    check_engine(config, structures, next((g for g in layout.gpu if g is not None), None))
     directory = rundir.create(options.output or config.output.directory, config.run.usecase)
     rundir.write_text(directory / "config.toml", configuration.to_toml(config))
     write_topology(structures, directory / "topology" / f"{config.system.name}.pdb")

@@ -77,7 +77,7 @@ class SystemSection(Section):
 class SimulationSection(Section):
     """[simulation]: the engine and its integrator (IV-C of the paper)."""
 
-    engine: Literal["openmm"] = "openmm"
+    engine: Literal["openmm", "emulated"] = "openmm"
     platform: Literal["auto", "CUDA", "HIP", "OpenCL", "CPU", "Reference"] = "auto"
     precision: Literal["single", "mixed", "double"] = "mixed"
     threads: Count = 1
@@ -115,6 +115,16 @@ class SimulationSection(Section):
     def reports_per_segment(self) -> int:
         """Reports of a full segment."""
         return max(1, round(self.segment_ps / self.report_interval_ps))
+
+
+class EmulationSection(Section):
+    """[emulation]: what the engine "emulated" shows and how fast, and how long rounds of the model are made to take."""
+
+    report_seconds: Positive = 1.0
+    trajectory: Path | None = None
+    training_seconds: NonNegative = 0.0
+    inference_seconds: NonNegative = 0.0
+    jitter: Fraction = 0.0
 
 
 class OrderParameter(Section):
@@ -227,6 +237,7 @@ class Config(Section):
     ranks: RanksSection = RanksSection()
     system: SystemSection
     simulation: SimulationSection = SimulationSection()
+    emulation: EmulationSection = EmulationSection()
     features: FeaturesSection = FeaturesSection()
     streams: StreamsSection = StreamsSection()
     aggregation: AggregationSection = AggregationSection()
@@ -239,3 +250,25 @@ class Config(Section):
         if self.training.model == "none" and self.steering.strategy.startswith("ml"):
             raise ValueError(f"strategy {self.steering.strategy} needs a model: set training.model to cvae")
         return self
+
+    @model_validator(mode="after")
+    def _emulation_has_its_stage(self) -> Config:
+        if self.emulation.trajectory is not None and self.simulation.engine != "emulated":
+            raise ValueError("emulation.trajectory is replayed by one engine only: set simulation.engine to emulated")
+        if self.emulation.training_seconds and self.training.model == "none":
+            raise ValueError("emulation.training_seconds needs rounds of training: set training.model, to pca say")
+        return self
+
+    @property
+    def note(self) -> str:
+        """What to know before using the results: the system's note, and what was emulated."""
+        emulation, notes = self.emulation, [self.system.note] if self.system.note else []
+        if self.simulation.engine == "emulated":
+            kind = "made up" if emulation.trajectory is None else f"replayed from {emulation.trajectory.name}"
+            notes.append(f"emulated molecular dynamics: the frames are {kind}, one in {emulation.report_seconds:g} s")
+        stretched = [f"{stage} take {spent:g} s" for stage, spent in (
+            ("rounds of training", emulation.training_seconds), ("rounds of inference", emulation.inference_seconds)
+        ) if spent]
+        if stretched:
+            notes.append(f"emulated: {' and '.join(stretched)} at least")
+        return "; ".join(notes)

@@ -14,6 +14,8 @@ from ..sections import SystemSection
 from ..structure.rmsd import superposed_rmsd
 
 SAME_STRUCTURE_NM = 0.05
+#: What OpenMM raises for a file that is no PDB file.
+PDB_ERRORS = (OSError, ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError)
 #: Standard amino acids, and the names of their protonation states and cross-links -> the standard name.
 STANDARD = {
     "ALA": "ALA", "ARG": "ARG", "ASN": "ASN", "ASP": "ASP", "CYS": "CYS", "GLN": "GLN", "GLU": "GLU", "GLY": "GLY",
@@ -80,7 +82,7 @@ def read_pdb(path: Path) -> tuple[app.Topology, np.ndarray]:
     try:
         pdb = app.PDBFile(str(path))
         positions = np.asarray(pdb.getPositions(asNumpy=True, frame=0).value_in_unit(unit.nanometer), np.float64)
-    except (OSError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+    except PDB_ERRORS as error:
         raise InputError(f"{path} cannot be read as a PDB file: {error}") from error
     if positions.ndim != 2 or len(positions) == 0:
         raise InputError(f"{path} holds no atoms: a PDB file is expected")

@@ -111,7 +111,7 @@ def trajectory(run: Run, simulation: int) -> str:
 def warnings(run: Run) -> list[str]:
     """What a reader must know before using the numbers."""
     go = GO_NOTE if run.setting("system", "model") == "go" else ""
-    note = str(run.setting("system", "note") or run.summary.get("note") or go)
+    note = str(run.summary.get("note") or run.setting("system", "note") or go)
     steered = any(d.get("outcome") == "applied" for d in run.decisions)
     plain = run.setting("steering", "strategy") == "none"
     about = POPULATION_WARNING if steered or not plain else UNSTEERED_NOTE

@@ -87,7 +87,7 @@ class Observer:
             "usecase": config.run.usecase,
             "mode": config.run.mode,
             "strategy": config.steering.strategy,
-            "note": config.system.note,
+            "note": config.note,
             "target": config.system.target.stem,
             "directory": str(self.directory),
             "duration_s": config.run.duration,

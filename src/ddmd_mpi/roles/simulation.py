@@ -9,15 +9,14 @@ import numpy as np
 from ..errors import EngineError
 from ..frames import CommandKind, FrameBlock, Hop, Outcome, Receipt, RestartCommand
 from ..md.affinity import stay_on_one_core
-from ..md.engine import OpenMMEngine, check_platform
-from ..md.seeds import engine_seed
+from ..md.engines import check_engine, engine_maker
 from ..md.structures import load_structures
-from ..md.systems import build_system
 from ..md.trajectory import Trajectory
 from ..status import STOP_REASONS, Activity, State
 from ..structure.features import FeatureCalculator
 from ..wiring import SIMULATION
 from .context import Context
+from .emulation import SLICE_SECONDS, EmulatedWalker
 from .walker import Walker
 
 
@@ -26,11 +25,10 @@ class Simulation:
 
     def __init__(self, context: Context):
         self.context = context
-        config = context.config
-        self.structures = load_structures(config.system)
+        self.structures = load_structures(context.config.system)
         self._bind()
-        model = build_system(self.structures, config.simulation, config.system)
-        self.walkers = [self._walker(w, model) for w in context.layout.walkers(context.rank)]
+        self.make_engine = engine_maker(context.config, self.structures, context.gpu)
+        self.walkers = [self._walker(w) for w in context.layout.walkers(context.rank)]
         self.commands: dict[int, RestartCommand] = {}
         self.rows: list[dict] = []
         self.oldest = 0.0
@@ -49,12 +47,13 @@ class Simulation:
                 break
             for walker in active:
                 self.turn(walker)
+            time.sleep(min(SLICE_SECONDS, *(walker.left_s for walker in active)))
         self.finish()
 
     def turn(self, walker: Walker) -> None:
         """One report of one walker: command, integration, frame."""
         try:
-            command = self.command(walker.index)
+            command = None if walker.under_way else self.command(walker.index)
             if command is not None:
                 self.restart(walker, command)
             row = walker.report(self.stopping)
@@ -164,19 +163,18 @@ class Simulation:
     def _bind(self) -> None:
         """Take a core of my own where the platform is a CPU and one thread does the work."""
         settings, layout, rank = self.context.config.simulation, self.context.layout, self.context.rank
-        platform = check_platform(settings, self.context.gpu, self.context.facts.n_atoms)
+        platform = check_engine(self.context.config, self.structures, self.context.gpu)
         if settings.bind and platform == "CPU" and settings.threads == 1:
             neighbours = [r for r in layout.ranks("simulation") if layout.nodes[r] == layout.nodes[rank]]
             core = stay_on_one_core(neighbours.index(rank))
             if core is not None:
                 self.context.log.info("bound to core %d", core)
 
-    def _walker(self, index: int, model: object) -> Walker:
+    def _walker(self, index: int) -> Walker:
         config, facts, structures = self.context.config, self.context.facts, self.structures
-        engine = OpenMMEngine(structures, config.simulation, config.system, engine_seed(config.run.seed, index),
-                              self.context.gpu, model)
         trajectory = Trajectory(facts.directory / "trajectories", index, structures.topology, config.simulation,
                                 facts.order_parameters)
         features = FeatureCalculator(structures.target_nm, config.features)
         descriptor = np.asarray(structures.descriptor)
-        return Walker(index, engine, features, trajectory, descriptor, config, self.context.events)
+        kind = EmulatedWalker if config.simulation.engine == "emulated" else Walker
+        return kind(index, self.make_engine(index), features, trajectory, descriptor, config, self.context.events)

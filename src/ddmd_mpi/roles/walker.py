@@ -56,13 +56,18 @@ class Walker:
         Indices of the descriptor atoms, shape (n_residues,).
     """
 
+    #: Whether the way to the next report has begun, so that a command waits for that report.
+    under_way = False
+    #: Seconds until the next report can be there; 0 for an engine that computes.
+    left_s = 0.0
+
     def __init__(self, index: int, engine: Any, features: Any, trajectory: Any, descriptor: np.ndarray,
                  config: Config, events: EventLog):
         self.index, self.engine, self.trajectory = index, engine, trajectory
         self.failures, self.segments, self.frames, self.steps, self.ps = 0, 0, 0, 0, 0.0
         self.retired = False
         self._features, self._descriptor, self._events = features, descriptor, events
-        self._settings, self._seed = config.simulation, config.run.seed
+        self._config, self._settings, self._seed = config, config.simulation, config.run.seed
         self._ahead = 0  # steps of the present report that are done
         self._rate = 0.0  # integration steps per second
         self._segment, self._reports, self._decision = -1, 0, -1
@@ -93,15 +98,7 @@ class Walker:
 
     def report(self, interrupted: Callable[[], bool]) -> dict[str, Any] | None:
         """Advance to the next report; its frame as one row of the frames' table, None when interrupted."""
-        if self._segment < 0:
-            seed = segment_seed(self._seed, self.index, 0)
-            clock = time.perf_counter()
-            self.engine.start(seed)
-            self._events.add("start", time.perf_counter() - clock)
-            self._begin_segment(START, seed)
-        elif self._reports == self._settings.reports_per_segment:
-            self._end_segment("complete")
-            self._begin_segment(self._last, -1)
+        self._open()
         if not self._integrate(interrupted):
             return None
         clock = time.perf_counter()
@@ -136,6 +133,18 @@ class Walker:
         self.trajectory.free()
         self.engine.free()
 
+    def _open(self) -> None:
+        """Begin the first segment, or the next one after a complete one."""
+        if self._segment < 0:
+            seed = segment_seed(self._seed, self.index, 0)
+            clock = time.perf_counter()
+            self.engine.start(seed)
+            self._events.add("start", time.perf_counter() - clock)
+            self._begin_segment(START, seed)
+        elif self._reports == self._settings.reports_per_segment:
+            self._end_segment("complete")
+            self._begin_segment(self._last, -1)
+
     def _integrate(self, interrupted: Callable[[], bool]) -> bool:
         """Integrate one report interval in calls of bounded length; False when interrupted."""
         left, self._ahead = self._settings.steps_per_report - self._ahead, 0
@@ -144,16 +153,20 @@ class Walker:
             clock = time.perf_counter()
             self.engine.advance(steps)
             spent = time.perf_counter() - clock
-            if not self._rate:
-                self._events.record("first_step", time.time(), 0.0, simulation=self.index)
             self._rate = steps / spent
-            self._busy += spent
-            self.steps += steps
-            self._events.add("md", spent)
+            self._account(steps, spent)
             left -= steps
             if left and interrupted():
                 return False
         return True
+
+    def _account(self, steps: int, spent: float) -> None:
+        """Count steps and the seconds that they took."""
+        if not self.steps:
+            self._events.record("first_step", time.time(), 0.0, simulation=self.index)
+        self._busy += spent
+        self.steps += steps
+        self._events.add("md", spent)
 
     def _row(self, state: Any) -> dict[str, Any]:
         clock = time.perf_counter()

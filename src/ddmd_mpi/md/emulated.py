@@ -1,0 +1,105 @@
+"""An engine that costs next to nothing: its frames are made up or recorded, and it stands in for a GPU.
+
+It computes no forces and takes no time by itself; how long a report takes is its walker's business.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from openmm import unit
+
+from ..sections import EmulationSection, SimulationSection
+from .engine import State
+from .recorded import RecordedMotion, read_frames
+from .structures import Structures
+from .synthetic import GAS_CONSTANT, SyntheticMotion
+
+UNKNOWN_MASS = 12.0  # amu, of beads and virtual sites
+
+
+class EmulatedEngine:
+    """One walker without molecular dynamics; the methods are those of :class:`.engine.OpenMMEngine`.
+
+    Parameters
+    ----------
+    structures, simulation, emulation
+        The molecule and its settings; ``emulation.trajectory`` names frames to replay, else they are made up.
+    seed
+        Of all random numbers.
+
+    Raises
+    ------
+    InputError
+        If the trajectory cannot be replayed.
+    """
+
+    platform = "emulated"
+
+    def __init__(self, structures: Structures, simulation: SimulationSection, emulation: EmulationSection, seed: int):
+        self.n_atoms = len(structures.positions_nm)
+        self._steps_per_report, self._seed = simulation.steps_per_report, seed
+        self._speed = thermal_speeds(structures, simulation.temperature_kelvin)
+        self._motion = motion(structures, simulation, emulation)
+        self._reseed(0)
+
+    def start(self, seed: int) -> None:
+        """Put the walker on the start, or on one of the recorded frames."""
+        self._reseed(seed)
+        self._motion.begin(self._rng)
+        self._show(self._motion.positions(self._rng), None)
+
+    def set_state(
+        self,
+        positions: np.ndarray,
+        velocities: np.ndarray | None = None,
+        box: np.ndarray | None = None,  # noqa: ARG002 - nothing here is periodic
+        seed: int = 1,
+    ) -> None:
+        """Continue from another state; see :meth:`.engine.OpenMMEngine.set_state`."""
+        if velocities is None:
+            self._reseed(seed)
+        positions = np.asarray(positions, np.float32)
+        self._motion.take(positions)
+        self._show(positions, velocities)
+
+    def advance(self, n_steps: int) -> None:
+        """Move as far as `n_steps` steps go."""
+        self._motion.advance(n_steps / self._steps_per_report, self._rng)
+        self._state = None
+
+    def state(self) -> State:
+        """The current state."""
+        if self._state is None:
+            self._show(self._motion.positions(self._rng), None)
+        return self._state
+
+    def free(self) -> None:
+        """Nothing is held."""
+
+    def _reseed(self, seed: int) -> None:
+        self._rng = np.random.default_rng((self._seed, seed))
+        self._state: State | None = None
+
+    def _show(self, positions: np.ndarray, velocities: np.ndarray | None) -> None:
+        """Make the state of these positions, with Maxwell velocities for want of others."""
+        if velocities is None:
+            velocities = self._rng.standard_normal((self.n_atoms, 3), np.float32)
+            velocities *= self._speed
+        box = np.zeros((3, 3), np.float32)
+        self._state = State(positions, np.asarray(velocities, np.float32), box, self._motion.potential_energy())
+
+
+def motion(
+    structures: Structures, simulation: SimulationSection, emulation: EmulationSection
+) -> SyntheticMotion | RecordedMotion:
+    """What moves a walker."""
+    if emulation.trajectory is None:
+        return SyntheticMotion(structures, simulation.temperature_kelvin)
+    return RecordedMotion(read_frames(emulation.trajectory, len(structures.positions_nm)), structures)
+
+
+def thermal_speeds(structures: Structures, temperature_kelvin: float) -> np.ndarray:
+    """Standard deviation of a velocity component of each atom, nm/ps, shape (n_atoms, 1), float32."""
+    elements = [atom.element for atom in structures.topology.atoms()]
+    masses = np.array([UNKNOWN_MASS if e is None else e.mass.value_in_unit(unit.dalton) for e in elements])
+    return np.sqrt(GAS_CONSTANT * temperature_kelvin / masses).astype(np.float32)[:, None]

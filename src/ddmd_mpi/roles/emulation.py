@@ -1,0 +1,77 @@
+"""Emulated time: stages that take as long as ``[emulation]`` says, by sleeping."""
+
+from __future__ import annotations
+
+import math
+import time
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..sections import Config
+from .walker import Walker
+
+#: Sleeps are cut into slices of this many seconds, so that commands and the end of the run are noticed.
+SLICE_SECONDS = 0.05
+
+
+def stage_seconds(config: Config, stage: str, *number: int) -> float:
+    """How long a stage is to take, s: ``emulation.STAGE_seconds`` spread by ``emulation.jitter`` (log-normal, mean 1).
+
+    Parameters
+    ----------
+    number
+        Which of its kind it is: the same stage of the same run takes as long on every rank and in every repetition.
+    """
+    mean, jitter = getattr(config.emulation, f"{stage}_seconds"), config.emulation.jitter
+    key = (zlib.crc32(stage.encode()), *number)
+    z = np.random.default_rng(np.random.SeedSequence(config.run.seed, spawn_key=key)).standard_normal()
+    return mean * math.exp(jitter * z - 0.5 * jitter**2)
+
+
+def wait_until(moment: float, interrupted: Callable[[], bool]) -> None:
+    """Sleep until the monotonic time `moment`, s, or until `interrupted`, which is asked at every slice."""
+    while (left := moment - time.monotonic()) > 0 and not interrupted():
+        time.sleep(min(left, SLICE_SECONDS))
+
+
+class EmulatedWalker(Walker):
+    """A walker whose reports take the time that ``[emulation]`` says, as on a GPU of its own.
+
+    The time runs from one report, or restart, to the next, whatever its rank does meanwhile: so all walkers of a rank
+    go on at once.
+    """
+
+    def __init__(self, *arguments: Any, clock: Callable[[], float] = time.monotonic):
+        super().__init__(*arguments)
+        self._clock, self._due = clock, None
+        self._seconds = 0.0
+
+    @property
+    def under_way(self) -> bool:
+        """See :class:`.walker.Walker`."""
+        return self._due is not None
+
+    @property
+    def left_s(self) -> float:
+        """See :class:`.walker.Walker`."""
+        return 0.0 if self._due is None else max(0.0, self._due - self._clock())
+
+    def report(self, interrupted: Callable[[], bool]) -> dict[str, Any] | None:
+        """Begin the way to the next report, or go on with it: its frame when the time has come, until then None."""
+        if self._due is None:
+            self._open()
+            self._seconds = stage_seconds(self._config, "report", self.index, self._segment)
+            self._due = self._clock() + self._seconds
+        if self._clock() < self._due:
+            return None
+        self._due = None
+        return super().report(interrupted)
+
+    def _integrate(self, interrupted: Callable[[], bool]) -> bool:  # noqa: ARG002 - it takes no time by itself
+        steps, self._ahead = self._settings.steps_per_report - self._ahead, 0
+        self.engine.advance(steps)
+        self._account(steps, self._seconds)
+        return True
