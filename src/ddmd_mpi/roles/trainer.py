@@ -13,6 +13,7 @@ from ..frames import FrameWindow
 from ..model import Epoch, ModelWeights, Ranks, Round, Setup, Supervisor
 from ..status import DATA_PARALLEL, Activity
 from .context import Context
+from .emulation import stage_seconds, wait_until
 from .versions import Versions
 
 
@@ -58,7 +59,7 @@ class Trainer(Supervisor):
 
     def round(self) -> None:
         """Train on the window; publish the model if the round was accepted."""
-        context, self.drain_s = self.context, 0.0
+        context, self.drain_s, started = self.context, 0.0, time.monotonic()
         context.status.update(now=True, activity=Activity.TRAINING)
         with context.events.span("train_round", round=self.rounds + 1, window=len(self.window)) as span:
             try:
@@ -68,6 +69,7 @@ class Trainer(Supervisor):
                 self.go_on(error)
                 return
             self.rounds += 1
+            wait_until(started + stage_seconds(context.config, "training", self.rounds), self.between_batches)
             self.samples += result.samples
             arrays = self.model.weights()
             if result.accepted and self.leads:
