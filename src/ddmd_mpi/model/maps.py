@@ -20,11 +20,11 @@ class ContactMaps:
         Whether batches are made from compressed rows.
     """
 
-    def __init__(self, block: FrameBlock, size: int, dense_bytes: int = DENSE_BYTES):
+    def __init__(self, block: FrameBlock, size: int, dense_bytes: int | None = None):
         self._size = size
         self._counts, self._columns = block["contact_counts"], block["contact_columns"]
         self._offsets = block.contact_offsets
-        self.slow = len(block) * size**2 > dense_bytes
+        self.slow = len(block) * size**2 > (DENSE_BYTES if dense_bytes is None else dense_bytes)
         self._dense = None if self.slow else self._make(self._counts, self._columns)
 
     def __len__(self) -> int:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from ddmd_mpi import model
-from ddmd_mpi.errors import ModelError
+from ddmd_mpi.errors import ModelError, NothingToLearnError
 from ddmd_mpi.frames import FrameBlock
+from ddmd_mpi.model import ModelWeights
 from ddmd_mpi.sections import TrainingSection
 from ddmd_mpi.structure import contacts
 
@@ -194,3 +195,73 @@ def test_the_optimiser_is_the_papers(trained):
     optimizer = make()._optimizer
     assert type(optimizer).__name__ == "RMSprop"
     assert (float(optimizer.learning_rate), optimizer.rho, optimizer.epsilon) == (pytest.approx(1e-3), 0.9, 1e-8)
+
+
+def test_a_round_may_begin_with_fresh_weights():
+    """Without that the second round goes on from the first one's weights, so that it begins lower."""
+    first = {}
+    for reinitialize in (False, True):
+        cvae = make(epochs=20, patience=20, learning_rate=5e-3, reinitialize=reinitialize)
+        cvae.train(chain_block(60), Watch())
+        first[reinitialize] = cvae.train(chain_block(60), Watch()).history[0].validation.loss
+    assert first[False] < 0.8 * first[True]
+
+
+def test_the_best_model_stays_where_only_better_ones_are_wanted(trained):
+    """A learning rate far too high makes a finite but worse model: the round is taken back."""
+    good, _ = trained
+    block = chain_block(60)
+    for select, accepted in (("latest", True), ("best", False)):
+        cvae = make(select=select, learning_rate=0.03, epochs=1, max_validation_loss=1e30)
+        cvae.load(good.weights())
+        result = cvae.train(block, Watch())
+        assert result.accepted is accepted
+        unchanged = all(np.array_equal(a, b) for a, b in zip(good.weights(), cvae.weights(), strict=True))
+        assert unchanged is not accepted
+    assert "limit" in result.reason
+
+
+def test_a_model_above_the_guard_is_taken_back():
+    cvae = make(max_validation_loss=1e-3)
+    before = cvae.state()
+    result = cvae.train(chain_block(40), Watch())
+    assert (result.accepted, result.epochs) == (False, 3)
+    assert all(np.array_equal(a, b) for a, b in zip(before, cvae.state(), strict=True))
+
+
+def test_maps_that_are_all_the_same_teach_nothing():
+    with pytest.raises(NothingToLearnError, match="40 contact maps .* are the same.*cutoff"):
+        make().train(chain_block(40).take(np.zeros(40, int)), Watch())
+
+
+def test_a_window_smaller_than_a_batch_trains():
+    result = make(batch_size=64).train(chain_block(3), Watch())
+    assert (result.accepted, result.samples) == (True, 3 * 2)
+
+
+def test_a_window_of_compressed_rows_trains_to_the_same_bits(monkeypatch):
+    """Batches that are made while the one before trains are those of the dense window."""
+    dense = make()
+    dense.train(chain_block(100), Watch())
+    monkeypatch.setattr("ddmd_mpi.model.maps.DENSE_BYTES", 0)
+    sparse = make()
+    assert sparse.samples(chain_block(1)).slow
+    sparse.train(chain_block(100), Watch())
+    assert all(np.array_equal(a, b) for a, b in zip(dense.weights(), sparse.weights(), strict=True))
+
+
+@pytest.mark.parametrize("changes", [{"mixed_precision": True}, {"xla": True}], ids=["mixed_precision", "xla"])
+def test_the_settings_of_a_gpu_learn_as_well(trained, changes):
+    _, reference = trained
+    result = make(epochs=30, patience=30, learning_rate=5e-3, **changes).train(chain_block(100), Watch())
+    assert result.validation_loss == pytest.approx(reference.validation_loss, rel=0.1)
+
+
+def test_a_model_starts_from_given_weights(trained, tmp_path):
+    cvae, _ = trained
+    path = ModelWeights(3, cvae.weights(), {"architecture": cvae.architecture}).save(tmp_path)
+    again = make(seed=4, initial_weights=path)
+    assert np.array_equal(again.embed(chain_block(5)), cvae.embed(chain_block(5)))
+    settings = TrainingSection(**{**SMALL, "filters": 5, "initial_weights": path})
+    with pytest.raises(ModelError, match="filters is 4 there and 5 here"):
+        model.check(settings, N_RESIDUES)
