@@ -1,0 +1,117 @@
+"""The walkers of one simulation rank, wherever their frames go and their commands come from."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from ..errors import EngineError
+from ..frames import Outcome, Receipt, RestartCommand
+from ..md.affinity import stay_on_one_core
+from ..md.engines import check_engine, engine_maker
+from ..md.structures import load_structures
+from ..md.trajectory import Trajectory
+from ..structure.features import FeatureCalculator
+from .context import Context
+from .emulation import SLICE_SECONDS, EmulatedWalker
+from .walker import Walker
+
+
+class Ensemble(ABC):
+    """My walkers: made, restarted, taken back after failures and counted."""
+
+    def __init__(self, context: Context):
+        self.context = context
+        self.structures = load_structures(context.config.system)
+        self.emulated = context.config.simulation.engine == "emulated"
+        self._bind()
+        self.make_engine = engine_maker(context.config, self.structures, context.gpu)
+        self.side_by_side = context.layout.walkers_per_rank if self.emulated else 1  # walkers that move at a time
+        self.walkers = [self._walker(w) for w in context.layout.walkers(context.rank)]
+
+    @abstractmethod
+    def answer(self, walker: int, receipt: Receipt) -> None:
+        """Say what became of a walker's command."""
+
+    def begin(self) -> None:
+        """Note the begin of the walkers' time."""
+        self.started = time.time()
+        self.context.log.info("%d walkers on platform %s", len(self.walkers), self.walkers[0].engine.platform)
+
+    def restart(self, walker: Walker, command: RestartCommand, coordinates: tuple[np.ndarray, ...] | None) -> None:
+        """Restart a walker from the commanded frame; without coordinates the command is stale, and refused."""
+        if coordinates is None:
+            receipt = Receipt(command.decision, Outcome.STALE, -1, time.time(), 0.0)
+        else:
+            try:
+                receipt = walker.restart(command, coordinates)
+            except EngineError:
+                self.answer(walker.index, Receipt(command.decision, Outcome.FAILED, -1, time.time(), 0.0))
+                raise
+        self.answer(walker.index, receipt)
+        self.context.log.info("walker %d: decision %d %s", walker.index, command.decision,
+                              Outcome(receipt.outcome).name.lower())
+
+    @contextmanager
+    def contained(self, walker: Walker) -> Iterator[None]:
+        """Keep a failure of the engine in the block to this walker: back to its last good restart point, or retired."""
+        try:
+            yield
+        except EngineError as error:
+            self.context.log.warning("walker %d: %s", walker.index, error)
+            self._recover(walker, error)
+            if walker.retired:
+                self.context.log.error("walker %d has failed %d times: retired", walker.index, walker.failures)
+
+    def pause(self, walkers: list[Walker]) -> None:
+        """Sleep a little where none of these walkers can be at its next report yet."""
+        time.sleep(min(SLICE_SECONDS, *(walker.left_s for walker in walkers)))
+
+    def post(self, *, now: bool = False, **values: float) -> None:
+        """Tell the board how far this rank is."""
+        walkers, md_s = self.walkers, self.context.events.seconds("md")
+        self.context.status.update(
+            now=now, frames=sum(w.frames for w in walkers), ns=sum(w.ps for w in walkers) / 1000,
+            segments=sum(w.segments for w in walkers), iterations=sum(w.segments for w in walkers),
+            failures=sum(w.failures for w in walkers), iteration_s=md_s, busy_s=md_s / self.side_by_side, **values)
+
+    def end(self) -> None:
+        """Record where the time went, and close the walkers' files."""
+        events, loop_s = self.context.events, time.time() - self.started
+        seconds = {f"{name}_s": total.seconds for name, total in events.totals.items()}
+        events.record("totals", self.started, loop_s, loop_s=loop_s, steps=sum(w.steps for w in self.walkers),
+                      **seconds)
+        for walker in self.walkers:
+            walker.end()
+
+    def _recover(self, walker: Walker, error: EngineError) -> None:
+        """Take a failed walker back to its last good restart point, or retire it."""
+        while not walker.retired:
+            try:
+                walker.recover(error)
+                return
+            except EngineError as again:
+                error = again
+
+    def _bind(self) -> None:
+        """Take a core of my own where the platform is a CPU and one thread does the work."""
+        settings, layout, rank = self.context.config.simulation, self.context.layout, self.context.rank
+        platform = check_engine(self.context.config, self.structures, self.context.gpu)
+        if settings.bind and platform == "CPU" and settings.threads == 1:
+            neighbours = [r for r in layout.ranks("simulation") if layout.nodes[r] == layout.nodes[rank]]
+            core = stay_on_one_core(neighbours.index(rank))
+            if core is not None:
+                self.context.log.info("bound to core %d", core)
+
+    def _walker(self, index: int) -> Walker:
+        config, facts, structures = self.context.config, self.context.facts, self.structures
+        trajectory = Trajectory(facts.directory / "trajectories", index, structures.topology, config.simulation,
+                                facts.order_parameters)
+        features = FeatureCalculator(structures.target_nm, config.features)
+        descriptor = np.asarray(structures.descriptor)
+        kind = EmulatedWalker if self.emulated else Walker
+        return kind(index, self.make_engine(index), features, trajectory, descriptor, config, self.context.events)
