@@ -11,13 +11,14 @@ from pathlib import Path
 from ..errors import ModelError
 from ..sections import TrainingSection
 from . import plugins
+from .guarded import described
 from .interface import Epoch, Losses, Model, Round, Setup, Supervisor
 from .ranks import Ranks
 from .weights import ModelWeights
 
 __all__ = [
     "Epoch", "Losses", "Model", "ModelWeights", "Ranks", "Round", "Setup", "Supervisor", "check", "create",
-    "open_model",
+    "revive",
 ]
 
 
@@ -51,21 +52,20 @@ def create(setup: Setup) -> Model:
     return model
 
 
-def open_model(path: Path | str) -> Model:
-    """The trained model of one version's directory, ``RUN/models/v000012``, ready to embed.
+def revive(weights: ModelWeights, path: Path, threads: int = 1) -> Model:
+    """The model that the `weights` of the directory `path` are of, ready to embed on the CPU.
 
     Raises
     ------
     ModelError
-        If there is none that can be read.
+        If they do not say what model they are of, it cannot be made here, or they do not fit it.
     """
-    weights = ModelWeights.read(Path(path))
     try:
         settings = TrainingSection(**{**weights.metadata["settings"], "initial_weights": None})
-        setup = Setup(settings, weights.metadata["n_residues"])
-    except (KeyError, ValueError) as error:
-        raise ModelError(f"{path} does not say what its model is made from: {error}") from error
+        setup = Setup(settings, int(weights.metadata["n_residues"]), threads=threads)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} does not say what its model is made from: {described(error)}") from error
     model = create(setup)
-    weights.check(model.architecture, Path(path))
+    weights.check(model.architecture, path)
     model.load(weights.arrays)
     return model

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import operator
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -100,8 +101,8 @@ class Guarded(Model):
 
 
 def described(error: BaseException) -> str:
-    """The kind of an error and the first line of what it says."""
-    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+    """The kind of an error and what it says, in one line that is not too long."""
+    return textwrap.shorten(f"{type(error).__name__}: {error}".rstrip(": "), 250, placeholder=" ...")
 
 
 def plain(result: Round) -> Round:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zlib
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -125,8 +126,9 @@ class ModelWeights:
             with np.load(path / "weights.npz", allow_pickle=False) as file:
                 arrays = [file[f"arr_{i}"] for i in range(len(file.files))]
             return ModelWeights(metadata.pop("version"), arrays, metadata)
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
-            raise ModelError(f"cannot read the model in {path}: {error}") from error
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
+            raise ModelError(f"cannot read the model in {path}: {error}: is it the directory of one version, "
+                             "such as RUN/models/v000012?") from error
 
 
 def check_shapes(arrays: list[np.ndarray], expected: list[tuple[int, ...]]) -> None:

@@ -15,11 +15,11 @@ FOREIGN = {
     "mpi4py": {"parallel"}, "adios2": {"streams"}, "h5py": {"streams", "model"}, "openmm": {"md"},
     "tensorflow": {"model"}, "keras": {"model"}, "horovod": {"model"}, "torch": {"model"},
     "sklearn": {"steering", "model"}, "cuml": {"steering"}, "matplotlib": {"report"}, "click": {"__main__"},
-    "pydantic": {"config", "sections"},
+    "pydantic": {"config", "sections"}, "mdtraj": {"analysis"},
 }
 #: structure/ is arithmetic on arrays that any room below the roles may use; roles compose the rooms.
 MAY_USE = {"md": {"structure"}, "model": {"structure"}, "roles": ROOMS - {"report", "roles"}}
-PROGRAM = {"__main__", "run", "check", "initialise"}
+PROGRAM = {"__main__", "run", "check", "initialise", "analysis"}
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 
