@@ -51,6 +51,15 @@ class EventLog:
         finally:
             self.record(name, start, time.perf_counter() - clock, **attributes)
 
+    @contextmanager
+    def counted(self, name: str) -> Iterator[None]:
+        """Add the time of the block to the totals of `name` only."""
+        clock = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(name, time.perf_counter() - clock)
+
     def record(self, name: str, start: float, duration: float, **attributes: Any) -> None:
         """Record a span that was timed by the caller."""
         self.add(name, duration)

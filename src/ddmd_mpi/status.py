@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .events import EventLog
+from .wiring import KINDS
 
 
 class State(IntEnum):
@@ -46,7 +47,10 @@ FIELDS = """
     version rounds samples loss validation_loss window outliers eps decisions delivered stale failed data_parallel
     latency_p50_ms latency_p99_ms latency_max_ms apply_p50_ms apply_p99_ms apply_max_ms stop
 """
-STATUS_DTYPE = np.dtype([(name, "<f8") for name in FIELDS.split()])
+#: Counters of the streams that a rank writes to, each one number per kind of stream (KINDS of wiring.py).
+STREAM_FIELDS = "hop_bytes hop_blocks hop_queue hop_dropped hop_waited hop_wait_s"
+STATUS_DTYPE = np.dtype([(name, "<f8") for name in FIELDS.split()]
+                        + [(name, "<f8", (len(KINDS),)) for name in STREAM_FIELDS.split()])
 POST_SECONDS = 0.5
 
 #: How the ranks that train together sum their gradients, by the number that travels in the record's ``data_parallel``.
@@ -57,20 +61,28 @@ STOP_REASONS = ("", "all simulations ended", "failure", "duration", "target_rmsd
 
 
 class StatusPost:
-    """This rank's record, posted at most twice a second."""
+    """This rank's record, posted at most twice a second.
+
+    Attributes
+    ----------
+    gather
+        Gives further fields whenever the record is posted.
+    """
 
     def __init__(self, put: Callable[[np.ndarray], object], events: EventLog):
         self._put, self._events = put, events
+        self.gather: Callable[[], dict[str, Any]] = dict
         self._started = self._posted = time.monotonic()
         self.record = np.zeros((), STATUS_DTYPE)
         self.record["best_rmsd"] = np.nan
 
     def update(self, *, now: bool = False, **values: float) -> None:
         """Set fields of the record; post it when it is due or `now`."""
-        for name, value in values.items():
-            self.record[name] = value
         clock = time.monotonic()
-        if now or clock - self._posted > POST_SECONDS:
+        due = now or clock - self._posted > POST_SECONDS
+        for name, value in {**self.gather(), **values}.items() if due else values.items():
+            self.record[name] = value
+        if due:
             self._posted = clock
             self.record["time"] = time.time()
             self.record["wall_s"] = clock - self._started

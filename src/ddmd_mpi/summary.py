@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .status import DATA_PARALLEL, STOP_REASONS, best_frame, of_role
+from .wiring import KINDS
 
 ROLES = ("simulation", "aggregation", "training", "inference")
 WARNING = (
@@ -42,7 +44,7 @@ def summarise(records: np.ndarray, roles: tuple[str, ...], facts: dict[str, Any]
         "simulation": {"walkers": facts["walkers"], **_simulation(by_role["simulation"])},
         "aggregation": _aggregation(by_role["aggregation"]),
         "steering": {"strategy": facts["strategy"], **_steering(by_role["inference"])},
-        "streams": _streams(records, by_role["simulation"]),
+        "streams": _streams(records, by_role),
         "training": _training(by_role["training"]),
         "inference": _inference(by_role["inference"]),
         "science": {**_best(best_frame(records, roles), facts["trajectory"]), "target": facts["target"]},
@@ -72,8 +74,8 @@ def _steering(inference: np.ndarray) -> dict[str, Any]:
 
 def _simulation(records: np.ndarray) -> dict[str, Any]:
     """Totals of the ensemble; ns/day is the sum over ranks of what each integrates in a day."""
-    began = records[records["iteration_s"] > 0]
-    ns_per_day = float((began["ns"] / began["iteration_s"]).sum()) * 86400
+    began = records[records["busy_s"] > 0]
+    ns_per_day = float((began["ns"] / began["busy_s"]).sum()) * 86400
     counts = {name: int(records[name].sum()) for name in ("segments", "frames", "failures")}
     return {"aggregate_ns": float(records["ns"].sum()), "ns_per_day": ns_per_day, **counts}
 
@@ -83,13 +85,23 @@ def _aggregation(records: np.ndarray) -> dict[str, Any]:
     return {key: int(records[name].sum()) for key, name in names.items()}
 
 
-def _streams(records: np.ndarray, simulation: np.ndarray) -> dict[str, Any]:
+def _streams(records: np.ndarray, by_role: dict[str, np.ndarray]) -> dict[str, Any]:
+    def by_hop(name: str, kind: type = int, over: Callable = np.sum) -> dict[str, Any]:
+        return dict(zip(KINDS, map(kind, over(records[name], axis=0, initial=0)), strict=True))
+
     return {
         "bytes": int(records["bytes"].sum()),
-        "simulation_io_fraction": _fraction(simulation, "io_s"),
+        "simulation_io_fraction": _fraction(by_role["simulation"], "io_s"),
         "total_io_fraction": _fraction(records, "io_s"),
         "max_queue": int(records["max_queue"].max(initial=0)),
         "dropped_blocks": int(records["dropped"].sum()),
+        "io_fraction": {role: _fraction(by_role[role], "io_s") for role in ROLES},
+        "bytes_by_hop": by_hop("hop_bytes"),
+        "blocks_by_hop": by_hop("hop_blocks"),
+        "max_queue_by_hop": by_hop("hop_queue", over=np.max),
+        "dropped_by_hop": by_hop("hop_dropped"),
+        "waited_by_hop": by_hop("hop_waited"),
+        "wait_s_by_hop": by_hop("hop_wait_s", float),
     }
 
 

@@ -33,6 +33,8 @@ SIMULATION, TO_TRAINING, TO_INFERENCE, WEIGHTS = (
     "AggregatorToInference",
     "TrainingToInference",
 )
+#: The kinds of streams, in the order of the flow.
+KINDS = (SIMULATION, TO_TRAINING, TO_INFERENCE, WEIGHTS)
 
 
 def links(layout: Placed) -> tuple[Link, ...]:

@@ -77,7 +77,8 @@ class Aggregation:
             span["frames"] = len(block)
             if len(block):
                 if self.archived is not None:
-                    self.archived.append(block)
+                    with self.context.events.counted("io"):
+                        self.archived.append(block)
                     self.context.status.add(archived=len(block))
                 self.oldest = self.oldest if self.merged else time.monotonic()
                 self.merged.append(self.keep(block))
@@ -108,16 +109,13 @@ class Aggregation:
         settings = self.context.config.streams
         many = sum(len(b) for b in self.merged) >= settings.block_frames
         if self.merged and (many or everything or time.monotonic() - self.oldest > settings.block_delay):
-            payload = FrameBlock.concatenate(self.merged).pack(Hop.FEATURES)
+            with self.context.events.counted("io"):
+                payload = FrameBlock.concatenate(self.merged).pack(Hop.FEATURES)
             self.merged = []
             for outbox in (next(self.next_trainer), *self.to_inference):
                 outbox.offer(payload)
-        clock = time.perf_counter()
-        waiting = [outbox for outbox in self.outboxes if len(outbox)]
-        for outbox in waiting:
+        for outbox in self.outboxes:
             outbox.pump()
-        if waiting:
-            self.context.events.add("io", time.perf_counter() - clock)
 
     def watch(self) -> None:
         """Mark simulations that have not been heard for long, and those heard again."""
@@ -135,9 +133,7 @@ class Aggregation:
         """Tell the board how far this rank is."""
         block = self.context.events.totals["block"]
         self.context.status.update(
-            now=now, silent=len(self.silent), iteration_s=block.seconds, busy_s=block.seconds,
-            bytes=sum(o.writer.nbytes for o in self.outboxes), blocks=sum(o.writer.n_written for o in self.outboxes),
-            max_queue=max(o.max_depth for o in self.outboxes), dropped=sum(o.dropped for o in self.outboxes), **values)
+            now=now, silent=len(self.silent), iteration_s=block.seconds, busy_s=block.seconds, **values)
 
     def finish(self, observer: Observer) -> bool:
         """Pass on what is left, end my streams, and see the run to its end if I lead it."""

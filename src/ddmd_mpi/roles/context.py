@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..status import StatusPost
 from ..streams.network import Network
 from ..streams.outbox import Outbox
 from ..streams.stream import END, Reader
-from ..wiring import SIMULATION, WEIGHTS, Link
+from ..wiring import KINDS, SIMULATION, WEIGHTS, Link
 
 #: A role that has nothing to do sleeps this long, so that the ranks that share its core get it.
 IDLE_SECONDS = 0.002
@@ -61,6 +61,10 @@ class Context:
     ring: CoordinateRing
     credits: Registers
     board: Registers
+    opened: dict[str, list[Outbox]] = field(default_factory=dict)  # my writing ends, by kind
+
+    def __post_init__(self) -> None:
+        self.status.gather = self.traffic
 
     @property
     def threads(self) -> int:
@@ -85,13 +89,42 @@ class Context:
 
     def outboxes(self, kind: str) -> list[Outbox]:
         """Open my writing ends of the streams of a kind."""
-        return [self._outbox(link) for link in self.links if link.writer == self.rank and link.kind == kind]
+        mine = [link for link in self.links if link.writer == self.rank and link.kind == kind]
+        self.opened[kind] = [self._outbox(link) for link in mine]
+        return self.opened[kind]
 
     def inlets(self, kind: str) -> list[Inlet]:
         """Open my reading ends of the streams of a kind."""
         mine = [link for link in self.links if link.reader == self.rank and link.kind == kind]
         readers = self.network.readers([(link.name, link.writer) for link in mine], kind == SIMULATION)
         return [Inlet(reader, link, self) for reader, link in zip(readers, mine, strict=True)]
+
+    def traffic(self) -> dict[str, Any]:
+        """What went through my writing ends, as fields of the status record.
+
+        A version of the model that a newer one replaced before it was sent is no loss: ``dropped`` and ``max_queue``
+        leave the weights out.
+        """
+        if not self.opened:
+            return {}
+        ends = [self.opened.get(kind, []) for kind in KINDS]
+        of_kind = {
+            "hop_bytes": [sum(o.writer.nbytes for o in mine) for mine in ends],
+            "hop_blocks": [sum(o.writer.n_written for o in mine) for mine in ends],
+            "hop_queue": [max((o.max_depth for o in mine), default=0) for mine in ends],
+            "hop_dropped": [sum(o.dropped for o in mine) for mine in ends],
+            "hop_waited": [sum(o.waited for o in mine) for mine in ends],
+            "hop_wait_s": [sum(o.wait_s for o in mine) for mine in ends],
+        }
+        frames = slice(KINDS.index(WEIGHTS))
+        return {
+            **of_kind, "bytes": sum(of_kind["hop_bytes"]), "blocks": sum(of_kind["hop_blocks"]),
+            "max_queue": max(of_kind["hop_queue"][frames]), "dropped": sum(of_kind["hop_dropped"][frames]),
+        }
+
+    def spend(self, seconds: float) -> None:
+        """Count seconds spent on streams and the archive; looks at an empty stream do not count."""
+        self.events.add("io", seconds)
 
     def _outbox(self, link: Link) -> Outbox:
         settings = self.config.streams
@@ -102,8 +135,9 @@ class Context:
             return int(record["consumed"]) if sequence else 0
 
         if link.kind == WEIGHTS:  # The newest model wins: one under way, one waiting.
-            return Outbox(writer, consumed, 1, 1, float("inf"))
-        return Outbox(writer, consumed, settings.in_flight_blocks, settings.queue_blocks, settings.queue_mb)
+            return Outbox(writer, consumed, 1, 1, float("inf"), self.spend)
+        return Outbox(
+            writer, consumed, settings.in_flight_blocks, settings.queue_blocks, settings.queue_mb, self.spend)
 
 
 class Inlet:
@@ -129,7 +163,7 @@ class Inlet:
         self.heard = time.monotonic()
         self._record["consumed"] += 1
         self._context.credits.put(self.link.index, self._record)
-        self._context.events.add("io", time.perf_counter() - clock)
+        self._context.spend(time.perf_counter() - clock)
         return payload
 
     def close(self) -> None:

@@ -79,20 +79,14 @@ class Simulation(Ensemble):
 
     def ship(self, *, everything: bool = False) -> None:
         """Hand the frames gathered so far to the stream when they are many or old enough."""
-        clock = time.perf_counter()
         settings = self.context.config.streams
         due = len(self.rows) >= settings.block_frames or time.monotonic() - self.oldest > settings.block_delay
         if self.rows and (due or everything):
-            self.outbox.offer(FrameBlock.from_rows(self.rows, Hop.COORDINATES).pack(Hop.COORDINATES))
+            with self.context.events.counted("io"):
+                payload = FrameBlock.from_rows(self.rows, Hop.COORDINATES).pack(Hop.COORDINATES)
+            self.outbox.offer(payload)
             self.rows = []
         self.outbox.pump()
-        self.context.events.add("io", time.perf_counter() - clock)
-
-    def post(self, *, now: bool = False, **values: float) -> None:
-        """Tell the board how far this rank and its stream are."""
-        outbox = self.outbox
-        super().post(now=now, bytes=outbox.writer.nbytes, blocks=outbox.writer.n_written, max_queue=outbox.max_depth,
-                     dropped=outbox.dropped, **values)
 
     def finish(self) -> None:
         """Close the trajectories, ship what is left and end the stream."""

@@ -88,12 +88,6 @@ class Training(Trainer):
             outbox.pump()
         return weights
 
-    def tell(self, result: Round) -> None:
-        """Add to the round's status what went to inference."""
-        self.context.status.update(bytes=sum(o.writer.nbytes for o in self.outboxes),
-                                   blocks=sum(o.writer.n_written for o in self.outboxes))
-        super().tell(result)
-
     def between_batches(self) -> bool:
         """Drain; whether the round is to end."""
         self.drain()

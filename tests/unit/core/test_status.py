@@ -29,6 +29,9 @@ def records():
     records["segments"][:2] = records["iterations"][:2] = 4, 6
     records["iteration_s"][:2] = records["busy_s"][:2] = 90.0
     records["io_s"] = 0.1, 0.3, 5.0, 0.0, 0.0
+    records["hop_bytes"][:3] = [100, 0, 0, 0], [150, 0, 0, 0], [0, 30, 40, 0]
+    records["hop_queue"][:3] = [2, 0, 0, 0], [7, 0, 0, 0], [0, 5, 1, 0]
+    records["hop_waited"][1], records["hop_wait_s"][1] = [3, 0, 0, 0], [0.5, 0, 0, 0]
     records["best_rmsd"][2], records["best_simulation"][2], records["best_frame"][2] = 1.5, 3, 17
     records["version"][3] = 4
     records["decisions"][4], records["delivered"][4], records["stale"][4] = 9, 7, 1
@@ -49,6 +52,13 @@ def test_summary_adds_up(records):
     assert result["roles"]["simulation"]["busy_fraction"] == pytest.approx(0.9)
     assert result["streams"]["simulation_io_fraction"] == pytest.approx(0.002)
     assert result["streams"]["total_io_fraction"] == pytest.approx(5.4 / 500)
+    assert result["streams"]["io_fraction"] == pytest.approx(
+        {"simulation": 0.002, "aggregation": 0.05, "training": 0.0, "inference": 0.0})
+    assert result["streams"]["bytes_by_hop"] == {
+        "SimulationOutput": 250, "AggregatorToTraining": 30, "AggregatorToInference": 40, "TrainingToInference": 0}
+    assert result["streams"]["max_queue_by_hop"]["SimulationOutput"] == 7
+    assert result["streams"]["waited_by_hop"]["SimulationOutput"] == 3
+    assert result["streams"]["wait_s_by_hop"]["SimulationOutput"] == 0.5
     assert result["steering"]["latency_ms"]["p50"] == 12.0
     assert result["science"]["best_rmsd_source"] == {
         "simulation": 3, "frame": 17, "trajectory": "trajectories/sim-0003.dcd"}
@@ -112,6 +122,17 @@ def test_posts_are_rare_unless_now():
         assert len(posted) < 5
         post.update(now=True, frames=100)
     assert posted[-1]["frames"] == 100
+
+
+def test_a_post_gathers_what_is_counted_elsewhere():
+    posted = []
+    with EventLog(None, "simulation", 0) as events:
+        post = StatusPost(lambda record: posted.append(record.copy()), events)
+        post.gather = lambda: {"bytes": 11, "hop_bytes": [1, 2, 3, 5]}
+        post.update(frames=1)
+        post.update(now=True)
+    assert posted[-1]["bytes"] == 11
+    assert posted[-1]["hop_bytes"].tolist() == [1, 2, 3, 5]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (61.4, "1:01"), (3723, "1:02:03"), (-5, "0:00")])

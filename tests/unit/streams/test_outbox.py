@@ -41,6 +41,22 @@ def test_a_consumer_that_stopped_gets_no_more_and_the_oldest_blocks_go():
     assert len(outbox) == 3
 
 
+def test_what_finds_no_room_is_counted_and_so_is_the_time_spent_writing():
+    sink, consumed, spent = Sink(), [0], []
+    outbox = Outbox(sink, lambda: consumed[0], in_flight=2, queue_blocks=9, queue_mb=1, spend=spent.append)
+    for block in blocks(5):
+        outbox.offer(block)
+    assert outbox.waited == 3
+    before = outbox.wait_s
+    consumed[0] = 3
+    outbox.pump()
+    assert len(outbox) == 0
+    assert outbox.wait_s > before
+    assert len(spent) == 6
+    outbox.pump()
+    assert len(spent) == 6, "nothing was there to be written"
+
+
 def test_what_is_left_follows_in_order_when_the_consumer_goes_on():
     sink, consumed = Sink(), [0]
     outbox = Outbox(sink, lambda: consumed[0], in_flight=2, queue_blocks=3, queue_mb=1)
