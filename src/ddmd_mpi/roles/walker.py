@@ -70,7 +70,8 @@ class Walker:
         self._config, self._settings, self._seed = config, config.simulation, config.run.seed
         self._ahead = 0  # steps of the present report that are done
         self._rate = 0.0  # integration steps per second
-        self._segment, self._reports, self._decision = -1, 0, -1
+        self._segment, self._reports, self._decision, self._closed = -1, 0, -1, False
+        self.beginning: dict[str, Any] = {}  # how the present segment began
         self._started = self._busy = 0.0
         self._good: RestartPoint | None = None  # began a segment that has given a report
         self._current: RestartPoint | None = None
@@ -81,6 +82,16 @@ class Walker:
         """Whether the walker goes on: neither retired nor as long as it shall be."""
         length_ns = self._settings.walker_length_ns
         return not self.retired and (length_ns is None or self.ps < length_ns * 1000)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the present segment has its length."""
+        return self._reports == self._settings.reports_per_segment
+
+    def close(self) -> None:
+        """End a complete segment now, and not when the next one begins."""
+        if self.complete:
+            self._end_segment("complete")
 
     def restart(self, command: RestartCommand, coordinates: tuple[np.ndarray, ...]) -> Receipt:
         """Leave the current segment and take the first step from the commanded frame."""
@@ -141,7 +152,7 @@ class Walker:
             self.engine.start(seed)
             self._events.add("start", time.perf_counter() - clock)
             self._begin_segment(START, seed)
-        elif self._reports == self._settings.reports_per_segment:
+        elif self.complete:
             self._end_segment("complete")
             self._begin_segment(self._last, -1)
 
@@ -195,11 +206,12 @@ class Walker:
         """Open a segment; one that jumps (or starts) writes the frame it starts from."""
         self._segment += 1
         jumps = positions is not None or origin.simulation < 0
-        self.trajectory.begin_segment(self._segment, {
+        self.beginning = {
             "restart_point": jumps, "decision": origin.decision, "source_simulation": origin.simulation,
             "source_segment": origin.segment, "source_frame": origin.frame, "velocity_seed": velocity_seed,
-            "time_ps": self.ps})
-        self._reports, self._decision = 0, origin.decision
+            "time_ps": self.ps}
+        self.trajectory.begin_segment(self._segment, self.beginning)
+        self._reports, self._decision, self._closed = 0, origin.decision, False
         self._started, self._busy = time.time(), 0.0
         if not jumps:
             return
@@ -213,6 +225,9 @@ class Walker:
         self._current = RestartPoint(positions, box, self._last)
 
     def _end_segment(self, reason: str, **attributes: Any) -> None:
+        if self._closed:
+            return
+        self._closed = True
         self.segments += 1
         ns = self._reports * self._settings.report_interval_ps / 1000
         self._events.record("segment", self._started, time.time() - self._started, simulation=self.index,
