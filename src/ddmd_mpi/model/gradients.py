@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..errors import ModelError
 from .ranks import Ranks
 
 Sum = Callable[[list[tf.Tensor]], list[tf.Tensor]]
-WITHOUT_HOROVOD = "%d ranks train together and Horovod is not installed (%s): gradients are summed by MPI instead; " \
+WITHOUT_HOROVOD = "%d ranks train together and Horovod cannot be loaded (%s): gradients are summed by MPI instead; " \
                   "make horovod installs it"
 
 
@@ -23,11 +24,9 @@ def alone(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
 
 
 class OverHorovod:
-    """Sums by Horovod, which overlaps them with MPI of its own on the communicator of the ranks."""
+    """Sums by Horovod, which has a thread and a communicator of its own for them. Collective over the ranks."""
 
-    def __init__(self, ranks: Ranks):
-        import horovod.tensorflow as hvd
-
+    def __init__(self, hvd: ModuleType, ranks: Ranks):
         self._hvd = hvd
         hvd.init(comm=ranks.comm)
 
@@ -73,13 +72,21 @@ def connect(
     """
     if ranks.size == 1:
         return "none", alone
-    if wanted == "mpi":
-        return "mpi", OverMpi(ranks)
+    hvd, fault = (None, "") if wanted == "mpi" else load_horovod()
+    if not ranks.total(np.array(float(hvd is None))):
+        return "horovod", OverHorovod(hvd, ranks)
+    fault = fault or "it can be on this rank, but not on another"
+    if wanted == "horovod":
+        raise ModelError(f"Horovod cannot be loaded ({fault}): run make horovod, or set training.data_parallel to auto")
+    if wanted == "auto" and ranks.rank == 0:
+        log.warning(WITHOUT_HOROVOD, ranks.size, fault)
+    return "mpi", OverMpi(ranks)
+
+
+def load_horovod() -> tuple[ModuleType | None, str]:
+    """Horovod for TensorFlow, or None and why it cannot be used."""
     try:
-        return "horovod", OverHorovod(ranks)
-    except ImportError as error:
-        if wanted == "horovod":
-            raise ModelError(f"Horovod cannot be loaded ({error}): run make horovod, or set "
-                             "training.data_parallel to auto") from error
-        log.warning(WITHOUT_HOROVOD, ranks.size, error)
-        return "mpi", OverMpi(ranks)
+        import horovod.tensorflow as hvd
+    except (ImportError, tf.errors.OpError) as error:  # OpError: it was built against another TensorFlow
+        return None, str(error).partition("\n")[0]
+    return (hvd, "") if hvd.mpi_built() else (None, "it was built without MPI")

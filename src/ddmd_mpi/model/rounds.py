@@ -100,7 +100,8 @@ class TrainingRound:
         limit = self.network.worst_loss if settings.max_validation_loss == "auto" else settings.max_validation_loss
         if settings.select == "latest":
             return limit
-        before = self.ranks.total(self.test())
+        *before, stops = self.ranks.total(np.append(self.test(), float(self.stop)))
+        self.stop = bool(stops > 0)
         return min(limit, means(before, self.network.terms).loss) if before[-1] else limit
 
     def judge(self, history: tuple[Epoch, ...], best: int, limit: float) -> Round:
