@@ -27,8 +27,10 @@ def run_options(command):
         click.option("--usecase", help=f"One of: {', '.join(config.usecases())}."),
         click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file over the defaults."),
         click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting."),
-        click.option("--mode", type=click.Choice(["stream"]), help="All roles at once, coupled by streams."),
+        click.option("--mode", type=click.Choice(["stream", "file"]),
+                     help="stream: all roles at once (the default). file: stage after stage, with files in between."),
         click.option("--duration", metavar="TIME", help="How long to run: 90s, 3min, 12h."),
+        click.option("--iterations", type=int, metavar="N", help="File mode: how many iterations, if time allows."),
         click.option("--target-rmsd", metavar="Å", type=float, help="Stop when a frame is this near the target."),
         click.option("--seed", type=int, help="Seed of every random stream."),
     ]
@@ -65,7 +67,7 @@ def cli(context, output, dry_run, n_ranks, ranks_per_node, gpus_per_node, cores_
     sys.exit(run(options))
 
 
-def resolve(usecase, file, assignments, mode, duration, target_rmsd, seed, output=None):
+def resolve(usecase, file, assignments, mode, duration, iterations, target_rmsd, seed, output=None):
     """The run's options: the dedicated options are short for --set of their keys."""
     from .run import Options
 
@@ -73,7 +75,8 @@ def resolve(usecase, file, assignments, mode, duration, target_rmsd, seed, outpu
         usecase = config.read_toml(file).get("run", {}).get("usecase")
     if usecase is None:
         raise click.UsageError(f"which use case? Give --usecase {{{','.join(config.usecases())}}}")
-    short = {"run.mode": mode, "run.duration": duration, "run.target_rmsd_angstrom": target_rmsd, "run.seed": seed}
+    short = {"run.mode": mode, "run.duration": duration, "run.target_rmsd_angstrom": target_rmsd, "run.seed": seed,
+             "file.iterations": iterations}
     given = tuple(f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None)
     return Options(usecase, file, (*assignments, *given), output)
 
@@ -82,10 +85,11 @@ def plan(options, n_ranks: int, ranks_per_node: int | None, gpus_per_node: int, 
     """The text of --dry-run."""
     from .parallel import layout
     from .parallel.describe import describe
+    from .parallel.stages import PLANS
 
     settings = options.load()
     nodes, gpus = layout.machine(n_ranks, ranks_per_node=ranks_per_node, gpus_per_node=gpus_per_node)
-    planned = layout.plan(nodes, gpus, settings.ranks, settings.simulation.walkers_per_rank)
+    planned = PLANS[settings.run.mode](nodes, gpus, settings.ranks, settings.simulation.walkers_per_rank)
     return describe(
         planned,
         ring_nbytes=int(settings.aggregation.ring_mb * 1e6),

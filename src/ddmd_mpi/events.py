@@ -91,7 +91,9 @@ class EventLog:
 
     def free(self) -> None:
         """Flush and close."""
-        self.flush()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        try:
+            self.flush()
+        finally:
+            if self._file is not None:
+                file, self._file = self._file, None
+                file.close()

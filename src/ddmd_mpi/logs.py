@@ -14,6 +14,7 @@ def configure(path: Path | None, role: str, rank: int) -> logging.Logger:
     logger = logging.getLogger("ddmd_mpi")
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    logging.raiseExceptions = False  # a log that a full disk does not take says nothing about it
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()

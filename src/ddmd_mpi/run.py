@@ -30,15 +30,15 @@ BAD_INPUT, FAILED = 2, 1
 
 @dataclass(frozen=True)
 class Wires:
-    """The windows and streams of a run, on this rank."""
+    """The windows and streams of a run, on this rank; file mode has but the board."""
 
-    links: tuple[Link, ...]
     comm: Any  # of my role
-    network: Any
-    mailboxes: Any
-    ring: Any
-    credits: Any
     board: Any
+    links: tuple[Link, ...] = ()
+    network: Any = None
+    mailboxes: Any = None
+    ring: Any = None
+    credits: Any = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def run(options: Options) -> int:
             log = logs.configure(facts.directory / "logs" / f"{role}-{world.rank:04d}.log", role, world.rank)
             wires = all_or_none(world.comm, lambda: wire(world, config, layout, facts))
             context = place(world, config, layout, facts, wires, log)
-            player = all_or_none(world.comm, lambda: cast(role)(context))
+            player = all_or_none(world.comm, lambda: cast(layout.player(world.rank))(context))
         except DDMDError as error:
             refuse(world, error, wires, facts and facts.directory)
             return BAD_INPUT
@@ -111,7 +111,7 @@ def refuse(world, error: DDMDError, wires: Wires | None, directory: Path | None)
     if world.rank == 0:
         sys.stderr.write(f"ddmd-mpi: {error}\n")
         sys.stderr.flush()
-    if wires is not None:
+    if wires is not None and wires.network is not None:
         wires.network.free()
     world.comm.Barrier()
     if world.rank == 0 and directory is not None:
@@ -126,12 +126,13 @@ def prepare(options: Options, world: object) -> tuple:
     from .md.engines import check_engine
     from .md.structures import load_structures
     from .md.trajectory import write_topology
-    from .parallel import layout as layouts
+    from .parallel.stages import PLANS
     from .roles.context import Facts
 
     started = time.time()
     config = options.load()
-    layout = layouts.plan(world.nodes, world.gpus_per_node, config.ranks, config.simulation.walkers_per_rank)
+    plan = PLANS[config.run.mode]
+    layout = plan(world.nodes, world.gpus_per_node, config.ranks, config.simulation.walkers_per_rank)
     if layout.n_walkers < 2 and config.steering.strategy != "none":
         raise LayoutError("one walker cannot be steered: set simulation.walkers_per_rank to 2 or more")
     structures = load_structures(config.system)
@@ -145,12 +146,15 @@ def prepare(options: Options, world: object) -> tuple:
 
 def wire(world, config: Config, layout, facts) -> Wires:
     """Make the windows and the network. Collective over the world."""
+    from .parallel.board import MessageBoard
     from .parallel.mailbox import Mailboxes
     from .parallel.register import Registers
     from .parallel.ring import CoordinateRing
     from .roles.context import CREDIT_DTYPE
     from .streams.network import Network
 
+    if layout.staged:
+        return Wires(world.split(layout), MessageBoard(world.comm, len(layout.seats), STATUS_DTYPE))
     aggregators = layout.ranks("aggregation")
     kept = [layout.walkers_of(rank) for rank in aggregators]
     plan = links(layout)
@@ -192,7 +196,8 @@ def leave(world, wires: Wires) -> None:
     while not barrier.Test():
         time.sleep(0.005)
     for end in (wires.network, wires.mailboxes, wires.ring, wires.credits, wires.board):
-        end.free()
+        if end is not None:
+            end.free()
     wires.comm.Free()
     world.free()
 

@@ -41,8 +41,12 @@ def create(requested: Path | None, usecase: str) -> Path:
 def write_text(path: Path, text: str) -> None:
     """Replace `path` whole: a reader sees the old text or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -44,7 +44,7 @@ class RunSection(Section):
     """[run]: what to run, for how long, and where to stop."""
 
     usecase: str
-    mode: Literal["stream"] = "stream"
+    mode: Literal["stream", "file"] = "stream"
     duration: Duration = 180.0
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 2023
     target_rmsd_angstrom: Positive | None = None
@@ -222,6 +222,16 @@ class SteeringSection(Section):
         return self
 
 
+class FileSection(Section):
+    """[file]: the iterations of file mode, and which of them training and inference read (the published settings)."""
+
+    iterations: Count | None = None
+    retrain_every: Count = 1
+    newest_iterations: Count = 10
+    random_older: Annotated[int, Field(ge=0)] = 0
+    aggregate: bool = False
+
+
 class OutputSection(Section):
     """[output]: where the run directory goes, and what is shown."""
 
@@ -243,12 +253,19 @@ class Config(Section):
     aggregation: AggregationSection = AggregationSection()
     training: TrainingSection = TrainingSection()
     steering: SteeringSection = SteeringSection()
+    file: FileSection = FileSection()
     output: OutputSection = OutputSection()
 
     @model_validator(mode="after")
     def _strategy_has_its_model(self) -> Config:
         if self.training.model == "none" and self.steering.strategy.startswith("ml"):
             raise ValueError(f"strategy {self.steering.strategy} needs a model: set training.model to cvae")
+        return self
+
+    @model_validator(mode="after")
+    def _iterations_have_their_mode(self) -> Config:
+        if self.file.iterations is not None and self.run.mode != "file":
+            raise ValueError("file.iterations counts the iterations of file mode: add --mode file, or give --duration")
         return self
 
     @model_validator(mode="after")

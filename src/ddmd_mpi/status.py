@@ -57,7 +57,7 @@ POST_SECONDS = 0.5
 DATA_PARALLEL = ("none", "mpi", "horovod")
 
 #: Why a simulation stopped, by the number that travels in the record's ``stop``; of several, the last is the run's.
-STOP_REASONS = ("", "all simulations ended", "failure", "duration", "target_rmsd")
+STOP_REASONS = ("", "all simulations ended", "failure", "duration", "target_rmsd", "iterations")
 
 
 class StatusPost:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def stay_on_one_core(index: int) -> int | None:
@@ -29,3 +31,22 @@ def stay_on_one_core(index: int) -> int | None:
     core = cores[index % len(cores)]
     os.sched_setaffinity(0, {core})
     return core
+
+
+@contextmanager
+def on_cores(cores: set[int] | None) -> Iterator[None]:
+    """Let this thread, and those it starts in the block, use `cores`; None changes nothing."""
+    if cores is None:
+        yield
+        return
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, mine)
+
+
+def my_cores() -> set[int] | None:
+    """The cores that this thread may use, None where the system cannot tell."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None

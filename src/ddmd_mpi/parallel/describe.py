@@ -36,7 +36,7 @@ def describe(
         *(_role_line(layout, role) for role in ROLES),
         f"walkers: {layout.n_walkers}, {layout.walkers_per_rank} per simulation rank",
         _gpu_line(layout),
-        *(f"memory of a rank of {role}: {text}" for role, text in _memory(ring_nbytes, queue_nbytes)),
+        *(f"memory of a rank of {role}: {text}" for role, text in _memory(layout, ring_nbytes, queue_nbytes)),
     ]
     warnings = [*layout.warnings, *_core_warnings(per_node, n_threads, cores_per_node)]
     return "\n".join(lines + [f"warning: {w}" for w in warnings])
@@ -67,8 +67,8 @@ def _gpu_line(layout: Layout) -> str:
     return f"GPUs: {used} of {sum(layout.gpus_per_node)} used"
 
 
-def _memory(ring_nbytes: int, queue_nbytes: int) -> Iterable[tuple[str, str]]:
-    for role in ROLES:
+def _memory(layout: Layout, ring_nbytes: int, queue_nbytes: int) -> Iterable[tuple[str, str]]:
+    for role in () if layout.staged else ROLES:
         ring = ring_nbytes if role == "aggregation" else 0
         queues = STREAMS_WRITTEN[role] * queue_nbytes
         parts = {"ring": ring, "stream queues up to": queues}

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ..errors import LayoutError
 
@@ -65,6 +65,9 @@ class Layout:
     walkers_per_rank: int
     warnings: tuple[str, ...] = ()
 
+    #: Whether the roles are stages that the ranks play in turn.
+    staged: ClassVar[bool] = False
+
     @cached_property
     def _ranks(self) -> dict[str, tuple[int, ...]]:
         return {role: tuple(r for r, of in enumerate(self.roles) if of == role) for role in ROLES}
@@ -83,6 +86,19 @@ class Layout:
     def ranks(self, role: str) -> tuple[int, ...]:
         """Ranks of a role, ascending."""
         return self._ranks[role]
+
+    def player(self, rank: int) -> str:
+        """What a rank plays: its role."""
+        return self.roles[rank]
+
+    @property
+    def seats(self) -> tuple[str, ...]:
+        """The role that each status record of the run is about: one record per rank."""
+        return self.roles
+
+    def seat(self, rank: int, role: str) -> int:  # noqa: ARG002 - a rank has one role
+        """Index of a rank's status record in its role."""
+        return rank
 
     @property
     def n_walkers(self) -> int:
@@ -159,14 +175,14 @@ def plan(
         roles[rank] = "aggregation"
 
     aggregator_of = _assign(simulations, aggregators)
-    gpu = _gpus(nodes, gpus_per_node, roles)
+    gpu = share_gpus(nodes, gpus_per_node, roles)
     return Layout(
         nodes=tuple(nodes),
         gpus_per_node=tuple(gpus_per_node),
         roles=tuple(roles),
         gpu=tuple(gpu),
         aggregator_of=aggregator_of,
-        walkers_per_rank=_walkers(n_simulation, walkers_per_rank),
+        walkers_per_rank=resolve_walkers(n_simulation, walkers_per_rank),
         warnings=tuple(_warnings(nodes, gpus_per_node, roles, gpu, aggregator_of, ranks)),
     )
 
@@ -274,7 +290,7 @@ def _assign(simulations: list[list[int]], aggregators: list[list[int]]) -> dict[
     return dict(sorted((s, a) for a, own in members.items() for s in own))
 
 
-def _gpus(nodes: Sequence[int], gpus_per_node: Sequence[int], roles: Sequence[str]) -> list[int | None]:
+def share_gpus(nodes: Sequence[int], gpus_per_node: Sequence[int], roles: Sequence[str]) -> list[int | None]:
     """GPU of every rank: round-robin to simulations, then training; a free one to inference."""
     gpu: list[int | None] = [None] * len(nodes)
     used = [0] * len(gpus_per_node)
@@ -288,7 +304,8 @@ def _gpus(nodes: Sequence[int], gpus_per_node: Sequence[int], roles: Sequence[st
     return gpu
 
 
-def _walkers(n_simulation: int, walkers_per_rank: int | Literal["auto"]) -> int:
+def resolve_walkers(n_simulation: int, walkers_per_rank: int | Literal["auto"]) -> int:
+    """Walkers per simulation rank; "auto": 4 when fewer than 4 ranks simulate, else 1."""
     if walkers_per_rank == "auto":
         return FEW_SIMULATIONS if n_simulation < FEW_SIMULATIONS else 1
     return walkers_per_rank
@@ -296,6 +313,22 @@ def _walkers(n_simulation: int, walkers_per_rank: int | Literal["auto"]) -> int:
 
 def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def gpu_warnings(
+    nodes: Sequence[int], gpus_per_node: Sequence[int], roles: Sequence[str], gpu: Sequence[int | None]
+) -> Iterator[str]:
+    """What is possible but hardly wanted of GPUs and simulations."""
+    users = Counter((nodes[r], gpu[r]) for r, role in enumerate(roles) if gpu[r] is not None and role != "inference")
+    used = len({(nodes[r], g) for r, g in enumerate(gpu) if g is not None})
+    if used < sum(gpus_per_node):
+        unused = sum(gpus_per_node) - used
+        yield f"{unused} of {_count(sum(gpus_per_node), 'GPU')} would be unused: start more ranks per node"
+    if users and max(users.values()) > 1:
+        yield f"up to {max(users.values())} ranks share a GPU: start fewer ranks per node for one each"
+    without = sum(role == "simulation" and gpu[r] is None for r, role in enumerate(roles))
+    if any(gpus_per_node) and without:
+        yield f"{_count(without, 'simulation rank')} would run without a GPU: some nodes have none"
 
 
 def _warnings(
@@ -307,16 +340,7 @@ def _warnings(
     ranks: RanksSection,
 ) -> Iterator[str]:
     """What is possible but hardly wanted."""
-    users = Counter((nodes[r], gpu[r]) for r, role in enumerate(roles) if gpu[r] is not None and role != "inference")
-    used = len({(nodes[r], g) for r, g in enumerate(gpu) if g is not None})
-    if used < sum(gpus_per_node):
-        unused = sum(gpus_per_node) - used
-        yield f"{unused} of {_count(sum(gpus_per_node), 'GPU')} would be unused: start more ranks per node"
-    if users and max(users.values()) > 1:
-        yield f"up to {max(users.values())} ranks share a GPU: start fewer ranks per node for one each"
-    without = sum(role == "simulation" and gpu[r] is None for r, role in enumerate(roles))
-    if any(gpus_per_node) and without:
-        yield f"{_count(without, 'simulation rank')} would run without a GPU: some nodes have none"
+    yield from gpu_warnings(nodes, gpus_per_node, roles, gpu)
     if any(gpus_per_node) and all(gpu[r] is None for r, role in enumerate(roles) if role == "inference"):
         yield "inference would run without a GPU: the simulations and training of its node take them all"
     remote = sum(nodes[s] != nodes[a] for s, a in aggregator_of.items())

@@ -45,12 +45,16 @@ def slots_per_walker(budget_bytes: int, n_walkers: int, n_atoms: int) -> int:
 def model_threads(layout: Layout, rank: int, cores: int) -> int:
     """Threads for the model of training or inference rank `rank`: one, and its share of the cores that are left over.
 
+    Where roles are stages all other ranks wait meanwhile, and those that train share all cores of their node.
+
     Parameters
     ----------
     cores
         Cores that the ranks of its node share; each rank has one of them first.
     """
     node = layout.nodes[rank]
+    if layout.staged:
+        return max(1, cores // sum(layout.nodes[r] == node for r in layout.ranks("training")))
     on_node = [r for r, n in enumerate(layout.nodes) if n == node]
     with_model = [r for r in on_node if layout.roles[r] in ("training", "inference")]
     return 1 + max(0, cores - len(on_node)) // max(1, len(with_model))

@@ -38,6 +38,10 @@ class Ledger:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.free()
+
+    def free(self) -> None:
+        """Write the decisions that were never answered, and close the file."""
         for pending in self.pending.values():
             self._lines.append({**pending.line, "outcome": "undelivered"})
         self._lines.free()

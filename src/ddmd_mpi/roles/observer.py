@@ -31,15 +31,20 @@ class Observer:
         config = self.context.config
         self.due = now + config.output.progress_interval
         records = self.records()
-        view = status.view(records, self.context.layout.roles, self.facts(), self.context.left_s)
+        view = status.view(records, self.context.layout.seats, self.facts(), self.context.left_s)
         rundir.write_json(self.directory / "status.json", view)
         self.progress.show(view)
         if now >= self.checkpoint_due:
             self.checkpoint_due = now + config.run.checkpoint_interval
             self.write_summary(records, completed=False)
 
-    def see_to_the_end(self) -> bool:
+    def see_to_the_end(self, whole: bool = True) -> bool:
         """Wait, not longer than the time for draining, until every rank is done; write the summary.
+
+        Parameters
+        ----------
+        whole
+            False where the run is known not to have come to its end.
 
         Returns
         -------
@@ -54,7 +59,7 @@ class Observer:
         self.due = 0.0
         self.tick()
         records = self.records()
-        result = self.write_summary(records, completed=bool((records["state"] == State.DONE).all()))
+        result = self.write_summary(records, completed=whole and bool((records["state"] == State.DONE).all()))
         self.progress.finish(result, self.directory)
         return result["completed"]
 
@@ -63,20 +68,20 @@ class Observer:
         return bool((self.records()["state"] == State.DONE).all())
 
     def records(self) -> np.ndarray:
-        """The newest record of every rank."""
-        board, n = self.context.board, len(self.context.layout.roles)
+        """The newest record of every seat."""
+        board, n = self.context.board, len(self.context.layout.seats)
         records = np.zeros(n, STATUS_DTYPE)
         records["best_rmsd"] = np.nan
-        for rank in range(n):
-            sequence, record = board.get(rank)
+        for seat in range(n):
+            sequence, record = board.get(seat)
             if sequence:
-                records[rank] = record
+                records[seat] = record
         return records
 
     def write_summary(self, records: np.ndarray, *, completed: bool) -> dict[str, Any]:
         """Replace ``summary.json``."""
         facts = {**self.facts(), "completed": completed}
-        result = summary.summarise(records, self.context.layout.roles, facts)
+        result = summary.summarise(records, self.context.layout.seats, facts)
         rundir.write_json(self.directory / "summary.json", result)
         return result
 
@@ -92,6 +97,6 @@ class Observer:
             "directory": str(self.directory),
             "duration_s": config.run.duration,
             "walkers": layout.n_walkers,
-            "ranks": {role: len(layout.ranks(role)) for role in dict.fromkeys(layout.roles)},
+            "ranks": {role: len(layout.ranks(role)) for role in dict.fromkeys(layout.seats)},
             "trajectory": f"trajectories/sim-{{:04d}}.{config.simulation.trajectory_format}",
         }

@@ -1,0 +1,103 @@
+"""The frames of file mode: written by the simulations, read back as the windows of training and inference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import StreamError
+from ..events import EventLog
+from ..frames import FrameBlock, FrameWindow, Hop
+from ..streams.segments import Segments, Shapes, choose_iterations
+from .context import Context
+
+#: How each segment with frames in a file began: names of the walker's record, and of the file's attributes.
+BEGINNINGS = {
+    "decision": "decisions", "source_simulation": "source_simulations", "source_segment": "source_segments",
+    "source_frame": "source_frames", "velocity_seed": "velocity_seeds",
+}
+
+
+class FrameFiles:
+    """The segment files of a run, as one rank sees them.
+
+    A file that cannot be read is left out, and named once in the log.
+    """
+
+    def __init__(self, context: Context):
+        config, facts = context.config, context.facts
+        self.context, self.settings = context, config.file
+        self.segments = Segments(facts.directory, config.system.name, facts.n_residues, facts.order_parameters)
+        self.written: dict[int, tuple[int, ...]] = {}  # iteration -> walkers with a file
+        self._left_out: set[Path] = set()
+
+    def write(self, iteration: int, walker: int, rows: Sequence[dict[str, Any]], beginnings: dict[int, dict]) -> int:
+        """Write the frames of a walker in an iteration; returns the bytes of the file.
+
+        Parameters
+        ----------
+        rows
+            One or more frames.
+        beginnings
+            Of their segments, by number: how each began.
+        """
+        config = self.context.config
+        about = {name: [int(b[key]) for b in beginnings.values()] for key, name in BEGINNINGS.items()}
+        return self.segments.write(iteration, walker, FrameBlock.from_rows(rows, Hop.COORDINATES), {
+            "segments": list(beginnings), **about, "run_seed": config.run.seed, "descriptor": config.system.descriptor,
+            "cutoff_angstrom": config.features.cutoff_angstrom, "engine": config.simulation.engine})
+
+    def aggregate(self, iteration: int) -> None:
+        """Write the file that shows the frames of all walkers of an iteration."""
+        shapes: dict[int, Shapes] = {}
+        for walker in self.written[iteration]:
+            try:
+                shapes[walker] = self.segments.shapes(iteration, walker)
+            except StreamError as error:
+                self._leave_out(self.segments.path(iteration, walker), error)
+        if shapes:
+            self.segments.aggregate(iteration, shapes)
+
+    def window(self, capacity: int, events: EventLog, share: int = 0, n_shares: int = 1) -> FrameWindow:
+        """The frames of the newest iterations and of some random older ones, the newest `capacity` of them.
+
+        Parameters
+        ----------
+        events
+            Of the stage that reads.
+        share, n_shares
+            Which of so many equal shares: readers that train together have one each.
+        """
+        generator = np.random.default_rng([self.context.config.run.seed, len(self.written)])
+        chosen = choose_iterations(
+            list(self.written), self.settings.newest_iterations, self.settings.random_older, generator)
+        window = FrameWindow(capacity)
+        with events.span("io", iterations=len(chosen)) as span:
+            for iteration in chosen:
+                for block in self._blocks(iteration, share, n_shares):
+                    window.append(block)
+            span["frames"] = len(window)
+        return window
+
+    def _blocks(self, iteration: int, share: int, n_shares: int) -> Iterator[FrameBlock]:
+        """A share of an iteration's frames, by the file that shows them all where there is one."""
+        path = self.segments.aggregated(iteration)
+        if self.settings.aggregate and path not in self._left_out:
+            try:
+                yield self.segments.read_aggregated(iteration, share, n_shares)
+                return
+            except StreamError as error:
+                self._leave_out(path, error)
+        for walker in self.written[iteration][share::n_shares]:
+            try:
+                yield self.segments.read(iteration, walker)
+            except StreamError as error:
+                self._leave_out(self.segments.path(iteration, walker), error)
+
+    def _leave_out(self, path: Path, error: StreamError) -> None:
+        if path not in self._left_out:
+            self._left_out.add(path)
+            self.context.log.warning("left out: %s", error)

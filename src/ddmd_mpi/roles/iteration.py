@@ -1,0 +1,183 @@
+"""File mode: every rank plays all stages in turn, iteration after iteration, with files in between.
+
+Simulate, aggregate, train, infer: a stage begins when all ranks have ended the one before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+from ..errors import DDMDError
+from ..events import EventLog
+from ..md.affinity import my_cores, on_cores
+from ..parallel.meeting import Meeting
+from ..status import STOP_REASONS, Activity, State, StatusPost
+from ..streams.restarts import Restarts
+from .context import Context
+from .frame_files import FrameFiles
+from .observer import Observer
+from .stages import AggregationStage, Best, Desk, InferenceStage, Simulated, SimulationStage, TrainingStage
+
+
+class StageError(Exception):
+    """What went wrong in a stage on one rank, raised on all of them."""
+
+
+class Iteration:
+    """One rank of file mode. Making it is collective over all ranks."""
+
+    def __init__(self, context: Context):
+        layout, rank, self.cores = context.layout, context.rank, my_cores()
+        self.trainers = context.comm.Split(int(rank not in layout.ranks("training")), rank)
+        self.context, self.contexts, self.settings = context, [context], context.config.file
+        self.observer, self.meeting = Observer(context), Meeting(context.comm, self.tick)
+        self.trouble: OSError | None = None  # of the live view
+        self.files = files = FrameFiles(context)
+        restarts = Restarts(context.facts.directory, context.config.system.name)
+        self.simulation = SimulationStage(context, files, restarts, self.tick)
+        self.training = self.aggregation = self.inference = None
+        if rank in layout.ranks("training"):
+            self.training = TrainingStage(self.stage("training", comm=self.trainers), files, self.tick)
+        if context.leads:
+            self.aggregation = AggregationStage(self.stage("aggregation"), files)
+            self.inference = InferenceStage(self.stage("inference", mailboxes=Desk()), files, restarts)
+        self.iteration, self.best, self.commanded = 0, Best(), False
+        self.active, self.retired = True, False
+
+    def stage(self, role: str, **changes: Any) -> Context:
+        """The context of one of my stages, with records of its own."""
+        context, seat = self.context, self.context.layout.seat(self.context.rank, role)
+        events = EventLog(context.facts.directory / "events" / f"{role}-{context.rank:04d}.jsonl", role, context.rank)
+        status = StatusPost(lambda record: context.board.put(seat, record), events)
+        self.contexts.append(replace(context, role=role, events=events, status=status, **changes))
+        return self.contexts[-1]
+
+    def run(self) -> bool:
+        """Iterate until it is enough or a stage fails; whether it was enough. Collective over all ranks."""
+        self.simulation.begin()
+        reason = self.unless_it_fails(self.iterate)
+        self.context.log.info("%d iterations, then %s", self.iteration, reason or "a failure")
+        self.simulation.post(now=True, state=State.DRAINING, activity=Activity.DRAINING,
+                             stop=STOP_REASONS.index(reason or "failure"))
+        closed = self.unless_it_fails(lambda: self.together("end", self.close))
+        for context in self.contexts:
+            context.status.update(now=True, state=State.DONE, activity=Activity.DONE)
+        self.meeting.wait()
+        self.context.board.settle()
+        whole = bool(reason and closed)
+        self.unless_it_fails(lambda: self.together("books", self.observer.see_to_the_end, whole))
+        return whole
+
+    def iterate(self) -> str:
+        """Iterate until it is enough; why it is."""
+        while not (reason := self.verdict(self.iteration == self.settings.iterations)):
+            self.iteration += 1
+            results = self.together("simulation", self.simulation.run, self.iteration, self.commanded)
+            self.enter(results)
+            if not self.verdict():
+                with on_cores(self.cores):
+                    self.learn()
+        return reason
+
+    def enter(self, results: list[Simulated]) -> None:
+        """Note what the simulations have done, which every rank knows, and keep the books."""
+        self.files.written[self.iteration] = tuple(walker for result in results for walker in result.walkers)
+        self.best = min(self.best, *(result.best for result in results))
+        self.active, self.retired = any(r.active for r in results), all(r.retired for r in results)
+        self.together("aggregation", self.keep_books if self.context.leads else nothing, results)
+
+    def keep_books(self, results: list[Simulated]) -> None:
+        """What the first rank writes of an iteration."""
+        self.inference.collect(results)
+        self.aggregation.run(self.iteration, results)
+
+    def learn(self) -> None:
+        """Train, if it is time to, and decide the restarts of the next iteration."""
+        trains = self.training is not None and (self.iteration - 1) % self.settings.retrain_every == 0
+        self.together("training", self.training.run if trains else nothing, alone=self.trainers.size == 1)
+        self.commanded = self.together("inference", self.infer if self.context.leads else nothing)[0]
+
+    def infer(self) -> bool:
+        """Whether the next iteration begins with restarts."""
+        return self.inference.run(self.iteration + 1, self.training.versions.newest)
+
+    def verdict(self, enough: bool = False) -> str:
+        """Why the run shall end now, "" if it goes on: the first rank's word."""
+        target, reason = self.context.config.run.target_rmsd_angstrom, ""
+        if target is not None and self.best.rmsd <= target:
+            reason = "target_rmsd"
+        elif not self.active:
+            reason = "failure" if self.retired else "all simulations ended"
+        elif enough:
+            reason = "iterations"
+        elif self.context.left_s <= 0:
+            reason = "duration"
+        return self.meeting.tell(reason)
+
+    def together(self, stage: str, function: Callable[..., Any], *arguments: Any, alone: bool = True) -> list[Any]:
+        """What `function` comes to on each rank, once all have ended it.
+
+        Parameters
+        ----------
+        alone
+            Whether a rank plays the stage by itself; else others may be waiting in it, and its error ends the job.
+
+        Raises
+        ------
+        StageError
+            On every rank, if one has failed.
+        """
+        result, error = None, None
+        try:
+            result = function(*arguments)
+        except (DDMDError, OSError) as caught:
+            if not alone:
+                raise
+            error = caught
+        with self.context.events.span("wait", iteration=self.iteration, stage=stage):
+            outcomes = self.meeting.exchange((result, sentence(error or self.trouble)))
+        said = next((said for _, said in outcomes if said), None)
+        if said is not None:
+            raise StageError(said)
+        return [result for result, _ in outcomes]
+
+    def unless_it_fails(self, function: Callable[[], Any]) -> Any:
+        """What `function` comes to; None after an error that every rank has met, which the first one reports."""
+        try:
+            return function()
+        except StageError as error:
+            self.trouble = None
+            if self.context.leads:
+                self.context.log.error("iteration %d: %s", self.iteration, error)
+            return None
+
+    def tick(self) -> None:
+        """Refresh the live view; where the disk refuses, all hear of it when they meet."""
+        try:
+            self.observer.tick()
+        except OSError as error:
+            self.trouble = error
+
+    def close(self) -> None:
+        """Close the files of all my stages."""
+        with ExitStack() as stack:
+            stack.callback(self.trainers.Free)
+            for context in self.contexts:
+                stack.callback(context.events.free)
+            for stage in (self.simulation, self.training, self.inference):
+                if stage is not None:
+                    stack.callback(stage.end)
+
+
+def nothing(*_: Any) -> None:
+    """The part of a rank that has none in a stage."""
+
+
+def sentence(error: Exception | None) -> str | None:
+    """An error in one sentence."""
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the run directory'} cannot be written: {error.strerror or error}"
+    return None if error is None else str(error)

@@ -1,0 +1,100 @@
+"""HDF5 files that are there whole or not at all, and say what they hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .. import __version__
+from ..errors import StreamError
+from ..frames import Field
+
+PROGRAM = "ddmd-mpi"
+VERSION = 1
+#: HDF5 enlarges a file in memory by so many bytes at a time.
+GROWTH = 1 << 20
+
+
+def write(path: Path, kind: str, about: Mapping[str, Any], fill: Callable[[h5py.File], None]) -> int:
+    """Put a new HDF5 file at `path`: on the disk when this returns, and until then not there. Returns its bytes.
+
+    HDF5 makes it in memory and never has a file open on the disk: so a full disk is a plain error of plain output,
+    after which nothing is half written, and nothing half closed.
+
+    Parameters
+    ----------
+    kind
+        What it holds, such as "segment".
+    about
+        Further attributes of the file: numbers, texts, arrays.
+    fill
+        Makes its datasets.
+
+    Raises
+    ------
+    StreamError
+        If the disk refuses.
+    """
+    with h5py.File(path.name, "w", driver="core", backing_store=False, block_size=GROWTH) as file:
+        attributes = {"program": PROGRAM, "program_version": __version__, "kind": kind, "version": VERSION, **about}
+        file.attrs.update(attributes)
+        fill(file)
+        file.flush()
+        image = file.id.get_file_image()
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as output:
+            output.write(image)
+            output.flush()
+            os.fsync(output.fileno())
+        unfinished.replace(path)
+        _settle(path.parent)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise StreamError(
+            f"{path} cannot be written: {error.strerror}; what was written before it is whole, so make room and go on"
+        ) from error
+    return len(image)
+
+
+def _settle(directory: Path) -> None:
+    """Bring the names of a directory to the disk."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def describe(dataset: h5py.Dataset, field: Field) -> None:
+    """Give a dataset the unit and the meaning of its row in the table of frames."""
+    dataset.attrs.update({"unit": field.unit or "1", "meaning": field.meaning})
+
+
+@contextmanager
+def reading(path: Path, kind: str, about: Mapping[str, Any]) -> Iterator[h5py.File]:
+    """The file at `path`, if it is one of `kind` with these attributes.
+
+    Raises
+    ------
+    StreamError
+        Naming the file: if it is not there, not whole or not the one that is meant, or cannot be read in the block.
+    """
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            expected = {"program": PROGRAM, "kind": kind, "version": VERSION, **about}
+            for name, value in expected.items():
+                if not np.array_equal(file.attrs.get(name), value):
+                    raise StreamError(f"{path} is another file: its {name} is {file.attrs.get(name)} and not {value}")
+            yield file
+    except FileNotFoundError as error:
+        raise StreamError(f"{path} is not there") from error
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise StreamError(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,89 @@
+"""Restart points as files: what inference has decided after an iteration, for the begin of the next one.
+
+    DIR/restarts/iteration-0004.h5    the commands to the walkers at the begin of iteration 4, and their coordinates
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from ..frames import COMMAND_DTYPE, FIELD, RestartCommand, from_record, to_record
+from . import hdf5
+from .segments import COORDINATES
+
+#: A command and the walker that it is for.
+ORDER_DTYPE = np.dtype([("walker", "<i4"), ("command", COMMAND_DTYPE)])
+MEANING = (
+    "who restarts from which frame: it is row ring_slot of "
+    "segments/iteration-<slot_generation>/sim-<source_simulation>.h5; velocity_seed -1: with its velocities; decided "
+    "is Unix time in s"
+)
+
+
+class Order(NamedTuple):
+    """A walker, the command that it gets, and the commanded frame: positions, velocities, box (nm, nm/ps)."""
+
+    walker: int
+    command: RestartCommand
+    coordinates: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class Restarts:
+    """The restart files of one run.
+
+    Parameters
+    ----------
+    directory
+        The run directory.
+    system
+        Name of the system.
+    """
+
+    directory: Path
+    system: str
+
+    def path(self, iteration: int) -> Path:
+        """The file that is read at the begin of `iteration`."""
+        return self.directory / "restarts" / f"iteration-{iteration:04d}.h5"
+
+    def write(self, iteration: int, orders: Sequence[Order]) -> int:
+        """Write the orders for the begin of `iteration`, one or more; returns the bytes of the file.
+
+        Raises
+        ------
+        StreamError
+            If the disk refuses.
+        """
+
+        def fill(file: h5py.File) -> None:
+            records = np.empty(len(orders), ORDER_DTYPE)
+            for record, order in zip(records, orders, strict=True):
+                record["walker"], record["command"] = order.walker, to_record(order.command)
+            file.create_dataset("orders", data=records).attrs["meaning"] = MEANING
+            for name, arrays in zip(COORDINATES, zip(*(o.coordinates for o in orders), strict=True), strict=True):
+                hdf5.describe(file.create_dataset(name, data=np.stack(arrays)), FIELD[name])
+
+        return hdf5.write(self.path(iteration), "restarts", {"system": self.system, "iteration": iteration}, fill)
+
+    def read(self, iteration: int, walkers: Iterable[int]) -> dict[int, Order]:
+        """The orders to these walkers at the begin of `iteration`, by walker.
+
+        Raises
+        ------
+        StreamError
+            If the file is not there, not whole, or not what was written.
+        """
+        with hdf5.reading(self.path(iteration), "restarts", {"system": self.system, "iteration": iteration}) as file:
+            records = file["orders"][:]
+            return {
+                walker: Order(walker, from_record(RestartCommand, records["command"][i]),
+                              tuple(file[name][i] for name in COORDINATES))
+                for walker in walkers for i in np.flatnonzero(records["walker"] == walker)
+            }

@@ -1,0 +1,200 @@
+"""The segment files of file mode: the frames of one walker in one iteration, and files that show those of all walkers.
+
+    DIR/segments/iteration-0003/sim-0007.h5    one dataset per column of the table of frames
+    DIR/aggregated/iteration-0003.h5           the same datasets over all walkers: HDF5 virtual datasets, no copies
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..errors import StreamError
+from ..frames import FIELD, FIELDS, Extents, FrameBlock, Hop, column_shape
+from . import hdf5
+
+COLUMNS = tuple(f for f in FIELDS if Hop.COORDINATES in f.hops)
+#: What goes on to training and inference.
+FEATURES = tuple(f for f in COLUMNS if Hop.FEATURES in f.hops)
+COORDINATES = ("positions", "velocities", "box")
+#: The shape of every column of a file.
+Shapes = dict[str, tuple[int, ...]]
+#: Shown in place of a frame whose file is gone: no walker has this index.
+GONE = -1
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The segment files of one run.
+
+    Parameters
+    ----------
+    directory
+        The run directory.
+    system
+        Name of the system.
+    n_residues
+        Descriptor atoms of a frame.
+    order_parameters
+        Names of the declared order parameters.
+    """
+
+    directory: Path
+    system: str
+    n_residues: int
+    order_parameters: tuple[str, ...]
+
+    def path(self, iteration: int, walker: int) -> Path:
+        """The file of one walker in one iteration."""
+        return self.directory / "segments" / f"iteration-{iteration:04d}" / f"sim-{walker:04d}.h5"
+
+    def aggregated(self, iteration: int) -> Path:
+        """The file that shows all walkers of an iteration."""
+        return self.directory / "aggregated" / f"iteration-{iteration:04d}.h5"
+
+    def write(self, iteration: int, walker: int, block: FrameBlock, about: Mapping[str, Any]) -> int:
+        """Write the frames of a walker, with their coordinates; returns the bytes of the file.
+
+        Parameters
+        ----------
+        about
+            Where they come from, as attributes of the file.
+        """
+
+        def fill(file: h5py.File) -> None:
+            for field in COLUMNS:
+                hdf5.describe(file.create_dataset(field.name, data=block[field.name].astype(field.dtype)), field)
+            file["order_parameters"].attrs["names"] = list(self.order_parameters)
+
+        identity = {"system": self.system, "iteration": iteration, "walker": walker}
+        return hdf5.write(self.path(iteration, walker), "segment", {**identity, **about}, fill)
+
+    def read(self, iteration: int, walker: int) -> FrameBlock:
+        """The features of one file's frames; each frame's slot is its row, its generation the iteration.
+
+        Raises
+        ------
+        StreamError
+            If the file is not there, not whole, or not what was written.
+        """
+        path, identity = self.path(iteration, walker), {"system": self.system, "iteration": iteration, "walker": walker}
+        with hdf5.reading(path, "segment", identity) as file:
+            extents = self._extents(file, path)
+            block = _features(file, iteration, np.arange(extents.frames), 0, extents.frames)
+        if (block["simulation"] != walker).any():
+            raise StreamError(f"{path} is another file: it holds frames of other walkers than {walker}")
+        return block
+
+    def read_aggregated(self, iteration: int, share: int = 0, n_shares: int = 1) -> FrameBlock:
+        """As :meth:`read`, of all walkers by their common file: one of `n_shares` equal shares of its frames.
+
+        Raises
+        ------
+        StreamError
+            If that file, or one that it shows, is not there, not whole, or not what was written.
+        """
+        path = self.aggregated(iteration)
+        with hdf5.reading(path, "aggregated", {"system": self.system, "iteration": iteration}) as file:
+            n_frames = self._extents(file, path).frames
+            rows = np.concatenate([np.arange(n) for n in file.attrs["frames"]])
+            block = _features(file, iteration, rows, *(n_frames * (share + k) // n_shares for k in (0, 1)))
+        if (block["simulation"] == GONE).any():
+            raise StreamError(f"{path} shows a file that is not there any more")
+        return block
+
+    def coordinates(self, iteration: int, walker: int, row: int) -> tuple[np.ndarray, ...]:
+        """Positions, velocities and box of one frame, nm and nm/ps.
+
+        Raises
+        ------
+        StreamError
+            As :meth:`read`.
+        """
+        identity = {"system": self.system, "iteration": iteration, "walker": walker}
+        with hdf5.reading(self.path(iteration, walker), "segment", identity) as file:
+            return tuple(file[name][row] for name in COORDINATES)
+
+    def shapes(self, iteration: int, walker: int) -> Shapes:
+        """The shape of every column of a walker's file.
+
+        Raises
+        ------
+        StreamError
+            As :meth:`read`.
+        """
+        path, identity = self.path(iteration, walker), {"system": self.system, "iteration": iteration, "walker": walker}
+        with hdf5.reading(path, "segment", identity) as file:
+            self._extents(file, path)
+            return {field.name: file[field.name].shape for field in COLUMNS}
+
+    def aggregate(self, iteration: int, shapes: Mapping[int, Shapes]) -> int:
+        """Write the file that shows the frames of these walkers, one after the other; returns its bytes.
+
+        Raises
+        ------
+        StreamError
+            If the disk refuses.
+        """
+        path = self.aggregated(iteration)
+        sources = [os.path.relpath(self.path(iteration, walker), path.parent) for walker in shapes]
+
+        def fill(file: h5py.File) -> None:
+            for field in COLUMNS:
+                layout = _joined(sources, field.name, [shape[field.name] for shape in shapes.values()])
+                missing = GONE if field.name == "simulation" else None
+                hdf5.describe(file.create_virtual_dataset(field.name, layout, fillvalue=missing), field)
+            file["order_parameters"].attrs["names"] = list(self.order_parameters)
+
+        return hdf5.write(path, "aggregated", {
+            "system": self.system, "iteration": iteration, "walkers": list(shapes),
+            "frames": [shape["simulation"][0] for shape in shapes.values()]}, fill)
+
+    def _extents(self, file: h5py.File, path: Path) -> Extents:
+        """The sizes of a file, all datasets of which fit each other and the system."""
+        extents = Extents(
+            len(file["simulation"]), file["positions"].shape[1], self.n_residues, len(self.order_parameters),
+            len(file["contact_columns"]))
+        for field in COLUMNS:
+            dataset, shape = file[field.name], column_shape(field, extents)
+            if dataset.shape != shape or dataset.dtype != field.dtype:
+                found = f"{dataset.dtype} {dataset.shape}"
+                raise StreamError(f"{path} is another file: its {field.name} is {found} and not {field.dtype} {shape}")
+        return extents
+
+
+def _features(file: h5py.File, iteration: int, rows: np.ndarray, start: int, stop: int) -> FrameBlock:
+    """The features of frames `start` to `stop` of a file, which are rows `rows` of their own files."""
+    counts = file["contact_counts"][:stop].sum(axis=1, dtype=np.int64)
+    first, last = counts[:start].sum(), counts.sum()
+    columns = {f.name: file[f.name][start:stop] for f in FEATURES if "contacts" not in f.shape}
+    columns["contact_columns"] = file["contact_columns"][first:last]
+    if len(columns["contact_columns"]) != last - first:
+        raise ValueError(f"{last} contacts are counted, and {len(file['contact_columns'])} are there")
+    n = stop - start
+    return FrameBlock(columns).on(
+        Hop.FEATURES, aggregator=np.full(n, -1, FIELD["aggregator"].dtype),
+        ring_slot=rows[start:stop].astype(FIELD["ring_slot"].dtype),
+        slot_generation=np.full(n, iteration, FIELD["slot_generation"].dtype))
+
+
+def _joined(sources: Sequence[str], name: str, shapes: Sequence[tuple[int, ...]]) -> h5py.VirtualLayout:
+    """Datasets of several files one after the other."""
+    stops = np.cumsum([0, *(shape[0] for shape in shapes)])
+    layout = h5py.VirtualLayout((int(stops[-1]), *shapes[0][1:]), FIELD[name].dtype)
+    for source, shape, start in zip(sources, shapes, stops[:-1], strict=True):
+        if shape[0]:
+            layout[start : start + shape[0]] = h5py.VirtualSource(source, name, shape, FIELD[name].dtype)
+    return layout
+
+
+def choose_iterations(known: Sequence[int], newest: int, older: int, generator: np.random.Generator) -> list[int]:
+    """The `newest` of the iterations `known`, and `older` random ones of those before them, ascending."""
+    ordered = sorted(known)
+    old = ordered[:-newest]
+    return sorted([*generator.choice(old, min(older, len(old)), replace=False).tolist(), *ordered[-newest:]])
