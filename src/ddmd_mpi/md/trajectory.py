@@ -66,7 +66,7 @@ class DCDFile:
         record[:, 1:-1] = ANGSTROM_PER_NM * positions_nm.T
         record.view("<i4")[:, [0, -1]] = 4 * self._n_atoms
         cell = struct.pack("<i6di", 48, *_cell(box_nm), 48) if self._periodic else b""
-        self._file.write(cell + record.tobytes())
+        self._put(cell + record.tobytes())
         self._n_frames += 1
         end = self._file.tell()
         self._file.seek(8)
@@ -78,6 +78,18 @@ class DCDFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _put(self, frame: bytes) -> None:
+        """Append a frame, all of it or nothing: a disk that gets full takes the part that still fits."""
+        start = self._file.tell()
+        try:
+            written = self._file.write(frame)
+            while written < len(frame):
+                written += self._file.write(frame[written:])
+        except OSError:
+            self._file.seek(start)
+            self._file.truncate()
+            raise
 
 
 def _cell(box_nm: np.ndarray) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import resource
 
 import MDAnalysis
 import mdtraj
@@ -38,6 +39,25 @@ def test_readable_after_every_frame(tmp_path, file_format, tolerance):
         found = [frame.positions / 10 for frame in universe.trajectory]
         np.testing.assert_allclose(found, FRAMES, atol=tolerance)
         assert universe.trajectory.dt == pytest.approx(interval)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_disk_that_gets_full_keeps_the_frames_before(tmp_path):
+    write_topology(STRUCTURES, tmp_path / "top.pdb")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with trajectory(tmp_path) as growing:
+        growing.append(FRAMES[0].astype(np.float32), 0.0, 0, 1.0, -2.0, [5.0])
+        size = growing.path.stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 500, limits[1]))  # a part of the next frame
+        try:
+            with pytest.raises(OSError, match="too large"):
+                growing.append(FRAMES[1].astype(np.float32), 1.0, 0, 1.0, -2.0, [5.0])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert growing.path.stat().st_size == size
+        growing.append(FRAMES[2].astype(np.float32), 2.0, 0, 1.0, -2.0, [5.0])
+        read = mdtraj.load(str(growing.path), top=str(tmp_path / "top.pdb"))
+    np.testing.assert_allclose(read.xyz, FRAMES[[0, 2]], atol=1e-5)
 
 
 def test_the_index_holds_a_row_a_frame(tmp_path):
