@@ -59,7 +59,8 @@ def write(path: Path, kind: str, about: Mapping[str, Any], fill: Callable[[h5py.
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise StreamError(
-            f"{path} cannot be written: {error.strerror}; what was written before it is whole, so make room and go on"
+            f"{path} cannot be written: {error.strerror}; make room, or choose another output directory (all files "
+            "before it are whole)"
         ) from error
     return len(image)
 
