@@ -74,8 +74,11 @@ class Guarded(Model):
         self._call("restore", lambda: self._model.restore(arrays))
 
     def free(self) -> None:
-        """Give back what lies outside Python."""
-        self._call("free", self._model.free)
+        """Give back what lies outside Python; that this fails ends no run."""
+        try:
+            self._call("free", self._model.free)
+        except ModelError as error:
+            log.warning("%s", error)
 
     def _attributes(self) -> tuple[int, dict[str, Any], str]:
         """What the model says of itself."""

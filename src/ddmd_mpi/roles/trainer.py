@@ -63,7 +63,7 @@ class Trainer(Supervisor):
         context.status.update(now=True, activity=Activity.TRAINING)
         with context.events.span("train_round", round=self.rounds + 1, window=len(self.window)) as span:
             try:
-                result = self.model.train(self.window.block(), self)
+                result, arrays = self.model.train(self.window.block(), self), self.model.weights()
             except ModelError as error:
                 span.update(error=str(error))
                 self.go_on(error)
@@ -71,7 +71,6 @@ class Trainer(Supervisor):
             self.rounds += 1
             wait_until(started + stage_seconds(context.config, "training", self.rounds), self.between_batches)
             self.samples += result.samples
-            arrays = self.model.weights()
             if result.accepted and self.leads:
                 self.publish(result, arrays)
             span.update(version=self.versions.newest, samples=result.samples, epochs=result.epochs, loss=result.loss,

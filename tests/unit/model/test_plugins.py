@@ -214,6 +214,10 @@ def test_weights_are_copies_that_a_further_round_leaves_alone(made):
     assert arrays[0] == 7
 
 
+def test_a_model_that_cannot_be_freed_is_left(made):
+    made("def weights(self)", "def free(self):\n        1 / 0\n\n    def weights(self)").free()
+
+
 def test_the_log_has_the_traceback(made, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("ddmd_mpi"), "propagate", True)
     mine = made("self.scale = self.scale + 1", "1 / 0")

@@ -68,4 +68,4 @@ def test_a_line_through_the_latents_parts_folded_from_unfolded(frames, kind):
     assert network.train(block.take(first_half), model.Supervisor()).accepted
     after = accuracy(network.embed(block))
     assert after >= 0.95
-    assert before < 0.9, "the line needs no model"
+    assert before < 0.95, "the line needs no model"

@@ -1,0 +1,272 @@
+"""When a training rank trains, what it publishes, and what it does when its model fails."""
+
+import json
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ddmd_mpi import config, model
+from ddmd_mpi.errors import ModelError, NothingToLearnError
+from ddmd_mpi.events import EventLog
+from ddmd_mpi.frames import FIELDS, FrameBlock, Hop
+from ddmd_mpi.model import Model, ModelWeights, Round
+from ddmd_mpi.roles.training import Training
+from ddmd_mpi.roles.versions import Versions
+from ddmd_mpi.status import StatusPost
+
+pytestmark = pytest.mark.timeout(60)
+
+GOOD = Round(1, 8, 0.5, 0.25, True)
+NOT_FINITE = Round(1, 8, float("nan"), float("nan"), False, reason="the loss is not finite")
+REFUSED = Round(1, 8, 9.0, 9.0, False, reason="above the limit")
+
+
+def frames(n):
+    """A packed block of `n` frames without contacts."""
+    row = {f.name: np.zeros([e if isinstance(e, int) else 3 for e in f.shape], f.dtype) for f in FIELDS}
+    row.update(contact_columns=np.zeros(0, "<u2"), order_parameters=np.zeros(0, "<f4"))
+    return FrameBlock.from_rows([row] * n, Hop.FEATURES).pack(Hop.FEATURES)
+
+
+class Inlet:
+    """Hands over one block at a time, then ends."""
+
+    def __init__(self, sizes):
+        self.sizes, self.pause, self.ended, self.closed = list(sizes), False, False, False
+
+    def poll(self):
+        self.pause = not self.pause
+        if not self.pause:
+            return None
+        if self.sizes:
+            return frames(self.sizes.pop(0))
+        self.ended = True
+        return None
+
+    def close(self):
+        self.closed = True
+
+
+class Outbox:
+    """Keeps what it is offered."""
+
+    def __init__(self):
+        self.offered, self.flushed = [], False
+        self.writer = SimpleNamespace(close=lambda: None, nbytes=0, n_written=0)
+
+    def offer(self, payload):
+        self.offered.append(ModelWeights.unpack(payload))
+
+    def pump(self):
+        pass
+
+    def flush(self, stop):
+        self.flushed = True
+
+
+class Comm:
+    """A communicator in which the other ranks' summed answers are always `others`."""
+
+    def __init__(self, size=1, others=(0, 0, 0, 0)):
+        self.size, self.others = size, np.array(others, float)
+
+    def Get_size(self):  # noqa: N802
+        return self.size
+
+    def Get_rank(self):  # noqa: N802
+        return 0
+
+    def Iallreduce(self, mine, sums):  # noqa: N802
+        sums[:] = mine + self.others
+        if mine[0]:
+            sums[0] = self.size  # the others end with me
+        return SimpleNamespace(Test=lambda: True)
+
+
+class Fake(Model):
+    """Rounds come from a list: results to return and errors to raise; remembers the windows."""
+
+    n_latent, architecture = 2, {"model": "fake"}
+
+    def __init__(self, results=()):
+        self.results, self.windows, self.freed = list(results), [], False
+
+    def train(self, block, supervisor):
+        self.windows.append(len(block))
+        result = self.results.pop(0) if self.results else GOOD
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def embed(self, block):
+        raise NotImplementedError
+
+    def weights(self):
+        return [np.full(2, len(self.windows), np.float32)]
+
+    def load(self, arrays):
+        raise NotImplementedError
+
+    def free(self):
+        self.freed = True
+
+
+@pytest.fixture
+def play(tmp_path, monkeypatch):
+    """Plays the role on blocks of these sizes: the role after its end."""
+
+    def play(sizes, *settings, fake=None, comm=None, rank=2):
+        fake = Fake() if fake is None else fake
+
+        def create(setup):
+            if isinstance(fake, Exception):
+                raise fake
+            return fake
+
+        monkeypatch.setattr(model, "create", create)
+        events = EventLog(tmp_path / "events.jsonl", "training", rank)
+        inlet, outbox = Inlet(sizes), Outbox()
+        context = SimpleNamespace(
+            config=config.load("bba-go", assignments=("training.model=pca", "training.first_frames=10", *settings)),
+            facts=SimpleNamespace(n_residues=3, directory=tmp_path), rank=rank, threads=1, gpu=None, overdue=False,
+            layout=SimpleNamespace(ranks=lambda role: [2, 3]), comm=comm or Comm(), events=events,
+            status=StatusPost(lambda record: None, events), log=logging.getLogger("ddmd_mpi"),
+            inlets=lambda kind: [inlet], outboxes=lambda kind: [outbox] if rank == 2 else [])
+        role = Training(context)
+        with events:
+            role.run()
+        assert inlet.closed
+        return role
+
+    return play
+
+
+def versions(path):
+    return sorted(int(p.name[1:]) for p in (path / "models").glob("v*"))
+
+
+@pytest.mark.parametrize(("settings", "windows"), [
+    (("training.retrain_growth=1.5",), [10, 15, 23, 35]),
+    (("training.retrain_growth=2",), [10, 20, 40]),
+    (("training.retrain_growth=2", "training.retrain_frames=7"), [10, 17, 24, 31, 38]),
+    (("training.retrain_growth=1.2", "training.retrain_frames=30"), [10, 12, 15, 18, 22, 27, 33, 40]),
+    (("training.first_frames=41",), []),
+    (("training.retrain_growth=1.5", "training.window_frames=12"), [10, 12, 12, 12, 12, 12]),
+])  # fmt: skip
+def test_a_round_begins_when_the_window_has_grown(play, settings, windows):
+    """40 frames come one by one; a full window counts the frames that have gone through it."""
+    role = play([1] * 40, *settings)
+    assert role.model.windows == windows
+    assert role.rounds == role.versions.newest == len(windows)
+
+
+def test_frames_that_come_in_large_blocks_make_one_round(play):
+    assert play([4, 30, 3, 3]).model.windows == [34]
+
+
+@pytest.mark.parametrize(("others", "windows"), [
+    ((0, 8, 8, 0), [2]),  # the ranks' fresh frames count together; here the other rank's never grow less
+    ((0, 0, 8, 0), [10]),
+    ((1, 8, 8, 0), []),  # a rank has ended
+    ((0, 8, 8, 1), []),  # a rank has no model, or no frames
+])  # fmt: skip
+def test_several_ranks_train_when_they_have_enough_together(play, others, windows):
+    role = play([1] * 12, "training.retrain_growth=1.5", comm=Comm(2, others))
+    assert role.model.windows[:1] == windows
+
+
+def test_the_growth_is_that_of_all_ranks(play):
+    """With 30 frames on the other rank a growth by half is 20 frames, not 5."""
+    role = play([1] * 40, "training.retrain_growth=1.5", comm=Comm(2, (0, 0, 30, 0)))
+    assert role.model.windows == [10, 30]
+
+
+def test_only_accepted_rounds_are_published(play, tmp_path):
+    fake = Fake([GOOD, NOT_FINITE, REFUSED, GOOD])
+    role = play([1] * 40, "training.retrain_frames=5", fake=fake)
+    assert len(fake.windows) == role.rounds == 7
+    assert versions(tmp_path) == [1, 2, 3, 4, 5]
+    offered = role.outboxes[0].offered
+    assert [w.version for w in offered] == [1, 2, 3, 4, 5]
+    assert [w.arrays[0][0] for w in offered] == [1, 4, 5, 6, 7]
+    spans = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    rounds = [s for s in spans if s["name"] == "train_round"]
+    assert [s["published"] for s in rounds] == [True, False, False, True, True, True, True]
+    assert [s["version"] for s in rounds] == [1, 1, 1, 2, 3, 4, 5]
+    assert rounds[1]["loss"] is None
+    assert "limit" in rounds[2]["reason"]
+
+
+def test_a_version_says_what_it_takes_to_open_it(play, tmp_path):
+    role = play([1] * 12, "features.cutoff_angstrom=7")
+    metadata = ModelWeights.read(tmp_path / "models" / "v000001").metadata
+    assert metadata["architecture"] == {"model": "fake"}
+    assert metadata["settings"] == role.settings.model_dump(mode="json")
+    assert (metadata["n_residues"], metadata["descriptor"], metadata["cutoff_angstrom"]) == (3, ["CA"], 7)
+    assert (metadata["samples"], metadata["validation_loss"], metadata["window"]) == (8, 0.25, 10)
+
+
+def test_one_of_several_ranks_publishes(play, tmp_path):
+    role = play([1] * 12, rank=3)
+    assert role.rounds == 1
+    assert versions(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [ModelError("broken"), NothingToLearnError("all alike")])
+def test_a_rank_alone_goes_on_without_a_round_that_failed(play, tmp_path, caplog, monkeypatch, error):
+    monkeypatch.setattr(logging.getLogger("ddmd_mpi"), "propagate", True)
+    role = play([1] * 40, "training.retrain_growth=2", fake=Fake([error, error]))
+    assert role.model.windows == [10, 20, 40]
+    assert (role.rounds, versions(tmp_path)) == (1, [1])
+    assert f"the run goes on without a new model: {error}" in caplog.text
+    assert role.model.freed
+    assert role.outboxes[0].flushed
+
+
+def test_weights_that_cannot_be_had_are_a_round_that_failed(play, tmp_path):
+    fake = Fake()
+    fake.weights = lambda: (_ for _ in ()).throw(ModelError("its weights are not finite"))
+    assert play([1] * 12, fake=fake).rounds == 0
+    assert versions(tmp_path) == []
+
+
+def test_where_others_wait_a_rank_goes_on_from_what_all_have_found_only(play):
+    with pytest.raises(ModelError, match="broken"):
+        play([1] * 12, fake=Fake([ModelError("broken")]), comm=Comm(2))
+    role = play([1] * 12, fake=Fake([NothingToLearnError("all alike")]), comm=Comm(2))
+    assert (role.model.windows, role.rounds) == ([10], 0)
+
+
+def test_a_model_that_cannot_be_made(play, tmp_path):
+    role = play([1] * 12, fake=ModelError("no GPU"))
+    assert (role.model, role.rounds, len(role.window)) == (None, 0, 12)
+    with pytest.raises(ModelError, match="no GPU"):
+        play([1] * 12, fake=ModelError("no GPU"), comm=Comm(2))
+
+
+def test_a_round_drains_the_streams_and_ends_with_them(play):
+    class Patient(Fake):
+        """Trains until it is asked to stop."""
+
+        def train(self, block, supervisor):
+            self.asked = [supervisor.between_batches() for _ in range(4)]
+            return super().train(block, supervisor)
+
+    fake = Patient()
+    role = play([10, 5, 5], fake=fake)
+    assert fake.asked == [False, False, True, True]
+    assert (len(role.window), fake.windows) == (20, [10])
+
+
+@pytest.mark.parametrize(("keep", "kept"), [
+    (1, [6]), (2, [3, 6]), (3, [3, 5, 6]), (4, [2, 3, 5, 6]), (6, [1, 2, 3, 4, 5, 6]), ("all", [1, 2, 3, 4, 5, 6]),
+])  # fmt: skip
+def test_the_newest_version_and_the_best_are_kept(tmp_path, keep, kept):
+    saved = Versions(tmp_path / "models", keep)
+    for version, loss in enumerate((5.0, 3.0, 1.0, 4.0, 2.0, 9.0), 1):
+        saved.save(ModelWeights(version, [np.zeros(1)], {"validation_loss": loss}))
+        assert version in versions(tmp_path)
+    assert versions(tmp_path) == kept
+    assert saved.newest == 6
