@@ -1,8 +1,10 @@
 """Trained models outside the program: the latents of a trajectory file are those of the frames it was written from."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import mdtraj
 import numpy as np
@@ -17,6 +19,7 @@ from ddmd_mpi.md.trajectory import Trajectory, write_topology
 from ddmd_mpi.sections import FeaturesSection, TrainingSection
 from ddmd_mpi.structure.features import FeatureCalculator
 
+PAGE = Path(__file__).parents[3] / "docs" / "models.md"
 CUTOFF = 7.0
 N_FRAMES = 60
 SMALL = {
@@ -96,6 +99,20 @@ def test_long_trajectories_are_read_piece_by_piece(written, published, monkeypat
     path, expected = published["pca"]
     monkeypatch.setattr("ddmd_mpi.analysis.ATOMS_AT_A_TIME", 7 * 166)
     np.testing.assert_allclose(open_model(path).embed_trajectory(written.dcd, written.topology), expected, atol=1e-6)
+
+
+def test_the_lines_of_the_page_on_models_run(written, published, tmp_path, monkeypatch, capsys):
+    path, expected = published["pca"]
+    run = tmp_path / "runs" / "demo"
+    for source, target in ((path, "models/v000012"), (written.dcd, "trajectories/sim-0000.dcd"),
+                           (written.topology, "topology/cln025.pdb")):
+        (run / target).parent.mkdir(parents=True)
+        (run / target).symlink_to(source)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[-1], names)
+    np.testing.assert_allclose(names["latents"], expected, atol=1e-6)
+    assert "(60, 3)" in capsys.readouterr().out
 
 
 def test_no_frames_have_no_latents(published):

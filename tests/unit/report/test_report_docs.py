@@ -1,14 +1,19 @@
 """Every snippet of docs/analysis.md runs."""
 
 import re
+import shutil
 from pathlib import Path
 
 import mdtraj
 import numpy as np
 from synthetic_run import SyntheticRun
 
+from ddmd_mpi import model
+from ddmd_mpi.analysis import features
 from ddmd_mpi.frames import FIELDS, FrameBlock, Hop
+from ddmd_mpi.model import ModelWeights
 from ddmd_mpi.report.lineage import rebuild
+from ddmd_mpi.sections import TrainingSection
 from ddmd_mpi.streams.archive import Archive
 from ddmd_mpi.structure.contacts import contact_csr, round_positions
 
@@ -49,11 +54,24 @@ def write_archive(path: Path, random: np.random.Generator) -> None:
         archive.append(FrameBlock.from_rows(rows, Hop.FEATURES))
 
 
+def write_model(models: Path, random: np.random.Generator) -> None:
+    """A model of random chains, in place of the newest version."""
+    section = TrainingSection(model="pca")
+    pca = model.create(model.Setup(section, N_RESIDUES))
+    pca.train(features(random.normal(size=(40, N_RESIDUES, 3)), 8.0), model.Supervisor())
+    metadata = {"architecture": pca.architecture, "settings": section.model_dump(mode="json"), "window": 40,
+                "n_residues": N_RESIDUES, "descriptor": ["CA"], "cutoff_angstrom": 8.0}  # fmt: skip
+    newest = max(models.glob("v*"))
+    shutil.rmtree(newest)
+    ModelWeights(int(newest.name[1:]), pca.weights(), metadata).save(models)
+
+
 def test_every_snippet_of_the_analysis_page_runs(tmp_path, monkeypatch, capsys):
     run = SyntheticRun(n_rounds=6).write(tmp_path / "runs" / "demo")
     random = np.random.default_rng(0)
     write_trajectories(run, random)
     write_archive(run / "frames" / "agg-00.bp", random)
+    write_model(run / "models", random)
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     snippets = re.findall(r"```python\n(.*?)```", (DOCS / "analysis.md").read_text(), re.DOTALL)
@@ -62,6 +80,8 @@ def test_every_snippet_of_the_analysis_page_runs(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "agg-00.bp 3 frames, lowest RMSD 1.0" in printed
     assert f"best: {float(names['best']['rmsd_angstrom']):.6g}" in printed
+    assert names["latents"].shape == (names["trajectory"].n_frames, 10)
+    assert names["of_the_block"].shape == (3, 10)
     assert (run / "way-to-the-best.dcd").exists()
 
 
