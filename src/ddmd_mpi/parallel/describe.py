@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from ..wiring import KINDS, TO_TRAINING, links
 from .layout import ROLES, Layout
 
-#: Streams that a rank of each role writes: features go to training and inference apart, weights to inference.
-STREAMS_WRITTEN = {"simulation": 1, "aggregation": 2, "training": 1, "inference": 0}
-
+#: Where the streams of each kind lead.
+_TO = dict(zip(KINDS, ("to aggregation", "to training", "to inference", "of weights to inference"), strict=True))
 _MAX_RANGES = 8
 
 
@@ -36,6 +36,7 @@ def describe(
         *(_role_line(layout, role) for role in ROLES),
         f"walkers: {layout.n_walkers}, {layout.walkers_per_rank} per simulation rank",
         _gpu_line(layout),
+        *_stream_lines(layout),
         *(f"memory of a rank of {role}: {text}" for role, text in _memory(layout, ring_nbytes, queue_nbytes)),
     ]
     warnings = [*layout.warnings, *_core_warnings(per_node, n_threads, cores_per_node)]
@@ -67,10 +68,27 @@ def _gpu_line(layout: Layout) -> str:
     return f"GPUs: {used} of {sum(layout.gpus_per_node)} used"
 
 
+def _stream_lines(layout: Layout) -> Iterable[str]:
+    """How many streams there are, and how several training ranks share the frames; file mode has none."""
+    if layout.staged:
+        return
+    planned = links(layout)
+    counts = Counter(link.kind for link in planned)
+    yield "streams: " + ", ".join(f"{counts[kind]} {to}" for kind, to in _TO.items())
+    shares = [link for link in planned if link.kind == TO_TRAINING]
+    read, written = Counter(link.reader for link in shares), Counter(link.writer for link in shares)
+    if max(written.values()) > 1:
+        yield f"training: an aggregator deals its blocks to {_span(written.values())} ranks in turn"
+    elif len(read) > 1:
+        yield f"training: a rank takes the frames of {_count(_span(read.values()), 'aggregator')}"
+
+
 def _memory(layout: Layout, ring_nbytes: int, queue_nbytes: int) -> Iterable[tuple[str, str]]:
+    """What a rank of each role needs at most, besides its libraries."""
+    written = Counter(link.writer for link in links(layout))
     for role in () if layout.staged else ROLES:
         ring = ring_nbytes if role == "aggregation" else 0
-        queues = STREAMS_WRITTEN[role] * queue_nbytes
+        queues = max(written[rank] for rank in layout.ranks(role)) * queue_nbytes
         parts = {"ring": ring, "stream queues up to": queues}
         if any(parts.values()):
             yield role, ", ".join(f"{what} {nbytes / 1e6:.1f} MB" for what, nbytes in parts.items() if nbytes)
@@ -89,3 +107,7 @@ def _core_warnings(per_node: Counter[int], n_threads: int, cores_per_node: int |
 def _span(counts: Iterable[int]) -> str:
     low, high = min(counts := list(counts)), max(counts)
     return str(low) if low == high else f"{low} to {high}"
+
+
+def _count(text: str, noun: str) -> str:
+    return f"{text} {noun}" if text == "1" else f"{text} {noun}s"

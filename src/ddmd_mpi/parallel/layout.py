@@ -343,6 +343,7 @@ def _warnings(
     yield from gpu_warnings(nodes, gpus_per_node, roles, gpu)
     if any(gpus_per_node) and all(gpu[r] is None for r, role in enumerate(roles) if role == "inference"):
         yield "inference would run without a GPU: the simulations and training of its node take them all"
+    yield from _training_warnings([(nodes[r], gpu[r]) for r, role in enumerate(roles) if role == "training"])
     remote = sum(nodes[s] != nodes[a] for s, a in aggregator_of.items())
     if remote:
         yield f"{_count(remote, 'simulation rank')} would report to an aggregator of another node"
@@ -351,6 +352,19 @@ def _warnings(
         yield (
             f"an aggregator would serve {largest} simulation ranks, more than "
             f"simulations_per_aggregator = {ranks.simulations_per_aggregator}"
+        )
+
+
+def _training_warnings(places: Sequence[tuple[int, int | None]]) -> Iterator[str]:
+    """What is hardly wanted of training ranks, by their nodes and GPUs: they all step at the pace of the slowest one."""
+    used = Counter(place for place in places if place[1] is not None)
+    without = len(places) - used.total()
+    if used and without:
+        yield f"{without} of {len(places)} training ranks would run without a GPU and hold the others up: ask for fewer"
+    if used and max(used.values()) > 1:
+        yield (
+            f"up to {max(used.values())} of {len(places)} training ranks share a GPU, which Horovod over NCCL refuses: "
+            f"set ranks.training to at most {len(used)}"
         )
 
 

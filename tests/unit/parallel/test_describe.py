@@ -5,8 +5,9 @@ from ddmd_mpi.parallel.layout import machine, plan
 from ddmd_mpi.sections import RanksSection
 
 
-def text(n, ranks_per_node=None, gpus=0, **more):
-    layout = plan(*machine(n, ranks_per_node=ranks_per_node, gpus_per_node=gpus), RanksSection(), "auto")
+def text(n, ranks_per_node=None, gpus=0, ranks=None, **more):
+    hardware = machine(n, ranks_per_node=ranks_per_node, gpus_per_node=gpus)
+    layout = plan(*hardware, RanksSection(**(ranks or {})), "auto")
     return describe(layout, ring_nbytes=64e6, queue_nbytes=32e6, **more)
 
 
@@ -26,6 +27,20 @@ def test_every_role_with_its_ranks_nodes_gpus_and_memory():
     assert "memory of a rank of aggregation: ring 64.0 MB, stream queues up to 64.0 MB" in lines
     assert "memory of a rank of training: stream queues up to 32.0 MB" in lines
     assert not any(line.startswith("warning") for line in lines)
+
+
+def test_the_streams_of_several_training_ranks_and_their_memory():
+    alone = text(28, ranks={"aggregation": 2}).splitlines()
+    assert "streams: 24 to aggregation, 2 to training, 2 to inference, 1 of weights to inference" in alone
+    assert not any(line.startswith("training:") for line in alone)
+    few = text(28, ranks={"aggregation": 4, "training": 2}).splitlines()
+    assert "training          2 ranks: 25-26  (2 on 1 node)" in few
+    assert "training: a rank takes the frames of 2 aggregators" in few
+    assert "memory of a rank of aggregation: ring 64.0 MB, stream queues up to 64.0 MB" in few
+    many = text(28, ranks={"aggregation": 2, "training": 3}).splitlines()
+    assert "streams: 22 to aggregation, 3 to training, 2 to inference, 1 of weights to inference" in many
+    assert "training: an aggregator deals its blocks to 1 to 2 ranks in turn" in many
+    assert "memory of a rank of aggregation: ring 64.0 MB, stream queues up to 96.0 MB" in many
 
 
 def test_warnings_of_the_layout_and_of_the_cores():

@@ -25,8 +25,9 @@ def machines(draw, min_ranks=0):
 
 counts = st.one_of(st.just("auto"), st.integers(1, 40))
 rank_sections = st.builds(
-    RanksSection, simulation=counts, aggregation=counts, simulations_per_aggregator=st.integers(1, 14)
-)
+    RanksSection, simulation=counts, aggregation=counts, training=st.sampled_from(["auto", 1, 2, 3]),
+    simulations_per_aggregator=st.integers(1, 14),
+)  # fmt: skip
 walkers = st.one_of(st.just("auto"), st.integers(1, 5))
 
 
@@ -92,6 +93,22 @@ def test_four_ranks_or_more_always_have_an_automatic_layout_of_short_ways(hardwa
     assert largest <= per_aggregator + 2
 
 
+@settings(max_examples=400, deadline=None)
+@given(machines(min_ranks=6), st.sampled_from([2, 3]))
+def test_several_training_ranks_go_together_where_gpus_are(hardware, n_training):
+    nodes, gpus_per_node = hardware
+    layout = plan(nodes, gpus_per_node, RanksSection(training=n_training), "auto")
+    check(layout, nodes, gpus_per_node)
+    trainers = layout.ranks("training")
+    assert len(trainers) == n_training
+    free_with_gpu = [r for r in range(len(nodes)) if gpus_per_node[nodes[r]] and layout.roles[r] != "inference"]
+    assert sum(layout.gpu[r] is not None for r in trainers) == min(n_training, len(free_with_gpu))
+    places = {(nodes[r], layout.gpu[r]) for r in trainers if layout.gpu[r] is not None}
+    with_gpu = sum(layout.gpu[r] is not None for r in trainers)
+    assert any("training ranks share a GPU" in w for w in layout.warnings) == (len(places) < with_gpu)
+    assert any("hold the others up" in w for w in layout.warnings) == (0 < with_gpu < n_training)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.integers(4, 60), st.integers(1, 12), st.integers(1, 14))
 def test_even_shares(n_ranks, n_aggregators, per_aggregator):
@@ -128,6 +145,8 @@ def test_fewer_than_four_ranks_are_too_few(n):
         (6, {"simulation": 4}, "4 simulation .* needs 7 ranks, but 6 were started"),
         (6, {"aggregation": 4}, "needs 7 ranks, but 6 were started"),
         (9, {"aggregation": 4}, "4 aggregators for 3 simulations"),
+        (5, {"training": 3}, "3 training of 5 ranks, which leaves 1 for simulation and aggregation: start at least 6"),
+        (6, {"training": 3, "aggregation": 2}, "2 aggregation \\+ 3 training .* needs 7 ranks, but 6 were started"),
     ],
 )
 def test_counts_that_do_not_add_up_are_refused_with_expected_and_got(n, asked, message):
@@ -157,6 +176,14 @@ def test_training_goes_where_gpus_are():
     layout = plan([0] * 5 + [1] * 3, [4, 0], AUTO, "auto")
     assert layout.nodes[layout.ranks("training")[0]] == 0
     assert layout.gpu[layout.ranks("training")[0]] is not None
+
+
+def test_training_ranks_share_gpus_and_the_rest_by_the_same_rule():
+    layout = plan([0] * 11, [2], RanksSection(training=3), "auto")
+    assert layout.ranks("training") == (7, 8, 9)
+    assert any("up to 2 of 3 training ranks share a GPU" in w and "at most 2" in w for w in layout.warnings)
+    split = plan([0] * 4 + [1] * 6, [1, 0], RanksSection(training=5), "auto")
+    assert any(w.startswith("1 of 5 training ranks would run without a GPU") for w in split.warnings)
 
 
 def test_warnings_about_gpus():
