@@ -356,7 +356,7 @@ def _warnings(
 
 
 def _training_warnings(places: Sequence[tuple[int, int | None]]) -> Iterator[str]:
-    """What is hardly wanted of training ranks, by their nodes and GPUs: they all step at the pace of the slowest one."""
+    """What is hardly wanted of training ranks, by node and GPU: they all step at the pace of the slowest one."""
     used = Counter(place for place in places if place[1] is not None)
     without = len(places) - used.total()
     if used and without:
