@@ -26,7 +26,7 @@ from .architecture import PointArchitecture, point_architecture
 from .interface import Model, Round, Setup, Supervisor
 from .point_clouds import NM, PointClouds, chamfer
 from .rounds import TrainingRound, batches
-from .torch_backend import Adam, data_parallel, initialise, start
+from .torch_backend import Adam, data_parallel, has_bfloat16, initialise, start
 from .weights import check_shapes
 
 log = logging.getLogger("ddmd_mpi")
@@ -101,7 +101,7 @@ class Aae(Model):
     """The three networks, their optimisers and their rounds.
 
     Of the settings of [training], ``filters``, ``dense_units``, ``dropout``, ``rho``, ``epsilon`` and ``xla`` are for
-    other models. ``mixed_precision`` computes encoder and generator in bfloat16 while they train.
+    other models. ``mixed_precision`` trains encoder and generator in bfloat16; auto: on a GPU that is made for it.
     """
 
     terms = ("adversarial", "critic")  # -D(z), and what the critic lowers
@@ -114,8 +114,8 @@ class Aae(Model):
         self.architecture, self.n_latent = shape.describe(), shape.latent_dimensions
         self.data_parallel = data_parallel(settings, ranks, log)
         self._device = start(setup.threads, setup.gpu, log)
-        on_gpu = self._device.type == "cuda"
-        self._mixed = on_gpu if settings.mixed_precision == "auto" else settings.mixed_precision
+        automatic = settings.mixed_precision == "auto"
+        self._mixed = has_bfloat16(self._device) if automatic else settings.mixed_precision
         with torch.random.fork_rng(devices=[]):
             networks = Encoder(shape), generator(shape), critic(shape)
         initialise(networks, setup.seed)

@@ -35,6 +35,11 @@ def start(threads: int, gpu: int | None, log: logging.Logger) -> torch.device:
     return torch.device("cpu")
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device is a GPU with bfloat16 in hardware (NVIDIA: Ampere and later)."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def data_parallel(settings: TrainingSection, ranks: Ranks, log: logging.Logger) -> str:
     """How the ranks sum their gradients: "mpi", or "none" for one rank.
 
