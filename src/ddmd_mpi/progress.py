@@ -100,7 +100,7 @@ def epilogue(summary: dict[str, Any], directory: Path) -> str:
         where = f"frame {source['frame']} of {source['trajectory']}"
         lines.append(f"Best RMSD {best:.2f} Å to {science['target']}: {where}")
     lines += [text for text in (summary["note"], summary["warning"]) if text]
-    paths = ("summary.json", "decisions.jsonl", "trajectories/", "topology/", "frames/", "models/")
+    paths = ("summary.json", "decisions.jsonl", "trajectories/", "topology/", "frames/", "segments/", "models/")
     lines += ["", f"Written to {directory}:", "  " + "  ".join(p for p in paths if (directory / p).exists()),
               f"Next: ddmd-mpi report {directory}", ""]
     return "\n".join(lines)

@@ -137,7 +137,7 @@ def prepare(options: Options, world: object) -> tuple:
         raise LayoutError("one walker cannot be steered: set simulation.walkers_per_rank to 2 or more")
     structures = load_structures(config.system)
     check_engine(config, structures, next((g for g in layout.gpu if g is not None), None))
-    directory = rundir.create(options.output or config.output.directory, config.run.usecase)
+    directory = rundir.create(options.output or config.output.directory, config.run.usecase, config.run.mode)
     rundir.write_text(directory / "config.toml", configuration.to_toml(config))
     write_topology(structures, directory / "topology" / f"{config.system.name}.pdb")
     names = tuple(p.name for p in config.features.order_parameters)

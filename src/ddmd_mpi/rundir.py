@@ -14,12 +14,13 @@ from typing import Any
 
 from .errors import RunDirectoryError
 
-SUBDIRECTORIES = ("topology", "trajectories", "frames", "models", "events", "logs", "streams")
+SUBDIRECTORIES = ("topology", "trajectories", "models", "events", "logs")
+OF_MODE = {"stream": ("frames", "streams"), "file": ("segments", "restarts")}
 LIBRARIES = ("adios2", "h5py", "horovod", "mpi4py", "numpy", "openmm", "scikit-learn", "scipy", "keras")
 
 
-def create(requested: Path | None, usecase: str) -> Path:
-    """Make a fresh run directory with its sub-directories; without a request it is ``runs/USECASE-DATE-TIME``.
+def create(requested: Path | None, usecase: str, mode: str = "stream") -> Path:
+    """Make a fresh run directory with the sub-directories of `mode`; unasked it is ``runs/USECASE-DATE-TIME``.
 
     Raises
     ------
@@ -31,7 +32,7 @@ def create(requested: Path | None, usecase: str) -> Path:
     try:
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
             raise RunDirectoryError(f"the output directory {directory} is not empty: name a new one with --output")
-        for name in SUBDIRECTORIES:
+        for name in (*SUBDIRECTORIES, *OF_MODE[mode]):
             (directory / name).mkdir(parents=True)
     except OSError as error:
         raise RunDirectoryError(f"cannot create the output directory {directory}: {error.strerror}") from error

@@ -37,7 +37,7 @@ def timeline(run: Run, path: Path) -> bool:
         names = [n for n in style.SPAN_COLOURS if any(e["name"] == n for e in spans)]
         handles = [Patch(color=style.SPAN_COLOURS[n], label=n.replace("_", " ")) for n in names]
         axes.legend(handles=[*handles, *axes.get_legend_handles_labels()[0]], loc="lower left",
-                    bbox_to_anchor=(0, 1), ncols=8, borderaxespad=0.2)  # fmt: skip
+                    bbox_to_anchor=(0, 1), ncols=6, borderaxespad=0.2)  # fmt: skip
         axes.set(xlabel=f"wall time ({unit})", ylim=(len(rows) - 0.4, -0.6))
         axes.set_xlim(0, max(e["end"] for e in spans) / divisor - run.start / divisor)
         axes.grid(visible=False, axis="y")

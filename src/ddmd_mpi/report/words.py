@@ -18,7 +18,11 @@ POPULATION_WARNING = (
     "a steered run showed its folded state about ten times too often.) Reweight, for example with a Markov state "
     "model over the segments, before reading thermodynamics from it."
 )
-STOP_REASONS = {"duration": "its time was up", "target_rmsd": "the target RMSD was reached"}
+STOP_REASONS = {
+    "duration": "its time was up",
+    "target_rmsd": "the target RMSD was reached",
+    "iterations": "its iterations were done",
+}
 UNSTEERED_NOTE = "No walker was restarted by steering (strategy none): this is the plain ensemble for comparison."
 GO_NOTE = "This structure-based model tests the steering, not BBA's biophysics."
 
@@ -44,7 +48,10 @@ def _what(run: Run) -> str:
     steering = f", steered by strategy {strategy}" if strategy else ""
     counts = table(run.summary.get("ranks")) or _ranks_from_events(run)
     ranks = ", ".join(f"{counts[role]} {role}" for role in ROLES if counts.get(role))
-    on = f" on {sum(int(number(counts[r])) for r in ROLES if counts.get(r))} ranks ({ranks})" if ranks else ""
+    if mode == "file":  # all ranks simulate, and some of them play other roles, too
+        on = f" on {counts.get('simulation', 0)} ranks" if ranks else ""
+    else:
+        on = f" on {sum(int(number(counts[r])) for r in ROLES if counts.get(r))} ranks ({ranks})" if ranks else ""
     n_walkers = len({s["simulation"] for s in run.segments})
     walkers = f" with {n_walkers} walkers" if n_walkers else ""
     seed = run.setting("run", "seed")

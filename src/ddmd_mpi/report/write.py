@@ -14,7 +14,10 @@ from .page import Page, Picture, Table
 from .read import Run, number, read_run
 
 MOST_ROWS = 25
-LINKS = ("summary.json", "config.toml", "decisions.jsonl", "rounds.jsonl", "trajectories", "frames", "models", "logs")
+LINKS = (
+    "summary.json", "config.toml", "decisions.jsonl", "rounds.jsonl", "trajectories", "frames", "segments", "models",
+    "logs",
+)
 FIGURES = (
     ("progress", "RMSD to the target", science.progress),
     ("histograms", "RMSD by restart round", science.histograms),
