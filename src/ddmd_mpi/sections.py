@@ -229,7 +229,7 @@ class FileSection(Section):
     retrain_every: Count = 1
     newest_iterations: Count = 10
     random_older: Annotated[int, Field(ge=0)] = 0
-    aggregate: bool = False
+    aggregate: bool = True
 
 
 class OutputSection(Section):

@@ -15,13 +15,15 @@ from .. import __version__
 from ..errors import StreamError
 from ..frames import Field
 
-PROGRAM = "ddmd-mpi"
-VERSION = 1
+#: Attributes of every file.
+FORMAT = {"program": "ddmd-mpi", "version": 1}
+#: The file format of HDF5 1.10, in which the structure of a file is checksummed, though not its numbers.
+LIBRARY = "v110"
 #: HDF5 enlarges a file in memory by so many bytes at a time.
 GROWTH = 1 << 20
 
 
-def write(path: Path, kind: str, about: Mapping[str, Any], fill: Callable[[h5py.File], None]) -> int:
+def write(path: Path, identity: Mapping[str, Any], fill: Callable[[h5py.File], None]) -> int:
     """Put a new HDF5 file at `path`: on the disk when this returns, and until then not there. Returns its bytes.
 
     HDF5 makes it in memory and never has a file open on the disk: so a full disk is a plain error of plain output,
@@ -29,21 +31,19 @@ def write(path: Path, kind: str, about: Mapping[str, Any], fill: Callable[[h5py.
 
     Parameters
     ----------
-    kind
-        What it holds, such as "segment".
-    about
-        Further attributes of the file: numbers, texts, arrays.
+    identity
+        Attributes that :func:`reading` asks for: texts and numbers.
     fill
-        Makes its datasets.
+        Makes the datasets, and further attributes.
 
     Raises
     ------
     StreamError
         If the disk refuses.
     """
-    with h5py.File(path.name, "w", driver="core", backing_store=False, block_size=GROWTH) as file:
-        attributes = {"program": PROGRAM, "program_version": __version__, "kind": kind, "version": VERSION, **about}
-        file.attrs.update(attributes)
+    with h5py.File(path.name, "w", driver="core", backing_store=False, block_size=GROWTH, libver=LIBRARY) as file:
+        file.attrs.update({name: _fixed(value) for name, value in {**FORMAT, **identity}.items()})
+        file.attrs["program_version"] = __version__
         fill(file)
         file.flush()
         image = file.id.get_file_image()
@@ -74,14 +74,19 @@ def _settle(directory: Path) -> None:
         os.close(descriptor)
 
 
+def _fixed(value: object) -> object:
+    """A text as one of fixed length: HDF5 may search for ever for a longer one in a file that is damaged."""
+    return np.bytes_(value.encode()) if isinstance(value, str) else value
+
+
 def describe(dataset: h5py.Dataset, field: Field) -> None:
     """Give a dataset the unit and the meaning of its row in the table of frames."""
     dataset.attrs.update({"unit": field.unit or "1", "meaning": field.meaning})
 
 
 @contextmanager
-def reading(path: Path, kind: str, about: Mapping[str, Any]) -> Iterator[h5py.File]:
-    """The file at `path`, if it is one of `kind` with these attributes.
+def reading(path: Path, identity: Mapping[str, Any]) -> Iterator[h5py.File]:
+    """The file at `path`, if it was written with this identity.
 
     Raises
     ------
@@ -90,12 +95,12 @@ def reading(path: Path, kind: str, about: Mapping[str, Any]) -> Iterator[h5py.Fi
     """
     try:
         with h5py.File(path, "r", locking=False) as file:
-            expected = {"program": PROGRAM, "kind": kind, "version": VERSION, **about}
-            for name, value in expected.items():
-                if not np.array_equal(file.attrs.get(name), value):
-                    raise StreamError(f"{path} is another file: its {name} is {file.attrs.get(name)} and not {value}")
+            for name, value in {**FORMAT, **identity}.items():
+                found = file.attrs.get(name)
+                if found != _fixed(value):
+                    raise StreamError(f"{path} is another file: its {name} is {found} and not {value}")
             yield file
     except FileNotFoundError as error:
         raise StreamError(f"{path} is not there") from error
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
+    except (OSError, LookupError, RuntimeError, ValueError) as error:
         raise StreamError(f"{path} cannot be read: {error}") from error

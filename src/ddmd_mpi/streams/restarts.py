@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -70,7 +70,7 @@ class Restarts:
             for name, arrays in zip(COORDINATES, zip(*(o.coordinates for o in orders), strict=True), strict=True):
                 hdf5.describe(file.create_dataset(name, data=np.stack(arrays)), FIELD[name])
 
-        return hdf5.write(self.path(iteration), "restarts", {"system": self.system, "iteration": iteration}, fill)
+        return hdf5.write(self.path(iteration), self._identity(iteration), fill)
 
     def read(self, iteration: int, walkers: Iterable[int]) -> dict[int, Order]:
         """The orders to these walkers at the begin of `iteration`, by walker.
@@ -80,10 +80,13 @@ class Restarts:
         StreamError
             If the file is not there, not whole, or not what was written.
         """
-        with hdf5.reading(self.path(iteration), "restarts", {"system": self.system, "iteration": iteration}) as file:
+        with hdf5.reading(self.path(iteration), self._identity(iteration)) as file:
             records = file["orders"][:]
             return {
                 walker: Order(walker, from_record(RestartCommand, records["command"][i]),
                               tuple(file[name][i] for name in COORDINATES))
                 for walker in walkers for i in np.flatnonzero(records["walker"] == walker)
             }
+
+    def _identity(self, iteration: int) -> dict[str, Any]:
+        return {"kind": "restarts", "system": self.system, "iteration": iteration}

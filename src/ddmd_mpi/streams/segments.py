@@ -68,12 +68,12 @@ class Segments:
         """
 
         def fill(file: h5py.File) -> None:
+            file.attrs.update(about)
             for field in COLUMNS:
                 hdf5.describe(file.create_dataset(field.name, data=block[field.name].astype(field.dtype)), field)
             file["order_parameters"].attrs["names"] = list(self.order_parameters)
 
-        identity = {"system": self.system, "iteration": iteration, "walker": walker}
-        return hdf5.write(self.path(iteration, walker), "segment", {**identity, **about}, fill)
+        return hdf5.write(self.path(iteration, walker), self._identity(iteration, walker), fill)
 
     def read(self, iteration: int, walker: int) -> FrameBlock:
         """The features of one file's frames; each frame's slot is its row, its generation the iteration.
@@ -83,10 +83,11 @@ class Segments:
         StreamError
             If the file is not there, not whole, or not what was written.
         """
-        path, identity = self.path(iteration, walker), {"system": self.system, "iteration": iteration, "walker": walker}
-        with hdf5.reading(path, "segment", identity) as file:
-            extents = self._extents(file, path)
-            block = _features(file, iteration, np.arange(extents.frames), 0, extents.frames)
+        path = self.path(iteration, walker)
+        with hdf5.reading(path, self._identity(iteration, walker)) as file:
+            columns = self._columns(file, path)
+            n_frames = len(columns["simulation"])
+            block = _features(columns, iteration, np.arange(n_frames), 0, n_frames)
         if (block["simulation"] != walker).any():
             raise StreamError(f"{path} is another file: it holds frames of other walkers than {walker}")
         return block
@@ -100,10 +101,11 @@ class Segments:
             If that file, or one that it shows, is not there, not whole, or not what was written.
         """
         path = self.aggregated(iteration)
-        with hdf5.reading(path, "aggregated", {"system": self.system, "iteration": iteration}) as file:
-            n_frames = self._extents(file, path).frames
+        with hdf5.reading(path, self._identity(iteration)) as file:
+            columns = self._columns(file, path)
             rows = np.concatenate([np.arange(n) for n in file.attrs["frames"]])
-            block = _features(file, iteration, rows, *(n_frames * (share + k) // n_shares for k in (0, 1)))
+            start, stop = (len(rows) * (share + k) // n_shares for k in (0, 1))
+            block = _features(columns, iteration, rows, start, stop)
         if (block["simulation"] == GONE).any():
             raise StreamError(f"{path} shows a file that is not there any more")
         return block
@@ -116,8 +118,7 @@ class Segments:
         StreamError
             As :meth:`read`.
         """
-        identity = {"system": self.system, "iteration": iteration, "walker": walker}
-        with hdf5.reading(self.path(iteration, walker), "segment", identity) as file:
+        with hdf5.reading(self.path(iteration, walker), self._identity(iteration, walker)) as file:
             return tuple(file[name][row] for name in COORDINATES)
 
     def shapes(self, iteration: int, walker: int) -> Shapes:
@@ -128,10 +129,9 @@ class Segments:
         StreamError
             As :meth:`read`.
         """
-        path, identity = self.path(iteration, walker), {"system": self.system, "iteration": iteration, "walker": walker}
-        with hdf5.reading(path, "segment", identity) as file:
-            self._extents(file, path)
-            return {field.name: file[field.name].shape for field in COLUMNS}
+        path = self.path(iteration, walker)
+        with hdf5.reading(path, self._identity(iteration, walker)) as file:
+            return {name: dataset.shape for name, dataset in self._columns(file, path).items()}
 
     def aggregate(self, iteration: int, shapes: Mapping[int, Shapes]) -> int:
         """Write the file that shows the frames of these walkers, one after the other; returns its bytes.
@@ -145,39 +145,46 @@ class Segments:
         sources = [os.path.relpath(self.path(iteration, walker), path.parent) for walker in shapes]
 
         def fill(file: h5py.File) -> None:
+            file.attrs["walkers"] = list(shapes)
+            file.attrs["frames"] = [shape["simulation"][0] for shape in shapes.values()]
             for field in COLUMNS:
                 layout = _joined(sources, field.name, [shape[field.name] for shape in shapes.values()])
                 missing = GONE if field.name == "simulation" else None
                 hdf5.describe(file.create_virtual_dataset(field.name, layout, fillvalue=missing), field)
             file["order_parameters"].attrs["names"] = list(self.order_parameters)
 
-        return hdf5.write(path, "aggregated", {
-            "system": self.system, "iteration": iteration, "walkers": list(shapes),
-            "frames": [shape["simulation"][0] for shape in shapes.values()]}, fill)
+        return hdf5.write(path, self._identity(iteration), fill)
 
-    def _extents(self, file: h5py.File, path: Path) -> Extents:
-        """The sizes of a file, all datasets of which fit each other and the system."""
-        extents = Extents(
-            len(file["simulation"]), file["positions"].shape[1], self.n_residues, len(self.order_parameters),
-            len(file["contact_columns"]))
+    def _identity(self, iteration: int, walker: int | None = None) -> dict[str, Any]:
+        """What marks a walker's file, or without a walker the one that shows all."""
+        what = {"kind": "aggregated"} if walker is None else {"kind": "segment", "walker": walker}
+        return {**what, "system": self.system, "iteration": iteration}
+
+    def _columns(self, file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
+        """The datasets of a file, all of which fit each other and the system."""
+        columns = {field.name: file[field.name] for field in COLUMNS}
+        shapes = {name: dataset.shape for name, dataset in columns.items()}
+        extents = Extents(shapes["simulation"][0], shapes["positions"][1], self.n_residues, len(self.order_parameters),
+                          shapes["contact_columns"][0])
         for field in COLUMNS:
-            dataset, shape = file[field.name], column_shape(field, extents)
-            if dataset.shape != shape or dataset.dtype != field.dtype:
-                found = f"{dataset.dtype} {dataset.shape}"
+            shape, dtype = column_shape(field, extents), columns[field.name].dtype
+            if shapes[field.name] != shape or dtype != field.dtype:
+                found = f"{dtype} {shapes[field.name]}"
                 raise StreamError(f"{path} is another file: its {field.name} is {found} and not {field.dtype} {shape}")
-        return extents
+        return columns
 
 
-def _features(file: h5py.File, iteration: int, rows: np.ndarray, start: int, stop: int) -> FrameBlock:
+def _features(
+    columns: Mapping[str, h5py.Dataset], iteration: int, rows: np.ndarray, start: int, stop: int
+) -> FrameBlock:
     """The features of frames `start` to `stop` of a file, which are rows `rows` of their own files."""
-    counts = file["contact_counts"][:stop].sum(axis=1, dtype=np.int64)
-    first, last = counts[:start].sum(), counts.sum()
-    columns = {f.name: file[f.name][start:stop] for f in FEATURES if "contacts" not in f.shape}
-    columns["contact_columns"] = file["contact_columns"][first:last]
-    if len(columns["contact_columns"]) != last - first:
-        raise ValueError(f"{last} contacts are counted, and {len(file['contact_columns'])} are there")
+    counts = columns["contact_counts"][:stop].sum(axis=1, dtype=np.int64)
+    first, last = int(counts[:start].sum()), int(counts.sum())
+    if last > len(columns["contact_columns"]):
+        raise ValueError(f"{last} contacts are counted, and {len(columns['contact_columns'])} are there")
+    picked = {f.name: columns[f.name][start:stop] for f in FEATURES if "contacts" not in f.shape}
     n = stop - start
-    return FrameBlock(columns).on(
+    return FrameBlock({**picked, "contact_columns": columns["contact_columns"][first:last]}).on(
         Hop.FEATURES, aggregator=np.full(n, -1, FIELD["aggregator"].dtype),
         ring_slot=rows[start:stop].astype(FIELD["ring_slot"].dtype),
         slot_generation=np.full(n, iteration, FIELD["slot_generation"].dtype))
