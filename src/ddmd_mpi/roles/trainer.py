@@ -71,14 +71,13 @@ class Trainer(Supervisor):
             self.rounds += 1
             wait_until(started + stage_seconds(context.config, "training", self.rounds), self.between_batches)
             self.samples += result.samples
-            if result.accepted and self.leads:
-                self.publish(result, arrays)
+            published = result.accepted and (not self.leads or self.publish(result, arrays) is not None)
             span.update(version=self.versions.newest, samples=result.samples, epochs=result.epochs, loss=result.loss,
-                        validation_loss=result.validation_loss, published=result.accepted, stopped=result.stopped,
+                        validation_loss=result.validation_loss, published=published, stopped=result.stopped,
                         reason=result.reason, drain_s=self.drain_s, weights_crc32=checksum(arrays))
         self.tell(result)
 
-    def publish(self, result: Round, arrays: list[np.ndarray]) -> ModelWeights:
+    def publish(self, result: Round, arrays: list[np.ndarray]) -> ModelWeights | None:
         """Save the model as the next version."""
         features, system = self.context.config.features, self.context.config.system
         weights = ModelWeights(self.versions.newest + 1, arrays, {

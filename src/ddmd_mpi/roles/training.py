@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 
+from ..errors import ModelError
 from ..frames import FrameBlock
 from ..model import ModelWeights, Round
 from ..parallel.agreement import Agreement
@@ -80,9 +81,16 @@ class Training(Trainer):
         self.trained_on = frames
         return True
 
-    def publish(self, result: Round, arrays: list[np.ndarray]) -> ModelWeights:
-        """Save the model as the next version and offer its weights to inference, where the newest wins."""
-        weights = super().publish(result, arrays)
+    def publish(self, result: Round, arrays: list[np.ndarray]) -> ModelWeights | None:
+        """Save the model as the next version and offer its weights to inference, where the newest wins.
+
+        A version that the disk refuses steers nobody, for what decisions name must be there; the run goes on.
+        """
+        try:
+            weights = super().publish(result, arrays)
+        except ModelError as error:
+            self.context.log.error("the run goes on with model version %d: %s", self.versions.newest, error)
+            return None
         for outbox in self.outboxes:
             outbox.offer(weights.pack())
             outbox.pump()

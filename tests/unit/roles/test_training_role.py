@@ -225,6 +225,14 @@ def test_a_rank_alone_goes_on_without_a_round_that_failed(play, tmp_path, caplog
     assert role.outboxes[0].flushed
 
 
+def test_a_version_that_the_disk_refuses_steers_nobody_and_the_run_goes_on(play, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("ddmd_mpi"), "propagate", True)
+    (tmp_path / "models").write_text("in the way")
+    role = play([1] * 12)
+    assert (role.rounds, role.outboxes[0].offered) == (1, [])
+    assert "the run goes on with model version 0: cannot write model version 1" in caplog.text
+
+
 def test_weights_that_cannot_be_had_are_a_round_that_failed(play, tmp_path):
     fake = Fake()
     fake.weights = lambda: (_ for _ in ()).throw(ModelError("its weights are not finite"))
