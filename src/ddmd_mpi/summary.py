@@ -27,7 +27,8 @@ def summarise(records: np.ndarray, roles: tuple[str, ...], facts: dict[str, Any]
     roles
         The ranks' roles.
     facts
-        usecase, mode, completed, strategy, target, note and the trajectories' file pattern.
+        usecase, mode, completed, strategy, target, note, the trajectories' file pattern and, where ranks have several
+        records, n_ranks.
     """
     by_role = {role: of_role(records, roles, role) for role in ROLES}
     wall = float(records["wall_s"].max())
@@ -44,7 +45,7 @@ def summarise(records: np.ndarray, roles: tuple[str, ...], facts: dict[str, Any]
         "simulation": {"walkers": facts["walkers"], **_simulation(by_role["simulation"])},
         "aggregation": _aggregation(by_role["aggregation"]),
         "steering": {"strategy": facts["strategy"], **_steering(by_role["inference"])},
-        "streams": _streams(records, by_role),
+        "streams": _streams(records, by_role, facts.get("n_ranks", len(records))),
         "training": _training(by_role["training"]),
         "inference": _inference(by_role["inference"]),
         "science": {**_best(best_frame(records, roles), facts["trajectory"]), "target": facts["target"]},
@@ -85,14 +86,16 @@ def _aggregation(records: np.ndarray) -> dict[str, Any]:
     return {key: int(records[name].sum()) for key, name in names.items()}
 
 
-def _streams(records: np.ndarray, by_role: dict[str, np.ndarray]) -> dict[str, Any]:
+def _streams(records: np.ndarray, by_role: dict[str, np.ndarray], n_ranks: int) -> dict[str, Any]:
+    wall = float(records["wall_s"].mean()) * n_ranks  # a rank may have several records
+
     def by_hop(name: str, kind: type = int, over: Callable = np.sum) -> dict[str, Any]:
         return dict(zip(KINDS, map(kind, over(records[name], axis=0, initial=0)), strict=True))
 
     return {
         "bytes": int(records["bytes"].sum()),
         "simulation_io_fraction": _fraction(by_role["simulation"], "io_s"),
-        "total_io_fraction": _fraction(records, "io_s"),
+        "total_io_fraction": float(records["io_s"].sum()) / wall if wall else 0.0,
         "max_queue": int(records["max_queue"].max(initial=0)),
         "dropped_blocks": int(records["dropped"].sum()),
         "io_fraction": {role: _fraction(by_role[role], "io_s") for role in ROLES},

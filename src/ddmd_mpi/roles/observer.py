@@ -97,6 +97,7 @@ class Observer:
             "directory": str(self.directory),
             "duration_s": config.run.duration,
             "walkers": layout.n_walkers,
+            "n_ranks": len(layout.roles),
             "ranks": {role: len(layout.ranks(role)) for role in dict.fromkeys(layout.seats)},
             "trajectory": f"trajectories/sim-{{:04d}}.{config.simulation.trajectory_format}",
         }

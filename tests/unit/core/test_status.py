@@ -66,6 +66,11 @@ def test_summary_adds_up(records):
     json.dumps(result, allow_nan=False)
 
 
+def test_the_io_of_ranks_with_several_records_is_that_of_their_time(records):
+    one_rank = summary.summarise(records, ROLES, {**FACTS, "mode": "file", "n_ranks": 1})
+    assert one_rank["streams"]["total_io_fraction"] == pytest.approx(5.4 / 100)
+
+
 def test_a_run_that_did_nothing_has_a_summary_too():
     records = np.zeros(5, STATUS_DTYPE)
     records["best_rmsd"] = np.nan
