@@ -1,5 +1,6 @@
 """Segment files: bit-identical, self-describing, whole or not there; what cannot be read is refused by name."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -154,7 +155,8 @@ def test_an_aggregated_file_that_shows_a_lost_one_is_refused(segments, damage):
 @pytest.mark.parametrize("where", ["write", "fsync", "replace"])
 def test_a_writer_that_is_killed_leaves_the_file_that_was_there(segments, tmp_path, where):
     program = [sys.executable, Path(__file__).with_name("segment_writer.py"), tmp_path, where]
-    with subprocess.Popen(program, stdout=subprocess.PIPE) as writer:
+    tests = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(program, stdout=subprocess.PIPE, env={**os.environ, **tests}) as writer:
         said = writer.stdout.readline()
         writer.kill()
     assert said == b"stopped\n"
