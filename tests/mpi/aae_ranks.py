@@ -86,10 +86,12 @@ def gradients():
 
 
 def noises():
-    """Every rank draws noise of its own."""
-    aae = make(Ranks(comm))
-    drawn = comm.allgather(aae._noise(2).codes.numpy().tobytes())
-    assert len(set(drawn)) == comm.size
+    """Every rank draws noise of its own, and other noise for each step."""
+    aae, drawn = make(Ranks(comm)), set()
+    for step in range(2):
+        drawn.update(comm.allgather(aae._noise(2).codes.numpy().tobytes()))
+        assert len(drawn) == (step + 1) * comm.size
+        aae.train_batch(chains(BATCH, seed=0), np.ones(BATCH, np.float32), stop=False)
 
 
 def stops():

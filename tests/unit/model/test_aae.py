@@ -191,6 +191,8 @@ def test_a_step_moves_the_critic_first_and_then_the_autoencoder_against_it():
     np.testing.assert_allclose(losses[:2], [reconstruction.sum().item(), adversarial.sum().item()], rtol=1e-5)
     for mine, its in zip(aae.weights(), twin.weights(), strict=True):
         np.testing.assert_allclose(mine, its, atol=2e-6)
+    for mine, its in zip(aae.state()[-6:], twin.state()[-6:], strict=True):
+        np.testing.assert_allclose(mine, its, rtol=0, atol=1e-3 * np.abs(its).max())
 
 
 def test_the_loss_is_the_reconstruction_in_nm2_per_frame(trained):
@@ -240,13 +242,16 @@ def test_compact_and_stretched_chains_lie_apart_in_the_latents(trained):
 
 
 def test_the_same_seed_gives_the_same_round_and_another_seed_another():
-    results, latents = [], []
+    results, latents, first = [], [], []
     for seed in (5, 5, 6):
         aae = make(seed, epochs=1)
+        first.append(aae.weights()[0])
         results.append(aae.train(chain_block(40), Watch()).validation_loss)
         latents.append(aae.embed(chain_block(5)))
     assert results[0] == results[1] != results[2]
     assert np.array_equal(latents[0], latents[1])
+    assert np.array_equal(first[0], first[1])
+    assert not np.array_equal(first[1], first[2])
 
 
 def test_making_and_training_leaves_the_global_random_numbers_alone():
