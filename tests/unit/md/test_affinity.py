@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from ddmd_mpi.md.affinity import stay_on_one_core
+from ddmd_mpi.md.affinity import my_cores, on_cores, stay_on_one_core
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system cannot bind threads")
 
@@ -41,3 +41,18 @@ def test_a_bound_rank_stays_where_it_is():
         return stay_on_one_core(1), os.sched_getaffinity(0)
 
     assert in_a_thread(twice) == (None, {first})
+
+
+def test_a_bound_rank_may_borrow_all_cores():
+    cores = my_cores()
+
+    def borrowed():
+        stay_on_one_core(0)
+        bound = my_cores()
+        with on_cores(cores):
+            inside = my_cores()
+        with on_cores(None):
+            pass
+        return len(bound), inside, my_cores() == bound
+
+    assert in_a_thread(borrowed) == (1, cores, True)

@@ -97,6 +97,26 @@ def test_segments_follow_each_other(walker):
     assert rows[-1]["time"] == pytest.approx(0.07)
 
 
+def test_a_complete_segment_may_end_before_the_next_begins(walker):
+    def ended():
+        return walker._events.totals["segment"].count
+
+    walker.report(never)
+    walker.close()
+    assert (walker.complete, ended()) == (False, 0)
+    walker.report(never)
+    walker.report(never)
+    assert (walker.complete, ended()) == (True, 0)
+    walker.close()
+    walker.close()
+    assert (ended(), walker.segments) == (1, 1)
+    assert walker.report(never)["segment"] == 1
+    assert ended() == 1
+    assert walker.beginning["source_frame"] == 3
+    walker.end()
+    assert ended() == 2
+
+
 def test_a_restart_writes_its_restart_point_and_names_its_source(walker):
     walker.report(never)
     receipt = walker.restart(command(), coordinates(1000))

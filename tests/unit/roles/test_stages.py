@@ -1,0 +1,297 @@
+"""The stages of file mode on real bba-go walkers: what they write, obey and pass on, and what they survive."""
+
+import json
+import logging
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+
+from ddmd_mpi import config as configuration
+from ddmd_mpi.errors import EngineError, StreamError
+from ddmd_mpi.events import EventLog
+from ddmd_mpi.frames import CommandKind, Outcome, Receipt, RestartCommand
+from ddmd_mpi.parallel.stages import plan
+from ddmd_mpi.roles.context import Facts
+from ddmd_mpi.roles.frame_files import FrameFiles
+from ddmd_mpi.roles.stages import AggregationStage, Best, Desk, InferenceStage, SimulationStage
+from ddmd_mpi.status import StatusPost
+from ddmd_mpi.streams.restarts import Order, Restarts
+
+N_WALKERS, N_REPORTS = 3, 4
+SETTINGS = ("run.mode=file", "simulation.walkers_per_rank=3", "simulation.report_interval_ps=0.2",
+            "simulation.segment_ps=0.8", "simulation.minimize=false", "training.model=none", "steering.strategy=greedy",
+            "steering.restart_fraction=1", "file.newest_iterations=2")
+
+
+@pytest.fixture
+def context(tmp_path):
+    """A rank of its own."""
+    (tmp_path / "trajectories").mkdir()
+    config = configuration.load("bba-go", assignments=SETTINGS)
+    log, events = logging.getLogger("ddmd_mpi.test"), EventLog(None, "simulation", 0)
+    log.propagate = True
+    return SimpleNamespace(
+        config=config, facts=Facts(28, 28, ("radius_of_gyration", "native_contacts"), tmp_path, 0.0),
+        layout=plan([0], [0], config.ranks, config.simulation.walkers_per_rank), rank=0, gpu=None, left_s=1000.0,
+        events=events, status=StatusPost(lambda record: None, events), log=log, mailboxes=Desk())
+
+
+@pytest.fixture
+def files(context):
+    return FrameFiles(context)
+
+
+@pytest.fixture
+def restarts(context):
+    return Restarts(context.facts.directory, "bba-go")
+
+
+@pytest.fixture
+def simulation(context, files, restarts):
+    stage = SimulationStage(context, files, restarts, lambda: None)
+    stage.begin()
+    yield stage
+    stage.end()
+
+
+@pytest.fixture
+def iterate(simulation, files):
+    """``iterate(commanded=False)`` simulates the next iteration and notes its files."""
+
+    def run(commanded=False):
+        iteration = len(files.written) + 1
+        result = simulation.run(iteration, commanded)
+        files.written[iteration] = result.walkers
+        return result
+
+    return run
+
+
+def frames(files, iteration, walker):
+    block = files.segments.read(iteration, walker)
+    return block["segment"].tolist(), block["frame"].tolist()
+
+
+def attributes(files, iteration, walker):
+    with h5py.File(files.segments.path(iteration, walker)) as file:
+        return dict(file.attrs)
+
+
+def order(walker, source, coordinates):
+    return Order(walker, RestartCommand(
+        CommandKind.RESTART, 7, 0.0, source_simulation=source, source_segment=0, source_frame=2, ring_slot=1,
+        slot_generation=1, velocity_seed=5), coordinates)
+
+
+def test_an_iteration_is_a_file_and_a_segment_of_every_walker(iterate, files, context):
+    first, second = iterate(), iterate()
+    assert first.walkers == second.walkers == (0, 1, 2)
+    assert (first.n_frames, first.receipts, first.active, first.retired) == (N_WALKERS * N_REPORTS, {}, True, False)
+    for walker in range(N_WALKERS):
+        assert frames(files, 1, walker) == ([0] * 4, [1, 2, 3, 4])  # frame 0 is the start
+        assert frames(files, 2, walker) == ([1] * 4, [5, 6, 7, 8])
+    assert context.events.totals["segment"].count == 2 * N_WALKERS, "a segment ends with its iteration"
+    about = attributes(files, 2, 1)
+    assert [about[name].tolist() for name in ("segments", "source_simulations", "source_segments", "source_frames",
+                                              "decisions", "velocity_seeds")] == [[1], [1], [0], [4], [-1], [-1]]
+    rmsd = np.concatenate([files.segments.read(1, w)["rmsd"] for w in range(N_WALKERS)])
+    assert first.best.rmsd == rmsd.min()
+
+
+def test_a_restart_is_obeyed_at_the_begin_of_the_iteration(iterate, files, restarts, simulation):
+    iterate()
+    coordinates = files.segments.coordinates(1, 0, 1)
+    restarts.write(2, [order(2, 0, coordinates)])
+    result = iterate(commanded=True)
+    (walker, receipt), = result.receipts.items()
+    assert (walker, receipt.decision, receipt.outcome, receipt.segment) == (2, 7, Outcome.APPLIED, 1)
+    assert receipt.received <= receipt.first_step
+    assert frames(files, 2, 2) == ([1] * 4, [6, 7, 8, 9])  # frame 5 is the restart point
+    assert frames(files, 2, 1) == ([1] * 4, [5, 6, 7, 8])
+    about = attributes(files, 2, 2)
+    sources = [about[name].tolist() for name in ("decisions", "source_simulations", "source_frames", "velocity_seeds")]
+    assert sources == [[7], [0], [2], [5]]
+    trajectory = (simulation.walkers[2].trajectory.path.with_suffix(".segments.jsonl")).read_text().splitlines()
+    assert json.loads(trajectory[1])["decision"] == 7
+
+
+def test_unreadable_restart_points_let_all_walkers_go_on(iterate, files, restarts, caplog):
+    iterate()
+    restarts.path(2).parent.mkdir()
+    restarts.path(2).write_bytes(b"half a file")
+    with caplog.at_level("WARNING"):
+        result = iterate(commanded=True)
+    assert result.receipts is None
+    assert result.n_frames == N_WALKERS * N_REPORTS
+    assert "restarts/iteration-0002.h5" in caplog.text
+
+
+def test_a_failed_walker_is_done_for_this_iteration_and_back_in_the_next(iterate, files, simulation):
+    iterate()
+    walker = simulation.walkers[1]
+    advance, calls = walker.engine.advance, []
+
+    def breaks_in_its_third_report(n_steps):
+        if walker.complete or walker._reports < 2 or calls:
+            return advance(n_steps)
+        calls.append(n_steps)
+        raise EngineError("NaN")
+
+    walker.engine.advance = breaks_in_its_third_report
+    result = iterate()
+    assert calls
+    assert result.n_frames == 2 * N_REPORTS + 2
+    assert frames(files, 2, 1) == ([1, 1], [5, 6])
+    assert frames(files, 2, 2) == ([1] * 4, [5, 6, 7, 8])
+    iterate()
+    assert frames(files, 3, 1)[0] == [2] * 4
+
+
+def test_when_the_time_is_up_the_frames_until_then_are_kept(iterate, files, simulation, context):
+
+    def advance(walker, report=simulation.advance):
+        context.left_s -= 200
+        return report(walker)
+
+    simulation.advance = advance
+    result = iterate()
+    assert context.left_s <= 0
+    assert 0 < result.n_frames < N_WALKERS * N_REPORTS
+    assert sum(len(files.segments.read(1, w)) for w in result.walkers) == result.n_frames
+
+
+def test_the_window_leaves_out_what_is_damaged_and_says_so_once(iterate, files, context, caplog):
+    for _ in range(3):
+        iterate()
+    for iteration in (1, 2, 3):
+        files.aggregate(iteration)
+    damaged = files.segments.path(3, 1)
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    with caplog.at_level("WARNING"):
+        windows = [files.window(1000, context.events).block() for _ in range(2)]
+    for block in windows:
+        assert set(zip(block["slot_generation"].tolist(), block["simulation"].tolist(), strict=True)) == {
+            (2, 0), (2, 1), (2, 2), (3, 0), (3, 2)}
+        assert len(block) == 5 * N_REPORTS
+    for name in ("aggregated/iteration-0003.h5", "segments/iteration-0003/sim-0001.h5"):
+        assert sum(name in record.getMessage().split(" cannot be read")[0] for record in caplog.records) == 1
+
+
+def test_a_damaged_file_is_left_out_of_the_aggregated_one(iterate, files, context, caplog):
+    iterate()
+    files.segments.path(1, 2).write_text("foreign")
+    with caplog.at_level("WARNING"):
+        files.aggregate(1)
+    assert files.segments.read_aggregated(1)["simulation"].tolist() == [0] * 4 + [1] * 4
+    assert len(caplog.records) == 1
+
+
+def test_the_window_has_its_size_and_trainers_have_their_shares(iterate, files, context):
+    for _ in range(3):
+        iterate()
+    assert len(files.window(5, context.events)) == 5
+    assert files.window(5, context.events).block()["slot_generation"].tolist() == [3] * 5
+    shares = [files.window(1000, context.events, share, 2).block()["simulation"] for share in (0, 1)]
+    assert sorted(np.unique(shares[0])) == [0, 2]
+    assert np.unique(shares[1]) == [1]
+
+
+def test_older_iterations_are_drawn_at_random(iterate, files, context):
+    for _ in range(4):
+        iterate()
+    files.settings = files.settings.model_copy(update={"random_older": 1})
+    block = files.window(1000, context.events).block()
+    assert np.unique(block["slot_generation"])[-2:].tolist() == [3, 4]
+    assert np.unique(block["slot_generation"])[0] in (1, 2)
+    assert len(block) == 3 * N_WALKERS * N_REPORTS
+
+
+def test_the_books_hold_the_best_frame_of_all(context, files, iterate):
+    results = [iterate(), iterate()]
+    books = AggregationStage(context, files)
+    better = results[0]._replace(best=Best(0.5, 2, 3))
+    books.run(1, [results[0], better])
+    books.run(2, [results[1]])
+    record = context.status.record
+    assert (record["best_rmsd"], record["best_simulation"], record["best_frame"]) == (0.5, 2, 3)
+    assert record["archived"] == 3 * N_WALKERS * N_REPORTS
+    assert context.events.totals["block"].count == 2
+
+
+@pytest.fixture
+def inference(context, files, restarts):
+    stage = InferenceStage(context, files, restarts)
+    yield stage
+    stage.end()
+
+
+def decisions(context):
+    path = context.facts.directory / "decisions.jsonl"
+    return {d["decision"]: d for d in map(json.loads, path.read_text().splitlines())}
+
+
+def test_a_decision_becomes_a_restart_point_and_its_answer_a_line(iterate, inference, files, context, restarts):
+    inference.collect([iterate()])
+    assert inference.run(2, 0) is True
+    orders = restarts.read(2, range(N_WALKERS))
+    assert orders
+    for o in orders.values():
+        source = files.segments.read(1, o.command.source_simulation)
+        assert source["frame"][o.command.ring_slot] == o.command.source_frame
+        expected = files.segments.coordinates(1, o.command.source_simulation, o.command.ring_slot)
+        assert all(np.array_equal(a, b) for a, b in zip(o.coordinates, expected, strict=True))
+    inference.collect([iterate(commanded=True)])
+    found = decisions(context)
+    assert {d["outcome"] for d in found.values()} == {"applied"}
+    assert len(found) == len(orders)
+    assert all(d["decided"] <= d["delivered"] <= d["first_step"] and d["segment"] == 1 for d in found.values())
+
+
+def test_nothing_is_decided_without_a_model_that_the_strategy_needs(iterate, inference, restarts, caplog):
+    inference.collect([iterate()])
+    inference.settings = inference.policy.settings = inference.settings.model_copy(update={"strategy": "ml"})
+    with caplog.at_level("INFO"):
+        assert inference.run(2, 0) is False
+    assert "no model yet" in caplog.text
+    assert not restarts.path(2).exists()
+
+
+def test_nothing_better_means_that_all_go_on(iterate, inference, files, restarts):
+    inference.collect([iterate()])
+    for walker in range(N_WALKERS):
+        files.segments.path(1, walker).unlink()
+    assert inference.run(2, 0) is False, "there is not one frame left"
+    inference.policy.choose = lambda *_: []
+    inference.collect([iterate()])
+    assert inference.run(3, 0) is False, "no frame is better"
+    assert not restarts.path(3).exists()
+
+
+def test_a_source_that_is_lost_makes_its_decision_stale(iterate, inference, files, context, monkeypatch):
+    inference.collect([iterate()])
+
+    def lost(iteration, walker, row):
+        raise StreamError("it is not there")
+
+    monkeypatch.setattr(type(files.segments), "coordinates", staticmethod(lost))
+    assert inference.run(2, 0) is False
+    assert {d["outcome"] for d in decisions(context).values()} == {"stale"}
+
+
+def test_commands_that_a_rank_could_not_read_have_failed(iterate, inference, context):
+    inference.collect([iterate()])
+    assert inference.run(2, 0) is True
+    inference.collect([iterate()._replace(receipts=None)])
+    assert {d["outcome"] for d in decisions(context).values()} == {"failed"}
+    assert inference.ledger.idle(inference.files.window(1000, context.events).block()).all()
+
+
+def test_a_desk_answers_once():
+    desk = Desk()
+    desk.send(1, RestartCommand(CommandKind.RESTART, 4, 0.0))
+    desk.answer(1, Receipt(4, Outcome.APPLIED, 2, 1.0, 2.0))
+    desk.refuse(1, Outcome.FAILED)
+    assert [r.outcome for r in desk.receipts(1)] == [Outcome.APPLIED]
+    assert desk.receipts(1) == []
