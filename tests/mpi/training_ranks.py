@@ -31,10 +31,17 @@ class Watch(Supervisor):
 
     def __init__(self, batches=10**9):
         self.left = batches
+        self.horovod_ran = False
 
     def between_batches(self):
         self.left -= 1
+        self.horovod_ran |= horovod_runs()
         return self.left <= 0
+
+
+def horovod_runs():
+    hvd = sys.modules.get("horovod.tensorflow")
+    return hvd is not None and hvd.is_initialized()
 
 
 class NotFinite:
@@ -64,9 +71,11 @@ def train(cvae, seed=0, batches=10**9, **changes):
     """A round on this rank's frames with other settings."""
     settings = cvae._setup.settings.model_copy(update=changes)
     block = chains([seed, comm.rank], N_FRAMES[comm.rank])
-    setup, cvae._setup = cvae._setup, replace(cvae._setup, settings=settings)
-    result = cvae.train(block, Watch(batches))
+    setup, cvae._setup, watch = cvae._setup, replace(cvae._setup, settings=settings), Watch(batches)
+    result = cvae.train(block, watch)
     cvae._setup = setup
+    assert watch.horovod_ran == (cvae.data_parallel == "horovod")
+    assert not horovod_runs(), "Horovod's thread would burn half a core between rounds"
     return result
 
 
@@ -146,7 +155,8 @@ def gradients(cvae, maps, weights):
     optimizer, step, rate = cvae._optimizer, cvae._gradients_of, dropout.rate
     cvae._optimizer, cvae._gradients_of, dropout.rate = Recorder(), cvae._gradients, 0.0
     cvae._encoder.get_layer("log_variance").bias.assign(np.full(3, -50, np.float32))
-    cvae._train(tf.constant(maps), tf.constant(weights), tf.constant(0.0))
+    with cvae._sum:
+        cvae._train(tf.constant(maps), tf.constant(weights), tf.constant(0.0))
     seen = cvae._optimizer.gradients
     cvae._optimizer, cvae._gradients_of, dropout.rate = optimizer, step, rate
     return seen
@@ -222,7 +232,6 @@ def check_ways(ways):
             outcome = check(cvae)
             outcomes += [outcome] if outcome else []
             say(f"{way}: {check.__name__}")
-        cvae.free()
     for (loss, weights), (other_loss, other_weights) in zip(*outcomes, strict=True):
         assert abs(loss - other_loss) < 1e-4 * loss
         for a, b in zip(weights, other_weights, strict=True):

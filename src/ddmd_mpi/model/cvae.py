@@ -84,7 +84,8 @@ class Cvae(Model):
     def train(self, block: FrameBlock, supervisor: Supervisor) -> Round:
         """One round; see :class:`.rounds.TrainingRound`."""
         self._rounds += 1
-        return TrainingRound(self, block, self._setup, self._rounds, supervisor).run(self._initial)
+        with self._sum:
+            return TrainingRound(self, block, self._setup, self._rounds, supervisor).run(self._initial)
 
     def embed(self, block: FrameBlock) -> np.ndarray:
         """Means of the latents, shape (n_frames, n_latent), float32; the same bits for the same frame and weights."""
@@ -111,11 +112,6 @@ class Cvae(Model):
         variables = [*self._variables, *self._optimizer.variables]
         check_shapes(arrays, [tuple(v.shape) for v in variables])
         assign(variables, arrays)
-
-    def free(self) -> None:
-        """Leave the ranks that train together. Collective over them."""
-        if self.data_parallel != "none":
-            self._sum.free()
 
     def samples(self, block: FrameBlock) -> ContactMaps:
         """The padded maps of `block`."""

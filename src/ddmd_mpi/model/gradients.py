@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from abc import abstractmethod
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Literal
 
@@ -13,32 +14,50 @@ import tensorflow as tf
 from ..errors import ModelError
 from .ranks import Ranks
 
-Sum = Callable[[list[tf.Tensor]], list[tf.Tensor]]
 WITHOUT_HOROVOD = "%d ranks train together and Horovod cannot be loaded (%s): gradients are summed by MPI instead; " \
                   "make horovod installs it"
 
 
-def alone(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+class Sum(AbstractContextManager):
+    """The sums of lists of tensors over the ranks. Sums are to be had inside a ``with`` that all ranks enter."""
+
+    @abstractmethod
+    def __call__(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        """The sum of each tensor."""
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left."""
+
+
+class Alone(Sum):
     """What one rank sums."""
-    return tensors
+
+    def __call__(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        return tensors
 
 
-class OverHorovod:
-    """Sums by Horovod, which has a thread and a communicator of its own for them. Collective over the ranks."""
+class OverHorovod(Sum):
+    """Sums by Horovod, which has a thread and a communicator of its own for them.
+
+    The threads of all ranks meet about every millisecond, and whichever is early waits for the others without
+    sleeping: half of a core, though nothing is summed. So they are started for a round (2 ms) and not for a run.
+    """
 
     def __init__(self, hvd: ModuleType, ranks: Ranks):
-        self._hvd = hvd
-        hvd.init(comm=ranks.comm)
+        self._hvd, self._comm = hvd, ranks.comm
+
+    def __enter__(self) -> OverHorovod:
+        self._hvd.init(comm=self._comm)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hvd.shutdown()
 
     def __call__(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         return self._hvd.grouped_allreduce(tensors, op=self._hvd.Sum)
 
-    def free(self) -> None:
-        """Stop Horovod's thread. Collective over the ranks."""
-        self._hvd.shutdown()
 
-
-class OverMpi:
+class OverMpi(Sum):
     """Sums of one joined buffer by the ranks' own communicator."""
 
     def __init__(self, ranks: Ranks):
@@ -54,14 +73,9 @@ class OverMpi:
     def _total(self, joined: np.ndarray) -> np.ndarray:
         return self._ranks.total(joined)
 
-    def free(self) -> None:
-        """Nothing is left."""
 
-
-def connect(
-    ranks: Ranks, wanted: Literal["auto", "horovod", "mpi"], log: logging.Logger
-) -> tuple[str, Sum | OverHorovod | OverMpi]:
-    """The means by which the ranks sum their gradients: its name for ``summary.json``, and the function.
+def connect(ranks: Ranks, wanted: Literal["auto", "horovod", "mpi"], log: logging.Logger) -> tuple[str, Sum]:
+    """The means by which the ranks sum their gradients, and its name for ``summary.json``.
 
     Collective over the ranks.
 
@@ -71,7 +85,7 @@ def connect(
         If Horovod is wanted by name and cannot be loaded.
     """
     if ranks.size == 1:
-        return "none", alone
+        return "none", Alone()
     hvd, fault = (None, "") if wanted == "mpi" else load_horovod()
     if not ranks.total(np.array(float(hvd is None))):
         return "horovod", OverHorovod(hvd, ranks)
