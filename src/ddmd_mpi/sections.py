@@ -257,6 +257,13 @@ class Config(Section):
     output: OutputSection = OutputSection()
 
     @model_validator(mode="after")
+    def _gradients_can_be_summed(self) -> Config:
+        several, settings = self.ranks.training not in ("auto", 1), self.training
+        if several and settings.model == "aae" and settings.data_parallel == "horovod":
+            raise ValueError("model aae sums its gradients by MPI: set training.data_parallel to auto or mpi")
+        return self
+
+    @model_validator(mode="after")
     def _strategy_has_its_model(self) -> Config:
         if self.training.model == "none" and self.steering.strategy.startswith("ml"):
             raise ValueError(f"strategy {self.steering.strategy} needs a model: set training.model to cvae")

@@ -70,7 +70,7 @@ def initialise(networks: Sequence[nn.Module], seed: int) -> None:
 
 
 class Adam:
-    """Adam (Kingma and Ba, arXiv:1412.6980) for some networks, whose parameters become views of one vector.
+    """PyTorch's Adam for some networks, whose parameters become views of one vector.
 
     So gradients are one vector, too, that ranks sum in one message, and the state has its arrays from the start.
 
@@ -82,17 +82,22 @@ class Adam:
         Step size.
     """
 
-    beta_mean, beta_square, epsilon = 0.9, 0.999, 1e-8
-
     def __init__(self, networks: Sequence[nn.Module], rate: float):
-        self.rate, self.steps = rate, 0
+        self.rate = rate
         self.parameters = [p for network in networks for p in network.parameters()]
         self.shapes = [tuple(p.shape) for p in self.parameters]
-        self.vector = torch.cat([p.detach().reshape(-1) for p in self.parameters])
-        self.mean, self.square = torch.zeros_like(self.vector), torch.zeros_like(self.vector)
-        parts = self.vector.split([p.numel() for p in self.parameters])
-        for parameter, part in zip(self.parameters, parts, strict=True):
+        self.vector = nn.Parameter(torch.cat([p.detach().reshape(-1) for p in self.parameters]))
+        for parameter, part in zip(self.parameters, self.vector.data.split([p.numel() for p in self.parameters]),
+                                   strict=True):
             parameter.data = part.view(parameter.shape)
+        self._adam = torch.optim.Adam([self.vector], rate)
+        moments = {name: torch.zeros_like(self.vector.data) for name in ("exp_avg", "exp_avg_sq")}
+        self._state = self._adam.state[self.vector] = {"step": torch.tensor(0.0), **moments}
+
+    @property
+    def steps(self) -> int:
+        """Steps taken so far."""
+        return int(self._state["step"])
 
     def gradient(self, loss: torch.Tensor) -> torch.Tensor:
         """Of a scalar by all parameters."""
@@ -100,11 +105,8 @@ class Adam:
 
     def step(self, gradient: torch.Tensor) -> None:
         """Let the parameters take one step."""
-        self.steps += 1
-        self.mean.lerp_(gradient, 1 - self.beta_mean)
-        self.square.lerp_(gradient**2, 1 - self.beta_square)
-        deviation = (self.square / (1 - self.beta_square**self.steps)).sqrt_().add_(self.epsilon)
-        self.vector.addcdiv_(self.mean, deviation, value=-self.rate / (1 - self.beta_mean**self.steps))
+        self.vector.grad = gradient
+        self._adam.step()
 
     def weights(self) -> list[np.ndarray]:
         """Copies of the parameters."""
@@ -112,17 +114,16 @@ class Adam:
 
     def load(self, arrays: list[np.ndarray]) -> None:
         """Copy the parameters from arrays of their shapes."""
-        copy(self.vector, np.concatenate([np.ravel(a) for a in arrays]))
+        copy(self.vector.data, np.concatenate([np.ravel(a) for a in arrays]))
 
     def state(self) -> list[np.ndarray]:
         """Copies of both moments of the gradient, shape (n_parameters,), and the number of steps."""
-        return [*(t.cpu().numpy().copy() for t in (self.mean, self.square)), np.array(self.steps)]
+        return [self._state[name].cpu().numpy().copy() for name in ("exp_avg", "exp_avg_sq", "step")]
 
     def restore(self, arrays: list[np.ndarray]) -> None:
         """Take back a :meth:`state`."""
-        copy(self.mean, arrays[0])
-        copy(self.square, arrays[1])
-        self.steps = int(arrays[2])
+        for name, array in zip(("exp_avg", "exp_avg_sq", "step"), arrays, strict=True):
+            copy(self._state[name], array)
 
 
 def copy(vector: torch.Tensor, array: np.ndarray) -> None:

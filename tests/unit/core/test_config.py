@@ -61,6 +61,13 @@ def test_what_is_wrong_is_named(assignment, words):
     assert "\n" not in str(caught.value)
 
 
+def test_horovod_is_refused_for_ranks_that_cannot_use_it():
+    assignments = ("training.model=aae", "training.data_parallel=horovod")
+    assert config.load("cln025", assignments=assignments).ranks.training == "auto"
+    with pytest.raises(ConfigError, match="aae .* data_parallel to auto or mpi"):
+        config.load("cln025", assignments=(*assignments, "ranks.training=2"))
+
+
 def test_unknown_use_case_lists_the_known():
     with pytest.raises(ConfigError, match="cln025"):
         config.load("chignolin")
