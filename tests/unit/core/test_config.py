@@ -64,7 +64,7 @@ def test_what_is_wrong_is_named(assignment, words):
 def test_horovod_is_refused_for_ranks_that_cannot_use_it():
     assignments = ("training.model=aae", "training.data_parallel=horovod")
     assert config.load("cln025", assignments=assignments).ranks.training == "auto"
-    with pytest.raises(ConfigError, match="aae .* data_parallel to auto or mpi"):
+    with pytest.raises(ConfigError, match="aae .*data_parallel to auto or mpi"):
         config.load("cln025", assignments=(*assignments, "ranks.training=2"))
 
 
