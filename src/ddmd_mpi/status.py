@@ -74,7 +74,8 @@ class StatusPost:
         self.gather: Callable[[], dict[str, Any]] = dict
         self._started = self._posted = time.monotonic()
         self.record = np.zeros((), STATUS_DTYPE)
-        self.record["best_rmsd"] = np.nan
+        for name in ("best_rmsd", "loss", "validation_loss"):  # not known yet
+            self.record[name] = np.nan
 
     def update(self, *, now: bool = False, **values: float) -> None:
         """Set fields of the record; post it when it is due or `now`."""

@@ -73,8 +73,9 @@ class Trainer(Supervisor):
             self.samples += result.samples
             published = result.accepted and (not self.leads or self.publish(result, arrays) is not None)
             span.update(version=self.versions.newest, samples=result.samples, epochs=result.epochs, loss=result.loss,
-                        validation_loss=result.validation_loss, published=published, stopped=result.stopped,
-                        reason=result.reason, drain_s=self.drain_s, weights_crc32=checksum(arrays))
+                        validation_loss=result.validation_loss, accepted=result.accepted, published=published,
+                        stopped=result.stopped, reason=result.reason, drain_s=self.drain_s,
+                        weights_crc32=checksum(arrays))
         self.tell(result)
 
     def publish(self, result: Round, arrays: list[np.ndarray]) -> ModelWeights | None:

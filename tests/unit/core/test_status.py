@@ -140,6 +140,16 @@ def test_a_post_gathers_what_is_counted_elsewhere():
     assert posted[-1]["hop_bytes"].tolist() == [1, 2, 3, 5]
 
 
+def test_a_round_without_an_epoch_has_no_loss():
+    posted = []
+    with EventLog(None, "training", 3) as events:
+        StatusPost(lambda record: posted.append(record.copy()), events).update(now=True, rounds=1)
+    records = np.zeros(5, STATUS_DTYPE)
+    records[3] = posted[0]
+    assert summary.summarise(records, ROLES, FACTS)["training"]["last_loss"] is None
+    assert status.view(records, ROLES, FACTS, left_s=1.0)["loss"] is None
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (61.4, "1:01"), (3723, "1:02:03"), (-5, "0:00")])
 def test_clock(seconds, text):
     assert clock(seconds) == text
