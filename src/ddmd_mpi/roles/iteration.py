@@ -138,11 +138,18 @@ class Iteration:
                 raise
             error = caught
         with self.context.events.span("wait", iteration=self.iteration, stage=stage):
-            outcomes = self.meeting.exchange((result, sentence(error or self.trouble)))
+            outcomes = self.meeting.exchange((result, self.sentence(error or self.trouble)))
         said = next((said for _, said in outcomes if said), None)
         if said is not None:
             raise StageError(said)
         return [result for result, _ in outcomes]
+
+    def sentence(self, error: Exception | None) -> str | None:
+        """An error in one sentence."""
+        if isinstance(error, OSError):
+            where = error.filename or self.context.facts.directory
+            return f"{where} cannot be written: {error.strerror or error}; make room, or choose another directory"
+        return None if error is None else str(error)
 
     def unless_it_fails(self, function: Callable[[], Any]) -> Any:
         """What `function` comes to; None after an error that every rank has met, which the first one reports."""
@@ -174,10 +181,3 @@ class Iteration:
 
 def nothing(*_: Any) -> None:
     """The part of a rank that has none in a stage."""
-
-
-def sentence(error: Exception | None) -> str | None:
-    """An error in one sentence."""
-    if isinstance(error, OSError):
-        return f"{error.filename or 'the run directory'} cannot be written: {error.strerror or error}"
-    return None if error is None else str(error)
