@@ -192,7 +192,7 @@ def _counts(n_ranks: int, ranks: RanksSection) -> tuple[int | None, int | None, 
     if n_ranks < MIN_RANKS:
         raise LayoutError(
             f"{_count(n_ranks, 'rank')} {'is' if n_ranks == 1 else 'are'} too few: each of the four roles needs one, "
-            f"so start at least {MIN_RANKS} ranks, for example mpiexec -n {MIN_RANKS}"
+            f"so start at least {MIN_RANKS} ranks, for example mpiexec -n {MIN_RANKS}, or take --mode file"
         )
     training = 1 if ranks.training == "auto" else ranks.training
     inference = 1 if ranks.inference == "auto" else ranks.inference

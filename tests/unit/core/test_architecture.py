@@ -74,6 +74,7 @@ def test_the_walk_sees_imports():
         ("ddmd_mpi.roles.aggregation", ("tensorflow", "keras", "sklearn", "openmm", "matplotlib")),
         ("ddmd_mpi.roles.inference", ("tensorflow", "openmm", "matplotlib")),
         ("ddmd_mpi.roles.training", ("tensorflow", "openmm", "sklearn", "matplotlib")),
+        ("ddmd_mpi.roles.iteration", ("tensorflow", "keras", "sklearn", "matplotlib", "torch")),
         ("ddmd_mpi.__main__", ("mpi4py", "adios2", "openmm", "tensorflow", "sklearn", "matplotlib")),
     ],
 )
