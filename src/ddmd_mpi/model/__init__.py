@@ -6,6 +6,7 @@ Importing it imports NumPy alone; :func:`create` imports what the model needs.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import ModelError
@@ -22,14 +23,22 @@ __all__ = [
 ]
 
 
-def check(settings: TrainingSection, n_residues: int) -> None:
+def check(settings: TrainingSection, n_residues: int, n_ranks: int = 1) -> None:
     """Refuse, before a run starts, what is known to fail: a model that cannot be imported, weights of another one.
+
+    Parameters
+    ----------
+    n_ranks
+        Ranks that are to train together.
 
     Raises
     ------
     ModelError
     """
     architecture = plugins.describe(settings, n_residues)
+    if n_ranks > 1 and settings.data_parallel == "horovod" and find_spec("horovod") is None:
+        raise ModelError("training.data_parallel horovod needs Horovod, which is not installed: run make horovod, or "
+                         "set it to auto or mpi")
     if settings.initial_weights is not None:
         weights = ModelWeights.read(settings.initial_weights)
         if architecture is not None:

@@ -29,9 +29,10 @@ class Trainer(Supervisor):
     def __init__(self, context: Context):
         self.context, self.settings = context, context.config.training
         self.model: model.Model | None = None
+        ranks = context.layout.ranks("training")
         if self.settings.model != "none":
-            model.check(self.settings, context.facts.n_residues)
-        self.leads = context.rank == context.layout.ranks("training")[0]
+            model.check(self.settings, context.facts.n_residues, len(ranks))
+        self.leads = context.rank == ranks[0]
         self.window = FrameWindow(self.settings.window_frames)
         self.versions = Versions(context.facts.directory / "models", self.settings.keep_versions)
         self.rounds, self.samples = 0, 0

@@ -6,6 +6,8 @@ import sys
 import numpy as np
 import pytest
 
+from ddmd_mpi import model
+from ddmd_mpi.errors import ModelError
 from ddmd_mpi.frames import FrameBlock
 from ddmd_mpi.lean import hidden
 from ddmd_mpi.model.architecture import architecture
@@ -31,6 +33,16 @@ def maps_block(n_frames: int, n_residues: int, seed: int = 0) -> FrameBlock:
 def test_importing_the_model_does_not_import_tensorflow():
     code = "import sys, ddmd_mpi.model; sys.exit(sum(m in sys.modules for m in ('tensorflow', 'keras', 'sklearn')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_horovod_that_is_wanted_by_name_and_not_installed_is_refused_at_the_start(monkeypatch):
+    found = model.find_spec
+    monkeypatch.setattr(model, "find_spec", lambda name: None if name == "horovod" else found(name))
+    by_name = TrainingSection(data_parallel="horovod")
+    with pytest.raises(ModelError, match="not installed: run make horovod"):
+        model.check(by_name, 10, n_ranks=2)
+    model.check(by_name, 10, n_ranks=1)
+    model.check(DEFAULTS, 10, n_ranks=2)
 
 
 def test_hidden_modules_are_hidden_inside_only():
