@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -9,6 +10,13 @@ from pathlib import Path
 from . import rundir
 
 Finding = tuple[str, bool, str]
+
+#: Libraries that may be absent.
+OPTIONAL = {
+    "horovod": " (optional: several training ranks then sum gradients by MPI; make horovod)",
+    "torch": " (optional: only the model aae needs it; make torch)",
+}
+LOAD_HOROVOD = "import sys, horovod.tensorflow as h; sys.exit(None if h.mpi_built() else 'it was built without MPI')"
 
 
 def check() -> int:
@@ -28,11 +36,23 @@ def check() -> int:
 
 
 def installed() -> list[Finding]:
-    """Versions of the libraries; Horovod may be absent."""
-    optional = {"horovod"}
-    return [(name, version is not None or name in optional, version or "not installed"
-             + (" (optional: one training rank needs none)" if name in optional else ""))
-            for name, version in rundir.versions().items()]
+    """Versions of the libraries, and what is lacking without those that may be absent."""
+    findings = []
+    for name, version in rundir.versions().items():
+        if version is None:
+            findings.append((name, name in OPTIONAL, "not installed" + OPTIONAL.get(name, "")))
+        else:
+            findings.append(horovod(version) if name == "horovod" else (name, True, version))
+    return findings
+
+
+def horovod(version: str) -> Finding:
+    """Whether Horovod loads, seen in a process of its own: with it comes TensorFlow."""
+    tried = subprocess.run([sys.executable, "-c", LOAD_HOROVOD], capture_output=True, text=True, check=False)
+    if tried.returncode == 0:
+        return "horovod", True, f"{version}, loads"
+    fault = (tried.stderr.strip().splitlines() or ["no reason given"])[-1]
+    return "horovod", False, f"{version} cannot be loaded ({fault}): rm -f .venv/.horovod; make horovod"
 
 
 def streams() -> list[Finding]:

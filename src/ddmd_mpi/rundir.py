@@ -16,7 +16,7 @@ from .errors import RunDirectoryError
 
 SUBDIRECTORIES = ("topology", "trajectories", "models", "events", "logs")
 OF_MODE = {"stream": ("frames", "streams"), "file": ("segments", "restarts")}
-LIBRARIES = ("adios2", "h5py", "horovod", "mpi4py", "numpy", "openmm", "scikit-learn", "scipy", "keras")
+LIBRARIES = ("adios2", "h5py", "horovod", "mpi4py", "numpy", "openmm", "scikit-learn", "scipy", "keras", "torch")
 
 
 def create(requested: Path | None, usecase: str, mode: str = "stream") -> Path:
