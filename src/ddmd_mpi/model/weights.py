@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -88,7 +89,9 @@ class ModelWeights:
         unfinished = directory / f".{path.name}.{os.getpid()}"
         try:
             unfinished.mkdir(parents=True)
-            np.savez(unfinished / "weights.npz", *self.arrays)
+            packed = io.BytesIO()  # NumPy's own file would complain once more when the disk is full
+            np.savez(packed, *self.arrays)
+            (unfinished / "weights.npz").write_bytes(packed.getbuffer())
             metadata = json.dumps({**self.metadata, "version": self.version}, indent=2)
             (unfinished / "metadata.json").write_text(metadata + "\n")
             unfinished.rename(path)

@@ -5,8 +5,9 @@ Simulate, aggregate, train, infer: a stage begins when all ranks have ended the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -34,7 +35,7 @@ class Iteration:
         self.trainers = context.comm.Split(int(rank not in layout.ranks("training")), rank)
         self.context, self.contexts, self.settings = context, [context], context.config.file
         self.observer, self.meeting = Observer(context), Meeting(context.comm, self.tick)
-        self.trouble: OSError | None = None  # of the live view
+        self.trouble: str | None = None  # of the records that no stage writes
         self.files = files = FrameFiles(context)
         restarts = Restarts(context.facts.directory, context.config.system.name)
         self.simulation = SimulationStage(context, files, restarts, self.tick)
@@ -130,26 +131,29 @@ class Iteration:
         StageError
             On every rank, if one has failed.
         """
-        result, error = None, None
+        result = said = None
         try:
             result = function(*arguments)
-        except (DDMDError, OSError) as caught:
+        except (DDMDError, OSError) as error:
             if not alone:
                 raise
-            error = caught
-        with self.context.events.span("wait", iteration=self.iteration, stage=stage):
-            outcomes = self.meeting.exchange((result, self.sentence(error or self.trouble)))
+            said = self.sentence(error)
+        start, clock = time.time(), time.perf_counter()
+        outcomes = self.meeting.exchange((result, said or self.trouble))
+        with self.noted():
+            waited = time.perf_counter() - clock
+            self.context.events.record("wait", start, waited, iteration=self.iteration, stage=stage)
         said = next((said for _, said in outcomes if said), None)
         if said is not None:
             raise StageError(said)
         return [result for result, _ in outcomes]
 
-    def sentence(self, error: Exception | None) -> str | None:
+    def sentence(self, error: DDMDError | OSError) -> str:
         """An error in one sentence."""
         if isinstance(error, OSError):
             where = error.filename or self.context.facts.directory
             return f"{where} cannot be written: {error.strerror or error}; make room, or choose another directory"
-        return None if error is None else str(error)
+        return str(error)
 
     def unless_it_fails(self, function: Callable[[], Any]) -> Any:
         """What `function` comes to; None after an error that every rank has met, which the first one reports."""
@@ -162,11 +166,17 @@ class Iteration:
             return None
 
     def tick(self) -> None:
-        """Refresh the live view; where the disk refuses, all hear of it when they meet."""
-        try:
+        """Refresh the live view."""
+        with self.noted():
             self.observer.tick()
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note that the disk refuses something: all hear of it when they meet."""
+        try:
+            yield
         except OSError as error:
-            self.trouble = error
+            self.trouble = self.sentence(error)
 
     def close(self) -> None:
         """Close the files of all my stages."""
