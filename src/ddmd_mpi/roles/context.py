@@ -56,11 +56,11 @@ class Context:
     log: logging.Logger
     links: tuple[Link, ...]
     comm: Any  # the communicator of my role
-    network: Network
-    mailboxes: Mailboxes
+    network: Network  # this and the next three are None in file mode
+    mailboxes: Mailboxes  # a Desk for its inference
     ring: CoordinateRing
     credits: Registers
-    board: Registers
+    board: Registers  # a MessageBoard in file mode
     opened: dict[str, list[Outbox]] = field(default_factory=dict)  # my writing ends, by kind
 
     def __post_init__(self) -> None:
