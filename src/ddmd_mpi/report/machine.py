@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from . import style
 from .read import ROLES, Record, Run, column, number
+from .training import joint_rounds, terms
 
 MOST_RANKS = 40
 PIXELS = 2500
 THIN_SPANS = ("io", "wait")
+DASHES = ("-", (0, (3, 1.5)), (0, (1, 1)), (0, (6, 1.5)), (0, (3, 1, 1, 1)))
 
 
 def timeline(run: Run, path: Path) -> bool:
@@ -109,41 +113,53 @@ def _restart_marks(axes: Axes, run: Run, rows: dict[int, int], divisor: float) -
 
 
 def learning(run: Run, path: Path) -> bool:
-    """Loss and validation loss over all epochs, versions marked. False: no data."""
+    """Loss, validation loss and terms over all epochs, versions marked. False: no data."""
     epochs = run.spans("epoch")
     records = epochs or run.models
-    loss, validation = column(records, "loss"), column(records, "validation_loss")
-    if not np.isfinite(loss).any():
+    if not np.isfinite(column(records, "loss")).any():
         return False
-    x = np.arange(1, len(records) + 1)
-    with style.figure(path, height=3.6) as figure:
-        axes = figure.add_subplot()
+    x, parts = np.arange(1, len(records) + 1), terms(epochs)
+    with style.figure(path, height=5.6 if parts else 3.6) as figure:
+        ratios = [3, 2] if parts else [1]
+        stack = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
         colour = style.ROLE_COLOURS["training"]
-        axes.plot(x, loss, color=colour, linewidth=1.6, marker="o", markersize=2.5, label="training loss")
-        axes.plot(x, validation, color=style.INK, linewidth=1.6, linestyle=(0, (3, 1.5)), label="validation loss")
+        losses = {"training loss": column(records, "loss"), "validation loss": column(records, "validation_loss")}
+        _curves(stack[0], x, losses, ((colour, "-"), (style.INK, (0, (3, 1.5)))), "loss per frame")
+        if parts:
+            _curves(stack[1], x, parts, [(colour, dashes) for dashes in DASHES], "terms per frame")
         if epochs:
-            _version_marks(axes, run, epochs)
-        positive = loss[np.isfinite(loss)]
-        if positive.min() > 0 and positive.max() > 20 * positive.min():
-            axes.set_yscale("log")
-        axes.set(xlabel="epoch, counted over all rounds" if epochs else "model version", ylabel="loss per frame (nats)")
-        axes.set_xlim(0.5, len(x) + 0.5)
-        axes.legend(loc="upper right")
+            _version_marks(stack, run, epochs)
+        stack[-1].set_xlabel("epoch, counted over all rounds" if epochs else "model version")
+        stack[-1].set_xlim(0.5, len(x) + 0.5)
     return True
 
 
-def _version_marks(axes: Axes, run: Run, epochs: list[Record]) -> None:
+def _curves(axes: Axes, x: np.ndarray, curves: dict[str, np.ndarray], looks: Iterable[tuple], label: str) -> None:
+    """Named curves; the axis is logarithmic where it must be."""
+    for (name, values), (colour, dashes) in zip(curves.items(), looks, strict=False):
+        axes.plot(x, values, color=colour, linewidth=1.6, linestyle=dashes, marker="o", markersize=2.5,
+                  label=name.replace("_", " "))  # fmt: skip
+    known = np.concatenate([values[np.isfinite(values)] for values in curves.values()])
+    if known.min() > 0 and known.max() > 20 * known.min():
+        axes.set_yscale("log")
+    axes.set_ylabel(label)
+    axes.legend(loc="upper right", ncols=len(curves))
+
+
+def _version_marks(stack: Iterable[Axes], run: Run, epochs: list[Record]) -> None:
     """A line where each round of training ended, with the version that it published."""
-    rounds = enumerate(run.spans("train_round"), start=1)
-    versions = {n: number(r.get("version")) for n, r in rounds if r.get("published")}
-    ends = [i for i, (e, n) in enumerate(zip(epochs, epochs[1:], strict=False)) if e.get("round") != n.get("round")]
+    first = [spans[0] for spans in joint_rounds(run)]
+    versions = {r.get("round"): number(r.get("version")) for r in first if r.get("published")}
+    ends = [i for i, (e, n) in enumerate(pairwise(epochs)) if e.get("round") != n.get("round")]
     ends = [*ends, len(epochs) - 1]
     labelled = set(style.thin(len(ends), 24).tolist())
+    for axes in stack:
+        for end in ends:
+            axes.axvline(end + 1.5, color=style.FAINT, linewidth=0.8, zorder=0)
     for i, end in enumerate(ends):
-        axes.axvline(end + 1.5, color=style.FAINT, linewidth=0.8, zorder=0)
         version = versions.get(epochs[end].get("round"), 0.0)
         if version > 0 and i in labelled:
-            axes.annotate(
+            stack[0].annotate(
                 f"v{version:.0f}", (end + 1.5, 1), xycoords=("data", "axes fraction"), xytext=(-2, 1),
                 textcoords="offset points", ha="right", fontsize=8, color=style.ROLE_COLOURS["training"],
             )  # fmt: skip

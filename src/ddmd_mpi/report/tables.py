@@ -11,6 +11,7 @@ from .lineage import Segment
 from .machine import latencies_ms
 from .read import ROLES, Record, Run, number, table
 from .style import milliseconds
+from .training import joint_rounds
 
 ITERATION = {"simulation": "segment", "aggregation": "block", "training": "train_round", "inference": "inference_round"}
 Rows = list[dict[str, object]]
@@ -40,12 +41,13 @@ def _role_from_events(run: Run, role: str) -> Record:
     spans = [e for e in run.spans(ITERATION[role]) if e["role"] == role]
     if not spans or not run.wall > 0:
         return {}
-    lengths = [e["end"] - e["start"] for e in spans]
     ranks = {e["rank"] for e in spans}
+    counted = [spans_of[0] for spans_of in joint_rounds(run)] if role == "training" else spans
+    lengths = [e["end"] - e["start"] for e in counted]
     busy = sum(covered([(e["start"], e["end"]) for e in spans if e["rank"] == rank]) for rank in ranks)
     return {
-        "iterations": len(spans),
-        "iterations_per_hour": 3600 * len(spans) / run.wall,
+        "iterations": len(counted),
+        "iterations_per_hour": 3600 * len(counted) / run.wall,
         "mean_s": float(np.mean(lengths)),
         "busy_fraction": min(1.0, busy / (run.wall * len(ranks))),
     }

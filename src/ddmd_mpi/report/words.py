@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import training
 from .lineage import Segment, ancestry
 from .read import ROLES, Run, column, number, table
 from .science import best_frame
@@ -39,7 +40,7 @@ def usecase(run: Run) -> str:
 
 def paragraph(run: Run, segments: list[Segment]) -> list[str]:
     """Sentences: what was run, how it ended, what was sampled, the best structure and where it comes from."""
-    return [s for s in (_what(run), _end(run), _sampling(run), _best(run, segments)) if s]
+    return [s for s in (_what(run), _end(run), _sampling(run), training.sentence(run), _best(run, segments)) if s]
 
 
 def _what(run: Run) -> str:
@@ -140,8 +141,8 @@ def captions(run: Run) -> dict[str, str]:
         "restarted from it; the red ones lead to the best structure (star).",
         "timeline": "One row per rank; a simulation rank has one lane per walker. Triangles: first steps after a "
         "restart.",
-        "learning": "Loss per frame over all epochs; a vertical line ends each round of training and carries the "
-        "version it published.",
+        "learning": "Loss per frame over all epochs, and below what the model says it is made of; a vertical line ends "
+        "each round of training and carries the version it published.",
         "latency": f"Time from a decision to the first MD step from it; {len(run.decisions)} decisions, {stale} of "
         "them not applied. It contains the wait for the walker's next report.",
         "rounds": f"{rounds} inference rounds.{last}",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import RunDirectoryError
-from . import machine, science, style, tables, words
+from . import machine, science, style, tables, training, words
 from .lineage import Segment, contradictions, segments_of
 from .page import Page, Picture, Table
 from .read import Run, number, read_run
@@ -80,6 +80,7 @@ def _tables(run: Run, segments: list[Segment]) -> list[Table]:
         ("decisions", "Restart decisions", tables.decision_table(run)),
         ("segments", "Segments", tables.segment_table(run, segments)),
         ("rounds", "Inference rounds in numbers", tables.record_table(run.rounds, run.start)),
+        ("training", "Rounds of training", training.round_table(run)),
         ("models", "Model versions", tables.record_table(run.models, run.start)),
     )
     for name, _, rows in contents:
@@ -95,7 +96,7 @@ def _page(run: Run, segments: list[Segment], pictures: list[Picture], shown: lis
         title=words.title(run),
         sentences=words.paragraph(run, segments),
         numbers=_numbers(run),
-        warnings=[*words.warnings(run), *doubts],
+        warnings=[*words.warnings(run), *doubts, *training.doubts(run)],
         pictures=pictures,
         tables=[Table(t.heading, t.rows[-MOST_ROWS:], t.link) for t in shown],
         links=[name for name in LINKS if (run.directory / name).exists()],

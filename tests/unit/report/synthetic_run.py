@@ -27,9 +27,11 @@ class Walker:
 class SyntheticRun:
     """Made-up walkers that drift at random and are steered towards low RMSD."""
 
-    def __init__(self, n_walkers: int = 4, n_rounds: int = 24, seed: int = 1, strategy: str = "ml_rmsd"):
+    def __init__(
+        self, n_walkers: int = 4, n_rounds: int = 24, seed: int = 1, strategy: str = "ml_rmsd", n_training: int = 1
+    ):
         self.random = np.random.default_rng(seed)
-        self.strategy, self.n_rounds = strategy, n_rounds
+        self.strategy, self.n_rounds, self.n_training = strategy, n_rounds, n_training
         self.walkers = [Walker(self.random.uniform(5, 7)) for _ in range(n_walkers)]
         self.events: dict[str, list[dict]] = {}
         self.decisions: list[dict] = []
@@ -103,9 +105,13 @@ class SyntheticRun:
             step = len(self.models) * 8 + epoch
             loss = 60 + 420 / (1 + 0.4 * step)
             last = {"loss": loss, "validation_loss": 1.05 * loss + 4 * self.random.standard_normal()}
-            self._event("epoch", "training", 2, self.now, 0.0, round=version, epoch=epoch, **last)
+            self._event("epoch", "training", 2, start + epoch, 1.0, round=version, **last,
+                        reconstruction=0.9 * loss, divergence=0.1 * loss)  # fmt: skip
         result = {"version": version, "samples": 40 * number, "epochs": 8, **last}
-        self._event("train_round", "training", 2, start, 10.5, round=version - 1, published=True, **result)
+        for i in range(self.n_training):
+            self._event("train_round", "training", 2 if i == 0 else 3 + i, start, 10.5, round=version, window=50 + i,
+                        published=True, accepted=True, stopped=False, reason="", drain_s=0.1 * i,
+                        weights_crc32=1000 + version, **(result if i == 0 else {**result, "version": 0}))  # fmt: skip
         self.models.append({**result, "created": self.now, "architecture": {"latent": 10}})
 
     def _infer(self, number: int) -> set[int]:
@@ -179,6 +185,7 @@ class SyntheticRun:
             '[run]\nusecase = "cln025"\nmode = "stream"\nseed = 7\ntarget_rmsd_angstrom = 1.5\n'
             '[system]\nname = "cln025"\nmodel = "all-atom"\nnote = ""\n'
             '[simulation]\ntrajectory_format = "dcd"\n'
+            '[training]\nepochs = 8\npatience = 5\n'
             f'[steering]\nstrategy = "{self.strategy}"\noutlier_fraction_min = 0.05\noutlier_fraction_max = 0.25\n'
         )
 
@@ -188,9 +195,10 @@ class SyntheticRun:
         role = {"iterations": 24, "iterations_per_hour": 500.0, "mean_s": 6.9, "busy_fraction": 0.97}
         return {
             "usecase": "cln025", "mode": "stream", "wall_s": wall, "completed": True, "stop_reason": "time is up",
-            "ranks": dict.fromkeys(("simulation", "aggregation", "training", "inference"), 1),
+            "ranks": {"simulation": 1, "aggregation": 1, "training": self.n_training, "inference": 1},
             "roles": dict.fromkeys(("simulation", "aggregation", "training", "inference"), role),
             "simulation": {"aggregate_ns": ns, "ns_per_day": ns / wall * 86400, "failures": 0},
+            "training": {"data_parallel": "horovod" if self.n_training > 1 else "none"},
             "science": {"best_rmsd_angstrom": self.best[0],
                         "best_rmsd_source": {"simulation": self.best[1], "frame": self.best[2]}},
         }  # fmt: skip

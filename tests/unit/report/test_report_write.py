@@ -19,7 +19,7 @@ from ddmd_mpi.report.tables import cell, covered, decision_table, role_table, se
 from ddmd_mpi.report.words import captions, paragraph, warnings
 
 PLOTS = {"progress", "histograms", "lineage", "timeline", "learning", "latency", "rounds"}
-TABLES = {"roles", "decisions", "segments", "rounds", "models"}
+TABLES = {"roles", "decisions", "segments", "rounds", "training", "models"}
 
 
 @pytest.fixture(scope="module")
