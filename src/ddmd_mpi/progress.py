@@ -62,6 +62,7 @@ def screen(view: dict[str, Any]) -> str:
                         + (f", {view['silent']} silent" if view["silent"] else "")
                         + (f", {view['dropped']} dropped" if view["dropped"] else "")),
         ("training", f"model v{view['version']}, {view['training_rounds']} rounds"
+                     + (f" by {view['data_parallel']}" if view["data_parallel"] != "none" else "")
                      + (f", loss {view['loss']:.4g}" if view["version"] and view["loss"] is not None else "")),
         ("inference", f"{view['inference_rounds']} rounds, window {view['window']}, {view['outliers']} outliers, "
                       f"{view['decisions']} decisions"),

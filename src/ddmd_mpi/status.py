@@ -134,6 +134,7 @@ def view(records: np.ndarray, roles: tuple[str, ...], facts: dict[str, Any], lef
         "training_rounds": int(training["rounds"].sum()),
         "version": int(training["version"].max(initial=0)),
         "loss": _finite(training["loss"].max(initial=0)),
+        "data_parallel": DATA_PARALLEL[int(training["data_parallel"].max(initial=0))],
         "samples": int(training["samples"].sum()),
         "inference_rounds": int(inference["rounds"].sum()),
         "window": int(inference["window"].sum()),

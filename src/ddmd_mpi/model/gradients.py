@@ -40,7 +40,7 @@ class OverHorovod(Sum):
     """Sums by Horovod, which has a thread and a communicator of its own for them.
 
     The threads of all ranks meet about every millisecond, and whichever is early waits for the others without
-    sleeping: half of a core, though nothing is summed. So they are started for a round (2 ms) and not for a run.
+    sleeping: half of a core, though nothing is summed. So they are started for a round (3 ms) and not for a run.
     """
 
     def __init__(self, hvd: ModuleType, ranks: Ranks):

@@ -140,6 +140,24 @@ def test_a_post_gathers_what_is_counted_elsewhere():
     assert posted[-1]["hop_bytes"].tolist() == [1, 2, 3, 5]
 
 
+def test_rounds_of_several_training_ranks_are_counted_once_and_their_samples_together(records):
+    """The first of three training ranks counts the rounds; each posts its own samples and its time."""
+    roles = (*ROLES[:4], "training", "training", "inference")
+    several = np.concatenate([records[:4], records[3:4], records[3:]])
+    several["iterations"][3], several["rounds"][3], several["iteration_s"][3] = 5, 5, 50.0
+    several["samples"][3:6], several["busy_s"][3:6], several["loss"][3:6] = (100, 200, 300), 50.0, 7.5
+    several["version"][4:6], several["data_parallel"][3:6] = 0, status.DATA_PARALLEL.index("horovod")
+    result = summary.summarise(several, roles, FACTS)
+    assert result["roles"]["training"] == {"iterations": 5, "iterations_per_hour": 180.0, "mean_s": 10.0,
+                                           "busy_fraction": 0.5}
+    training = result["training"]
+    assert (training["rounds"], training["samples_seen"], training["versions"]) == (5, 600, 4)
+    assert (training["last_loss"], training["data_parallel"]) == (7.5, "horovod")
+    view = status.view(several, roles, FACTS, left_s=60.0)
+    assert (view["training_rounds"], view["samples"], view["loss"]) == (5, 600, 7.5)
+    assert "model v4, 5 rounds by horovod, loss 7.5" in screen(view)
+
+
 def test_a_round_without_an_epoch_has_no_loss():
     posted = []
     with EventLog(None, "training", 3) as events:
