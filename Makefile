@@ -11,6 +11,7 @@ BIN     := $(VENV)/bin
 OVERLAY := $(addprefix --config ,$(wildcard inputs/demo/$(USECASE).toml))
 MPICH_PACKAGES := 'mpich>=4.3,<6' 'mpi4py>=4.1' 'adios2>=2.12.1,<2.13' 'openmm>=8.2' 'numpy<2.1' scipy 'pydantic>=2.7' \
 	click pytest pytest-timeout
+WITH_MODELS := $(addprefix --ignore=tests/mpi/,test_training.py test_aae_ranks.py test_pca.py)
 PIP     := $(BIN)/pip --disable-pip-version-check --quiet
 
 ACCELERATOR ?= cpu
@@ -59,7 +60,7 @@ test: install horovod torch lint test-mpich  ## Run every test
 	$(BIN)/python -m pytest
 
 test-mpich: .venv-mpich/.installed  ## Run the MPI tests and runs without a model under MPICH
-	.venv-mpich/bin/python -m pytest tests/mpi tests/end_to_end/test_variants.py --ignore tests/mpi/test_training.py
+	.venv-mpich/bin/python -m pytest tests/mpi tests/end_to_end/test_variants.py $(WITH_MODELS)
 
 .venv-mpich/.installed: setup.cfg
 	$(PYTHON) -m venv .venv-mpich
@@ -74,7 +75,7 @@ test-%: install  ## Hammer windows, mailboxes and rings on N ranks: make test-4
 test-unit: install torch  ## Run the unit tests
 	$(BIN)/python -m pytest tests/unit
 
-test-mpi: install horovod  ## Run the tests under mpiexec
+test-mpi: install horovod torch  ## Run the tests under mpiexec
 	$(BIN)/python -m pytest tests/mpi
 
 test-end-to-end: install horovod torch  ## Run the tests of whole runs
