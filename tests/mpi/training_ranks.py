@@ -116,15 +116,19 @@ def they_start_equal(cvae):
 
 def every_rank_ends_a_round_with_the_same_bits(cvae):
     """Returns the weights and validation losses of two rounds."""
-    seen, outcome = [bits(cvae.state())], []
+    seen, outcome, step, counted = [bits(cvae.state())], [], cvae.train_batch, []
+    cvae.train_batch = lambda batch, weights, stop: (counted.append(weights.sum()), step(batch, weights, stop))[1]
     for seed in range(2):
         result = train(cvae, seed)
         assert result.accepted
-        assert result.samples == result.epochs * round(0.8 * N_FRAMES[comm.rank])
+        assert result.samples == result.epochs * round(0.8 * N_FRAMES[comm.rank]) == sum(counted)
+        assert len(counted) == result.epochs * comm.size, "the ranks took other numbers of steps"
+        counted.clear()
         equal(bits(cvae.state()), f"the state after round {seed + 1}")
         equal(losses(result), f"the history of round {seed + 1}")
         seen.append(bits(cvae.state()))
         outcome.append((result.validation_loss, cvae.weights()))
+    cvae.train_batch = step
     assert len(set(seen)) == 3, "a round changed nothing"
     return outcome
 
@@ -163,15 +167,15 @@ def gradients(cvae, maps, weights):
 
 
 def one_that_asks_for_the_end_ends_the_round_of_all(cvae):
+    """The last rank asks in the third epoch, after the first batch; the next one tells the others."""
     last, step, steps = comm.rank == comm.size - 1, cvae.train_batch, []
     cvae.train_batch = lambda *batch: (steps.append(1), step(*batch))[1]
-    result = train(cvae, batches=11 if last else 10**9, epochs=50, patience=50)
-    equal(len(steps), "the number of steps")
+    per_epoch = comm.size  # of training batches; the last rank has one batch for validation, too
+    result = train(cvae, batches=2 * (per_epoch + 1) + 1 if last else 10**9, epochs=50, patience=50)
     equal(losses(result), "the history")
     equal(bits(cvae.state()), "the state")
-    assert result.stopped
-    assert result.accepted
-    assert 0 < result.epochs < 11
+    assert len(steps) == 2 * per_epoch + 2
+    assert (result.epochs, result.stopped, result.accepted) == (2, True, True)
     before = bits(cvae.state())
     result = train(cvae, batches=1 if comm.rank == 0 else 10**9)
     assert (result.epochs, result.stopped, result.accepted) == (0, True, False)

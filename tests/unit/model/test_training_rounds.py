@@ -91,6 +91,11 @@ def test_batches_have_one_size_and_count_each_frame_once(n):
     assert np.array_equal(counted, np.arange(n))
 
 
+def test_batches_beyond_the_last_frame_weigh_nothing():
+    weights = [w.tolist() for _, w in batches(np.arange(5), 4, steps=4)]
+    assert weights == [[1, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+
+
 def test_maps_are_the_same_whether_the_window_is_dense_or_not():
     block, indices = maps_block(20, 11), np.array([3, 3, 0, 19])
     dense, sparse = ContactMaps(block, 12), ContactMaps(block, 12, dense_bytes=0)
