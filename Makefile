@@ -11,7 +11,7 @@ BIN     := $(VENV)/bin
 OVERLAY := $(addprefix --config ,$(wildcard inputs/demo/$(USECASE).toml))
 MPICH_PACKAGES := 'mpich>=4.3,<6' 'mpi4py>=4.1' 'adios2>=2.12.1,<2.13' 'openmm>=8.2' 'numpy<2.1' scipy 'pydantic>=2.7' \
 	click pytest pytest-timeout
-WITH_MODELS := $(addprefix --ignore=tests/mpi/,test_training.py test_aae_ranks.py test_pca.py)
+WITH_MODELS := $(addprefix --ignore=tests/mpi/,test_training.py test_aae_ranks.py test_pca_ranks.py)
 PIP     := $(BIN)/pip --disable-pip-version-check --quiet
 
 ACCELERATOR ?= cpu

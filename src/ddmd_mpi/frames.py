@@ -135,6 +135,11 @@ class FrameBlock:
         picked = {name: c[indices] for name, c in self.columns.items() if name != "contact_columns"}
         return FrameBlock({**picked, "contact_columns": self.columns["contact_columns"][ragged]})
 
+    def after(self, n: int) -> FrameBlock:
+        """The frames but for the first `n`: views of the columns."""
+        contacts = int(self.columns["contact_counts"][:n].sum(dtype=np.int64))
+        return FrameBlock({name: c[contacts if name == "contact_columns" else n :] for name, c in self.columns.items()})
+
     def on(self, hop: Hop, **columns: np.ndarray) -> FrameBlock:
         """The columns that travel on `hop`; `columns` supplies those that this block lacks."""
         have = {**self.columns, **columns}
@@ -261,28 +266,33 @@ def from_record(record_type: type, record: np.ndarray) -> RestartCommand | Recei
 
 @dataclass
 class FrameWindow:
-    """The newest frames, at most `capacity`, of blocks that hold the same columns."""
+    """The newest frames, at most `capacity`, of blocks that hold the same columns.
+
+    To add frames costs nothing that grows with the window; what is surplus is cut off when the window is asked for.
+    """
 
     capacity: int
     _blocks: list[FrameBlock] = field(default_factory=list)
+    _surplus: int = 0  # oldest frames of the first block that are no longer in the window
+    _frames: int = 0
 
     def __len__(self) -> int:
-        return sum(len(b) for b in self._blocks)
+        return self._frames
 
     def append(self, block: FrameBlock) -> None:
         """Add the newest frames and let the oldest go."""
         self._blocks.append(block)
-        surplus = len(self) - self.capacity
-        while surplus > 0:
-            oldest = self._blocks.pop(0)
-            if len(oldest) > surplus:
-                self._blocks.insert(0, oldest.take(np.arange(surplus, len(oldest))))
-            surplus -= len(oldest)
+        self._surplus += max(0, self._frames + len(block) - self.capacity)
+        self._frames = min(self.capacity, self._frames + len(block))
+        while self._blocks and self._surplus >= len(self._blocks[0]):
+            self._surplus -= len(self._blocks.pop(0))
 
     def block(self) -> FrameBlock:
         """All frames of the window as one block, oldest first."""
-        if len(self._blocks) != 1:
-            self._blocks = [FrameBlock.concatenate(self._blocks)] if self._blocks else []
         if not self._blocks:
             raise ValueError("the window is empty")
+        if self._surplus:
+            self._blocks[0], self._surplus = self._blocks[0].after(self._surplus), 0
+        if len(self._blocks) > 1:
+            self._blocks = [FrameBlock.concatenate(self._blocks)]
         return self._blocks[0]

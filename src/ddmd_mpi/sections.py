@@ -198,6 +198,15 @@ class TrainingSection(Section):
     threads: Count | Auto = "auto"
 
 
+    @model_validator(mode="after")
+    def _can_be_compared(self) -> TrainingSection:
+        if self.select == "best" and not self.validation_fraction:
+            raise ValueError("select = best compares validation losses: set validation_fraction above 0")
+        if self.reinitialize and self.initial_weights is not None:
+            raise ValueError("reinitialize begins every round with fresh weights: leave initial_weights out")
+        return self
+
+
 class SteeringSection(Section):
     """[steering]: which frames are rare, and which walkers restart from them."""
 
@@ -259,8 +268,8 @@ class Config(Section):
     @model_validator(mode="after")
     def _gradients_can_be_summed(self) -> Config:
         several, settings = self.ranks.training not in ("auto", 1), self.training
-        if several and settings.model == "aae" and settings.data_parallel == "horovod":
-            raise ValueError("model aae sums its gradients by MPI: set training.data_parallel to auto or mpi")
+        if several and settings.model in ("aae", "pca") and settings.data_parallel == "horovod":
+            raise ValueError(f"model {settings.model} learns by MPI: set training.data_parallel to auto or mpi")
         return self
 
     @model_validator(mode="after")

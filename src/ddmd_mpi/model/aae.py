@@ -26,7 +26,7 @@ from .architecture import PointArchitecture, point_architecture
 from .interface import Model, Round, Setup, Supervisor
 from .point_clouds import NM, PointClouds, chamfer
 from .rounds import TrainingRound, batches
-from .torch_backend import Adam, data_parallel, has_bfloat16, initialise, start
+from .torch_backend import Adam, data_parallel, has_bfloat16, initialise, resources, start
 from .weights import check_shapes
 
 log = logging.getLogger("ddmd_mpi")
@@ -129,7 +129,8 @@ class Aae(Model):
     def train(self, block: FrameBlock, supervisor: Supervisor) -> Round:
         """One round; see :class:`.rounds.TrainingRound`."""
         self._rounds += 1
-        return TrainingRound(self, block, self._setup, self._rounds, supervisor).run(self._initial)
+        with resources("aae"):
+            return TrainingRound(self, block, self._setup, self._rounds, supervisor).run(self._initial)
 
     @torch.no_grad()
     def embed(self, block: FrameBlock) -> np.ndarray:
@@ -137,7 +138,8 @@ class Aae(Model):
         clouds = PointClouds(block)
         n = max(1, min(EMBED_FRAMES, EMBED_POINTS // self._shape.n_residues))
         made = (self._nm(clouds.batch(indices)) for indices, _ in batches(np.arange(len(block)), n))
-        means = [self._encoder(batch)[0].cpu().numpy() for batch in made]
+        with resources("aae"):
+            means = [self._encoder(batch)[0].cpu().numpy() for batch in made]
         return np.concatenate([np.zeros((0, self.n_latent), np.float32), *means])[: len(block)]
 
     def weights(self) -> list[np.ndarray]:

@@ -15,6 +15,9 @@ LATENT_DIMENSIONS = 10
 #: Residues up to which principal components are worth their memory: half a million pairs.
 LARGEST_PCA = 1000
 
+#: Residues from which batches of maps are refused; the activations take about 90 bytes a pixel and frame.
+LARGEST_MAP = 1500
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -58,7 +61,17 @@ def architecture(settings: TrainingSection, n_residues: int) -> Architecture:
 
 
 def cvae(settings: TrainingSection, n_residues: int) -> dict[str, Any]:
-    """The autoencoder of contact maps."""
+    """The autoencoder of contact maps.
+
+    Raises
+    ------
+    ModelError
+        For maps whose batches would not fit into memory.
+    """
+    if n_residues > LARGEST_MAP:
+        memory = 90 * n_residues**2 * settings.batch_size / 1e9
+        raise ModelError(f"training.model cvae needs at least {memory:.0f} GB for a batch of {settings.batch_size} "
+                         f"maps of {n_residues} residues: set training.model to aae, which is linear in residues")
     return architecture(settings, n_residues).describe()
 
 

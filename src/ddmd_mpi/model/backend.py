@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from ..errors import ModelError
 from ..lean import hidden
+
+log = logging.getLogger("ddmd_mpi")
 
 #: Keras imports these for parts that no model here uses; without them the import takes a third less time and memory.
 UNUSED_BY_KERAS = ("sklearn", "matplotlib", "pandas", "torch")
@@ -20,10 +26,7 @@ def start(threads: int, gpu: int | None) -> None:
     gpu
         Index among the GPUs that this process sees; None for the CPU.
 
-    Raises
-    ------
-    RuntimeError
-        If TensorFlow runs already with another number of threads.
+    Where TensorFlow runs already it keeps the threads and devices that it has.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -31,10 +34,33 @@ def start(threads: int, gpu: int | None) -> None:
         import keras  # noqa: F401
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
     mine = [] if gpu is None else tf.config.list_physical_devices("GPU")[gpu : gpu + 1]
-    tf.config.set_visible_devices(mine, "GPU")
-    for device in mine:
-        tf.config.experimental.set_memory_growth(device, True)
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        tf.config.set_visible_devices(mine, "GPU")
+        for device in mine:
+            tf.config.experimental.set_memory_growth(device, True)
+    except RuntimeError as error:
+        log.warning("TensorFlow runs already: %s", error)
+
+
+def has_bfloat16(gpu: int) -> bool:
+    """Whether a GPU is made for bfloat16, which needs no scaling of losses: NVIDIA's of capability 8 and later."""
+    import tensorflow as tf
+
+    device = tf.config.list_physical_devices("GPU")[gpu : gpu + 1]
+    return bool(device) and tf.config.experimental.get_device_details(device[0]).get("compute_capability", (0,))[0] >= 8
+
+
+@contextmanager
+def resources(name: str) -> Iterator[None]:
+    """Turn what TensorFlow raises when memory or a device fails it into a ModelError, which a run survives."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except (tf.errors.OpError, MemoryError) as error:
+        raise ModelError(f"training.model {name} failed: {str(error).splitlines()[0]}; where memory is short, lower "
+                         "training.batch_size or training.window_frames") from error
 

@@ -18,6 +18,7 @@ from keras import layers
 from ..frames import FrameBlock
 from . import gradients
 from .architecture import Architecture, architecture
+from .backend import has_bfloat16, resources
 from .interface import Model, Round, Setup, Supervisor
 from .maps import ContactMaps
 from .rounds import TrainingRound, batches
@@ -64,14 +65,13 @@ class Cvae(Model):
         self._shape = shape = architecture(settings, setup.n_residues)
         self.architecture, self.n_latent = shape.describe(), shape.latent_dimensions
         self.worst_loss = 10 * shape.n_residues**2 * math.log(2)  # ten times that of a coin for every pixel
-        mixed = settings.mixed_precision if settings.mixed_precision != "auto" else on_gpu
-        dtype = "mixed_float16" if mixed else "float32"
+        mixed = settings.mixed_precision if settings.mixed_precision != "auto" else on_gpu and has_bfloat16(setup.gpu)
+        dtype = "mixed_bfloat16" if mixed else "float32"
         self._encoder, self._decoder = encoder(shape, dtype), decoder(shape, dtype)
         self._variables = self._encoder.trainable_variables + self._decoder.trainable_variables
         self._noise = keras.random.SeedGenerator(setup.seed + ranks.rank)
         rate = 1e-3 if settings.learning_rate == "auto" else settings.learning_rate
-        optimizer = keras.optimizers.RMSprop(rate, rho=settings.rho, epsilon=settings.epsilon)
-        self._optimizer = keras.optimizers.LossScaleOptimizer(optimizer) if mixed else optimizer
+        self._optimizer = keras.optimizers.RMSprop(rate, rho=settings.rho, epsilon=settings.epsilon)
         self._optimizer.build(self._variables)
         self.data_parallel, self._sum = gradients.connect(ranks, settings.data_parallel, log)
         self.restore(ranks.broadcast(self.state()))
@@ -84,14 +84,15 @@ class Cvae(Model):
     def train(self, block: FrameBlock, supervisor: Supervisor) -> Round:
         """One round; see :class:`.rounds.TrainingRound`."""
         self._rounds += 1
-        with self._sum:
+        with resources("cvae"), self._sum:
             return TrainingRound(self, block, self._setup, self._rounds, supervisor).run(self._initial)
 
     def embed(self, block: FrameBlock) -> np.ndarray:
         """Means of the latents, shape (n_frames, n_latent), float32; the same bits for the same frame and weights."""
         maps = ContactMaps(block, self._shape.size)
         n = max(1, min(EMBED_FRAMES, EMBED_PIXELS // self._shape.size**2))
-        means = [self._embed_step(maps.batch(indices)).numpy() for indices, _ in batches(np.arange(len(block)), n)]
+        with resources("cvae"):
+            means = [self._embed_step(maps.batch(indices)).numpy() for indices, _ in batches(np.arange(len(block)), n)]
         return np.concatenate([np.zeros((0, self.n_latent), np.float32), *means])[: len(block)]
 
     def weights(self) -> list[np.ndarray]:
@@ -137,7 +138,7 @@ class Cvae(Model):
         """Gradients of the summed loss of a batch, and its summed losses."""
         with tf.GradientTape() as tape:
             losses = self._losses(maps, weights, training=True)
-            loss = self._optimizer.scale_loss(losses[0])
+            loss = losses[0]
         return tape.gradient(loss, [v.value for v in self._variables]), losses
 
     def _test(self, maps: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:

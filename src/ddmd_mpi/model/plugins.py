@@ -116,4 +116,20 @@ def _checked(name: str, found: object) -> type[Model]:
 def make(setup: Setup) -> Model:
     """A new model of the kind that the settings name."""
     found = find(setup.settings.model)
-    return BUILT_IN[setup.settings.model].make(setup) if found is None else Guarded(found, setup)
+    return built_in(setup) if found is None else Guarded(found, setup)
+
+
+def built_in(setup: Setup) -> Model:
+    """A new built-in model.
+
+    Raises
+    ------
+    ModelError
+        Also where its library is broken or memory is short.
+    """
+    name = setup.settings.model
+    try:
+        return BUILT_IN[name].make(setup)
+    except (ImportError, MemoryError, RuntimeError) as error:
+        raise ModelError(f"training.model {name} cannot be made: {type(error).__name__}: {error}; "
+                         f"install it again ({BUILT_IN[name].cure}), or give it more memory") from error

@@ -63,6 +63,7 @@ class Trainer(Supervisor):
         context, self.drain_s, started = self.context, 0.0, time.monotonic()
         context.status.update(now=True, activity=Activity.TRAINING)
         with context.events.span("train_round", round=self.rounds + 1, window=len(self.window)) as span:
+            self.warn_of_small_window()
             try:
                 result, arrays = self.model.train(self.window.block(), self), self.model.weights()
             except ModelError as error:
@@ -78,6 +79,13 @@ class Trainer(Supervisor):
                         stopped=result.stopped, reason=result.reason, drain_s=self.drain_s,
                         weights_crc32=checksum(arrays))
         self.tell(result)
+
+    def warn_of_small_window(self) -> None:
+        """Say once that batches are filled up."""
+        size, window = self.settings.batch_size, len(self.window)
+        if window < size and not self.rounds:
+            self.context.log.warning("the window of %d frames is smaller than a batch of %d, which is filled up with "
+                                     "frames that do not count: lower training.batch_size", window, size)
 
     def publish(self, result: Round, arrays: list[np.ndarray]) -> ModelWeights | None:
         """Save the model as the next version."""

@@ -46,7 +46,7 @@ class Training(Trainer):
         """
         while True:
             self.drain()
-            unable = self.model is None or not len(self.window)
+            unable = self.model is None or not len(self.window) or self.over()
             totals = self.agreement.ask(self.ended(), self.fresh, len(self.window), unable)
             if totals is not None:
                 return totals
@@ -56,6 +56,11 @@ class Training(Trainer):
     def ended(self) -> bool:
         """Whether every aggregator has ended its stream, or the time for draining is over."""
         return all(inlet.ended for inlet in self.inlets) or self.context.overdue
+
+    def over(self) -> bool:
+        """Whether what I could still learn is of no use: not yet where my walkers alone have come to their end."""
+        alone = self.context.comm.Get_size() == 1
+        return self.ended() and (alone or self.context.left_s <= 0)
 
     def drain(self) -> None:
         """Take every block that has arrived, and send what waits: called between batches, too."""
@@ -70,13 +75,13 @@ class Training(Trainer):
         self.context.status.update(window=len(self.window))
         self.drain_s += time.perf_counter() - clock
 
-    def due(self, ended: float, fresh: float, frames: float, unable: float) -> bool:
+    def due(self, _ended: float, fresh: float, frames: float, unable: float) -> bool:
         """Whether enough frames are new since the last round, counted over all training ranks."""
         settings = self.settings
         wanted = (settings.retrain_growth - 1) * self.trained_on if self.trained_on else settings.first_frames
         if self.trained_on and settings.retrain_frames is not None:
             wanted = min(wanted, settings.retrain_frames)
-        if ended or unable or fresh < wanted:
+        if unable or fresh < wanted:
             return False
         self.trained_on = frames
         return True
@@ -99,7 +104,7 @@ class Training(Trainer):
     def between_batches(self) -> bool:
         """Drain; whether the round is to end."""
         self.drain()
-        return self.ended()
+        return self.over()
 
     def finish(self) -> None:
         """Send the last version and end the stream."""

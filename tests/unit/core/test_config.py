@@ -50,6 +50,7 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path):
         ("simulation.segment_ps=0.001", "at least one report_interval_ps"),
         ("simulation.timestep_fs=7", "whole number of timesteps"),
         ("training.model=none", "needs a model"),
+        ("training.validation_fraction=0.6", "training.validation_fraction"),
         ("run", "section.key=value"),
         ("run=3", "section.key=value"),
     ],
@@ -61,9 +62,14 @@ def test_what_is_wrong_is_named(assignment, words):
     assert "\n" not in str(caught.value)
 
 
-def test_horovod_is_refused_for_ranks_that_cannot_use_it():
+def test_settings_that_contradict_each_other_are_refused():
     assignments = ("training.model=aae", "training.data_parallel=horovod")
     assert config.load("cln025", assignments=assignments).ranks.training == "auto"
+    pair = ("training.select=best", "training.validation_fraction=0")
+    with pytest.raises(ConfigError, match="validation_fraction above 0"):
+        config.load("cln025", assignments=pair)
+    with pytest.raises(ConfigError, match="leave initial_weights out"):
+        config.load("cln025", assignments=("training.reinitialize=true", "training.initial_weights=x"))
     with pytest.raises(ConfigError, match="aae .*data_parallel to auto or mpi"):
         config.load("cln025", assignments=(*assignments, "ranks.training=2"))
 

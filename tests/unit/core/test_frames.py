@@ -97,3 +97,20 @@ def test_from_rows_is_the_inverse_of_taking_rows():
 def test_commands_survive_their_record():
     command = RestartCommand(CommandKind.RESTART, 7, 1.5, 3, 0, 1, 2, 3, 0, 9, 2**40, 12345)
     assert from_record(RestartCommand, to_record(command)) == command
+
+
+def test_a_full_window_takes_blocks_without_touching_what_it_holds(monkeypatch):
+    """Surplus frames are cut off when the window is asked for, not at every block."""
+    blocks = [random_block(n, 0, 6, Hop.FEATURES, seed) for seed, n in enumerate((7, 1, 4, 9, 2))]
+    window = FrameWindow(10)
+    window.append(blocks[0])
+    window.block()
+    monkeypatch.setattr(FrameBlock, "take", None)
+    monkeypatch.setattr(FrameBlock, "concatenate", None)
+    for block in blocks[1:]:
+        window.append(block)
+    assert len(window) == 10
+    monkeypatch.undo()
+    everything = FrameBlock.concatenate(blocks).take(np.arange(23)[-10:])
+    for name, column in everything.columns.items():
+        np.testing.assert_array_equal(window.block()[name], column, err_msg=name)

@@ -250,6 +250,28 @@ def test_a_window_of_compressed_rows_trains_to_the_same_bits(monkeypatch):
     assert all(np.array_equal(a, b) for a, b in zip(dense.weights(), sparse.weights(), strict=True))
 
 
+def test_mixed_precision_learns_from_the_first_step_on():
+    cvae = make(mixed_precision=True, filters=8)
+    before = cvae.weights()
+    cvae.train_batch(cvae.samples(chain_block(16)).batch(np.arange(16)), np.ones(16, np.float32), stop=False)
+    assert not any(np.array_equal(a, b) for a, b in zip(before, cvae.weights(), strict=True) if a.ndim > 1)
+
+
+def test_memory_that_runs_out_is_an_error_that_a_run_survives(trained, monkeypatch):
+    import tensorflow as tf
+
+    cvae, _ = trained
+    monkeypatch.setattr(cvae, "_embed_step", lambda _: (_ for _ in ()).throw(
+        tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")))
+    with pytest.raises(ModelError, match="OOM when allocating.*training.batch_size"):
+        cvae.embed(chain_block(3))
+
+
+def test_maps_too_large_for_memory_are_refused_before_the_start():
+    with pytest.raises(ModelError, match="needs at least 66 GB .* 3375 residues: set training.model to aae"):
+        model.check(TrainingSection(), 3375)
+
+
 @pytest.mark.parametrize("changes", [{"mixed_precision": True}, {"xla": True}], ids=["mixed_precision", "xla"])
 def test_the_settings_of_a_gpu_learn_as_well(trained, changes):
     _, reference = trained

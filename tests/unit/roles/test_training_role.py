@@ -117,7 +117,7 @@ class Fake(Model):
 def play(tmp_path, monkeypatch):
     """Plays the role on blocks of these sizes: the role after its end."""
 
-    def play(sizes, *settings, fake=None, comm=None, rank=2):
+    def play(sizes, *settings, fake=None, comm=None, rank=2, left_s=100.0):
         fake = Fake() if fake is None else fake
 
         def create(setup):
@@ -130,7 +130,8 @@ def play(tmp_path, monkeypatch):
         inlet, outbox = Inlet(sizes), Outbox()
         context = SimpleNamespace(
             config=config.load("bba-go", assignments=("training.model=pca", "training.first_frames=10", *settings)),
-            facts=SimpleNamespace(n_residues=3, directory=tmp_path), rank=rank, threads=1, gpu=None, overdue=False,
+            facts=SimpleNamespace(n_residues=3, directory=tmp_path), rank=rank, threads=1, gpu=None,
+            overdue=False, left_s=left_s,
             layout=SimpleNamespace(ranks=lambda role: [2, 3]), comm=comm or Comm(), events=events,
             status=StatusPost(lambda record: None, events), log=logging.getLogger("ddmd_mpi"),
             inlets=lambda kind: [inlet], outboxes=lambda kind: [outbox] if rank == 2 else [])
@@ -169,12 +170,19 @@ def test_frames_that_come_in_large_blocks_make_one_round(play):
 @pytest.mark.parametrize(("others", "windows"), [
     ((0, 8, 8, 0), [2]),  # the ranks' fresh frames count together; here the other rank's never grow less
     ((0, 0, 8, 0), [10]),
-    ((1, 8, 8, 0), []),  # a rank has ended
-    ((0, 8, 8, 1), []),  # a rank has no model, or no frames
+    ((1, 8, 8, 0), [2]),  # the walkers of a rank have come to their end: it goes on with the frames that it has
+    ((0, 8, 8, 1), []),  # a rank has no model, or no frames, or no time
 ])  # fmt: skip
 def test_several_ranks_train_when_they_have_enough_together(play, others, windows):
     role = play([1] * 12, "training.retrain_growth=1.5", comm=Comm(2, others))
     assert role.model.windows[:1] == windows
+
+
+def test_a_round_is_ended_when_nothing_can_come_of_it(play):
+    """Alone when my streams have ended; with others only once the time is up, for theirs may go on."""
+    asked = [play([1] * 12, comm=Comm(size), left_s=left).between_batches()
+             for size, left in ((1, 100.0), (2, 100.0), (2, -1.0))]
+    assert asked == [True, False, True]
 
 
 def test_the_growth_is_that_of_all_ranks(play):
