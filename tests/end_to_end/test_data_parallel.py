@@ -19,8 +19,8 @@ EMULATED = ("simulation.engine=emulated", "emulation.report_seconds=0.2", "simul
 
 
 @pytest.mark.parametrize(("n", "usecase", "seconds", "n_training", "way", "sets"), [
-    (6, "cln025", 60, 2, "horovod", ("training.retrain_growth=1.2",)),
-    (7, "bba-go", 45, 3, "mpi", EMULATED),
+    (6, "cln025", 70, 2, "horovod", ("training.retrain_growth=1.2",)),
+    (7, "bba-go", 70, 3, "mpi", EMULATED),
 ])  # fmt: skip
 def test_one_model_while_the_loop_runs(ddmd_mpi, tmp_path, n, usecase, seconds, n_training, way, sets):
     directory = tmp_path / "run"
