@@ -25,8 +25,9 @@ from ..frames import FrameBlock
 from .architecture import PointArchitecture, point_architecture
 from .interface import Model, Round, Setup, Supervisor
 from .point_clouds import NM, PointClouds, chamfer
+from .resources import resources
 from .rounds import TrainingRound, batches
-from .torch_backend import Adam, data_parallel, has_bfloat16, initialise, resources, start
+from .torch_backend import Adam, data_parallel, has_bfloat16, initialise, start
 from .weights import check_shapes
 
 log = logging.getLogger("ddmd_mpi")
@@ -129,7 +130,7 @@ class Aae(Model):
     def train(self, block: FrameBlock, supervisor: Supervisor) -> Round:
         """One round; see :class:`.rounds.TrainingRound`."""
         self._rounds += 1
-        with resources("aae"):
+        with resources("aae", RuntimeError):
             return TrainingRound(self, block, self._setup, self._rounds, supervisor).run(self._initial)
 
     @torch.no_grad()
@@ -138,7 +139,7 @@ class Aae(Model):
         clouds = PointClouds(block)
         n = max(1, min(EMBED_FRAMES, EMBED_POINTS // self._shape.n_residues))
         made = (self._nm(clouds.batch(indices)) for indices, _ in batches(np.arange(len(block)), n))
-        with resources("aae"):
+        with resources("aae", RuntimeError):
             means = [self._encoder(batch)[0].cpu().numpy() for batch in made]
         return np.concatenate([np.zeros((0, self.n_latent), np.float32), *means])[: len(block)]
 

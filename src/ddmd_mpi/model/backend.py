@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from ..errors import ModelError
 from ..lean import hidden
 
 log = logging.getLogger("ddmd_mpi")
@@ -51,16 +48,3 @@ def has_bfloat16(gpu: int) -> bool:
 
     device = tf.config.list_physical_devices("GPU")[gpu : gpu + 1]
     return bool(device) and tf.config.experimental.get_device_details(device[0]).get("compute_capability", (0,))[0] >= 8
-
-
-@contextmanager
-def resources(name: str) -> Iterator[None]:
-    """Turn what TensorFlow raises when memory or a device fails it into a ModelError, which a run survives."""
-    import tensorflow as tf
-
-    try:
-        yield
-    except (tf.errors.OpError, MemoryError) as error:
-        raise ModelError(f"training.model {name} failed: {str(error).splitlines()[0]}; where memory is short, lower "
-                         "training.batch_size or training.window_frames") from error
-

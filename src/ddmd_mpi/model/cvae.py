@@ -18,9 +18,10 @@ from keras import layers
 from ..frames import FrameBlock
 from . import gradients
 from .architecture import Architecture, architecture
-from .backend import has_bfloat16, resources
+from .backend import has_bfloat16
 from .interface import Model, Round, Setup, Supervisor
 from .maps import ContactMaps
+from .resources import resources
 from .rounds import TrainingRound, batches
 from .weights import check_shapes
 
@@ -84,14 +85,14 @@ class Cvae(Model):
     def train(self, block: FrameBlock, supervisor: Supervisor) -> Round:
         """One round; see :class:`.rounds.TrainingRound`."""
         self._rounds += 1
-        with resources("cvae"), self._sum:
+        with resources("cvae", tf.errors.OpError), self._sum:
             return TrainingRound(self, block, self._setup, self._rounds, supervisor).run(self._initial)
 
     def embed(self, block: FrameBlock) -> np.ndarray:
         """Means of the latents, shape (n_frames, n_latent), float32; the same bits for the same frame and weights."""
         maps = ContactMaps(block, self._shape.size)
         n = max(1, min(EMBED_FRAMES, EMBED_PIXELS // self._shape.size**2))
-        with resources("cvae"):
+        with resources("cvae", tf.errors.OpError):
             means = [self._embed_step(maps.batch(indices)).numpy() for indices, _ in batches(np.arange(len(block)), n)]
         return np.concatenate([np.zeros((0, self.n_latent), np.float32), *means])[: len(block)]
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -68,16 +67,6 @@ def initialise(networks: Sequence[nn.Module], seed: int) -> None:
                 nn.init.kaiming_normal_(parameter, nonlinearity="relu", generator=generator)
             else:
                 nn.init.zeros_(parameter)
-
-
-@contextmanager
-def resources(name: str) -> Iterator[None]:
-    """Turn what PyTorch raises when memory or a device fails it into a ModelError, which a run survives."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        raise ModelError(f"training.model {name} failed: {str(error).splitlines()[0]}; where memory is short, lower "
-                         "training.batch_size or training.window_frames") from error
 
 
 class Adam:
