@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import cdist
+from watch import Watch
 
 from ddmd_mpi import model
 from ddmd_mpi.errors import ModelError
@@ -19,20 +20,6 @@ from ddmd_mpi.structure import contacts
 
 N_RESIDUES, N_LATENT = 28, 16
 SMALL = {"model": "aae", "latent_dimensions": N_LATENT, "batch_size": 16, "epochs": 3}
-
-
-class Watch(model.Supervisor):
-    """Lets a round go on for so many batches."""
-
-    def __init__(self, batches=10**9):
-        self.left, self.epochs = batches, []
-
-    def between_batches(self):
-        self.left -= 1
-        return self.left <= 0
-
-    def epoch(self, epoch):
-        self.epochs.append(epoch)
 
 
 def make(seed: int = 1, n_residues: int = N_RESIDUES, **changes):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from watch import Watch
 
 from ddmd_mpi import model
 from ddmd_mpi.errors import ModelError, NothingToLearnError
@@ -12,20 +13,6 @@ from ddmd_mpi.structure import contacts
 
 N_RESIDUES = 7  # padded to 8
 SMALL = {"filters": 4, "dense_units": 16, "latent_dimensions": 3, "batch_size": 16, "epochs": 3, "dropout": 0.1}
-
-
-class Watch(model.Supervisor):
-    """Lets a round go on for so many batches."""
-
-    def __init__(self, batches=10**9):
-        self.left, self.epochs = batches, []
-
-    def between_batches(self):
-        self.left -= 1
-        return self.left <= 0
-
-    def epoch(self, epoch):
-        self.epochs.append(epoch)
 
 
 def make(seed: int = 1, n_residues: int = N_RESIDUES, **changes):
