@@ -25,6 +25,7 @@ import click
 import numpy as np
 
 from ddmd_mpi import model
+from ddmd_mpi.analysis import features
 from ddmd_mpi.frames import FrameBlock
 from ddmd_mpi.sections import TrainingSection
 from ddmd_mpi.structure import contacts
@@ -41,13 +42,7 @@ def chains(n_frames: int, n_residues: int, seed: int = 0) -> FrameBlock:
     steps = generator.normal(size=(n_frames, n_residues, 3))
     steps *= 0.38 / np.linalg.norm(steps, axis=2, keepdims=True)
     walks = np.cumsum(steps, axis=1) * generator.choice([0.5, 1.0], size=(n_frames, 1, 1))
-    rounded = np.array([contacts.round_positions(walk) for walk in walks])
-    rows = [contacts.contact_csr(positions, 8.0) for positions in rounded]
-    return FrameBlock({
-        "simulation": np.zeros(n_frames, np.int32), "ca_positions": rounded,
-        "contact_counts": np.array([counts for counts, _ in rows]),
-        "contact_columns": np.concatenate([columns for _, columns in rows]),
-    })  # fmt: skip
+    return features(walks, 8.0)
 
 
 def best_of(repeats: int, functions: dict[str, Callable[[], float]]) -> dict[str, float]:

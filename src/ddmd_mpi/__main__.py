@@ -17,6 +17,8 @@ from .errors import DDMDError, RunDirectoryError
 #: Set by launchers before MPI is initialised: only rank 0 speaks.
 RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 BAD_INPUT = 2
+#: The duration of a run that counts its iterations.
+UNLIMITED = "3650d"
 #: A run that has not written its view for so long is taken for dead.
 SILENT_SECONDS = 60.0
 
@@ -30,7 +32,8 @@ def run_options(command):
         click.option("--mode", type=click.Choice(["stream", "file"]),
                      help="stream: all roles at once (the default). file: stage after stage, with files in between."),
         click.option("--duration", metavar="TIME", help="How long to run: 90s, 3min, 12h."),
-        click.option("--iterations", type=int, metavar="N", help="File mode: how many iterations, if time allows."),
+        click.option("--iterations", type=int, metavar="N",
+                     help="File mode: how many iterations, whatever time they take; --duration may end them."),
         click.option("--target-rmsd", metavar="Å", type=float, help="Stop when a frame is this near the target."),
         click.option("--seed", type=int, help="Seed of every random stream."),
     ]
@@ -75,6 +78,7 @@ def resolve(usecase, file, assignments, mode, duration, iterations, target_rmsd,
         usecase = config.read_toml(file).get("run", {}).get("usecase")
     if usecase is None:
         raise click.UsageError(f"which use case? Give --usecase {{{','.join(config.usecases())}}}")
+    duration = UNLIMITED if duration is None and iterations is not None else duration
     short = {"run.mode": mode, "run.duration": duration, "run.target_rmsd_angstrom": target_rmsd, "run.seed": seed,
              "file.iterations": iterations}
     given = tuple(f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None)

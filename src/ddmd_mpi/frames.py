@@ -279,6 +279,11 @@ class FrameWindow:
     def __len__(self) -> int:
         return self._frames
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns that are held."""
+        return sum(block.nbytes for block in self._blocks)
+
     def append(self, block: FrameBlock) -> None:
         """Add the newest frames and let the oldest go."""
         self._blocks.append(block)

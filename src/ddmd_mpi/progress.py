@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 LINES_SECONDS = 10.0
 BAR = 30
+YEAR = 365 * 86400.0  # s; a longer duration is none
 _HOME, _CLEAR_LINE, _CLEAR_BELOW, _CLEAR = "\x1b[H", "\x1b[K", "\x1b[J", "\x1b[2J"
 
 
@@ -47,7 +48,7 @@ def line(view: dict[str, Any]) -> str:
     return (
         f"{clock(view['duration_s'] - view['left_s'])}  {view['ns']:.3f} ns  {view['frames']} frames  "
         f"model v{view['version']}  {view['restarts']} restarts  best RMSD {rmsd(view)}  "
-        f"{clock(view['left_s'])} left"
+        f"{remaining(view)}"
     )
 
 
@@ -74,7 +75,7 @@ def screen(view: dict[str, Any]) -> str:
     return (
         f"ddmd-mpi  {view['usecase']}, strategy {view['strategy']}\n"
         + (f"{view['note']}\n" if view["note"] else "")
-        + f"\n  [{'#' * filled}{'.' * (BAR - filled)}]  {clock(view['left_s'])} left\n\n"
+        + f"\n  [{'#' * filled}{'.' * (BAR - filled)}]  {remaining(view)}\n\n"
         f"  {'role':<12}{'ranks':>5}  {'now':<22}so far\n{table}\n\n"
         f"  restarts delivered  {view['restarts']}\n"
         f"  best RMSD           {rmsd(view)}\n\n"
@@ -118,6 +119,11 @@ def rmsd(view: dict[str, Any]) -> str:
     """The best RMSD and its walker."""
     best = view["best_rmsd_angstrom"]
     return "-" if best is None else f"{best:.2f} Å to {view['target']} (walker {view['best_simulation']})"
+
+
+def remaining(view: dict[str, Any]) -> str:
+    """The time that is left, where there is a limit."""
+    return f"{clock(view['left_s'])} left" if view["duration_s"] < YEAR else "no time limit"
 
 
 def clock(seconds: float) -> str:

@@ -96,6 +96,12 @@ class StatusPost:
             self.record[name] += value
 
 
+def hop_counts(kind: str, **counts: float) -> dict[str, np.ndarray]:
+    """What to add to the counters of one kind of stream: `bytes` becomes ``hop_bytes``, and so on."""
+    at = np.arange(len(KINDS)) == KINDS.index(kind)
+    return {f"hop_{name}": np.where(at, count, 0.0) for name, count in counts.items()}
+
+
 def of_role(records: np.ndarray, roles: tuple[str, ...], role: str) -> np.ndarray:
     """The records of the ranks of one role."""
     return records[[i for i, r in enumerate(roles) if r == role]]

@@ -95,6 +95,10 @@ def test_three_ranks_of_which_two_train(ddmd_mpi, tmp_path):
     assert found["training"]["rounds"] == found["training"]["versions"] == 2  # in iterations 1 and 3
     assert [r["model_version"] for r in lines(run / "rounds.jsonl")] == [1, 1, 2]
     assert found["inference"]["outliers_last"] >= 1
+    hops = found["streams"]["bytes_by_hop"]
+    assert hops["SimulationOutput"] == sum(f.stat().st_size for f in run.glob("segments/*/*.h5"))
+    assert hops["AggregatorToInference"] > hops["AggregatorToTraining"] > 0  # three rounds, and two
+    assert hops["TrainingToInference"] > 0
     assert found["steering"]["delivered"] >= 1
     assert_restarts_are_where_they_were_decided(run)
     windows = [[e["window"] for e in lines(run / "events" / f"training-{rank:04d}.jsonl") if e["name"] == "train_round"]

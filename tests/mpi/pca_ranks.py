@@ -9,8 +9,8 @@ from mpi4py import MPI
 from sklearn.decomposition import PCA
 
 from ddmd_mpi import model
+from ddmd_mpi.analysis import features
 from ddmd_mpi.errors import NothingToLearnError
-from ddmd_mpi.frames import FrameBlock
 from ddmd_mpi.model import Ranks, Setup, Supervisor
 from ddmd_mpi.model.rounds import split
 from ddmd_mpi.sections import TrainingSection
@@ -39,19 +39,14 @@ def make(**changes):
 
 def chains(seed, n_frames):
     positions = np.cumsum(np.random.default_rng(seed).normal(scale=0.3, size=(n_frames, N_RESIDUES, 3)), axis=1)
-    rows = [contacts.contact_csr(contacts.round_positions(p), 8.0) for p in positions]
-    return FrameBlock({
-        "simulation": np.zeros(n_frames, np.int32),
-        "contact_counts": np.array([counts for counts, _ in rows]),
-        "contact_columns": np.concatenate([columns for _, columns in rows]),
-    })  # fmt: skip
+    return features(positions, 8.0)
 
 
 def pairs_of(rank):
     """The training and the validation frames of a rank in its first round."""
     block = chains(rank, N_FRAMES[rank])
     maps = contacts.dense(block["contact_counts"], block["contact_columns"])[:, *np.triu_indices(N_RESIDUES, 1)]
-    return [maps[part].astype(float) for part in split(len(block), 0.2, np.random.default_rng([SEED, 1, rank]))]
+    return [maps[part].astype(float) for part in split(block, 0.2, SEED)]
 
 
 def one_of(value):

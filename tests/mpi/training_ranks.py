@@ -14,11 +14,10 @@ import pytest
 from mpi4py import MPI
 
 from ddmd_mpi import model
+from ddmd_mpi.analysis import features
 from ddmd_mpi.errors import ModelError
-from ddmd_mpi.frames import FrameBlock
 from ddmd_mpi.model import Ranks, Setup, Supervisor
 from ddmd_mpi.sections import TrainingSection
-from ddmd_mpi.structure import contacts
 
 comm = MPI.COMM_WORLD
 N_RESIDUES = 7
@@ -84,12 +83,7 @@ def chains(seed, n_frames):
     generator = np.random.default_rng(seed)
     scale = generator.choice([0.2, 0.6], size=(n_frames, 1, 1))
     positions = np.cumsum(scale * generator.normal(size=(n_frames, N_RESIDUES, 3)), axis=1)
-    rows = [contacts.contact_csr(contacts.round_positions(p), 8.0) for p in positions]
-    return FrameBlock({
-        "simulation": np.zeros(n_frames, np.int32),
-        "contact_counts": np.array([counts for counts, _ in rows]),
-        "contact_columns": np.concatenate([columns for _, columns in rows]),
-    })  # fmt: skip
+    return features(positions, 8.0)
 
 
 def bits(arrays):

@@ -4,7 +4,8 @@ weights of losses that DeepDriveMD publishes for proteins.
 The encoder gives q(z|x) = N(mu, sigma^2), and z = mu + exp(log sigma^2 / 2) e with e ~ N(0, 1); the generator G makes
 a cloud of z; the critic D tells z from n ~ N(0, 1) (WGAN-GP: Gulrajani et al., arXiv:1704.00028). On every batch first
 the critic takes a step down D(z) - D(n) + 10 (|D'(u)| - 1)^2, u between z and n; then encoder and generator together
-take one down Chamfer(x, G(z)) / 2 - D(z). Clouds are in nm, centred, neither aligned nor scaled.
+take one down Chamfer(x, G(z)) / 2 - D(z). Clouds are in nm, centred, not scaled, and superposed on a reference, so that
+latents tell shapes and not how a molecule has turned: the first frame of the first round, which goes with the weights.
 
 The loss that rounds report, and stop on, is the Chamfer distance alone, nm^2 per frame: it is the one figure that falls
 when the model gets better, while D(z) is a mark given by a network that learns as fast and may move either way.
@@ -121,6 +122,7 @@ class Aae(Model):
             networks = Encoder(shape), generator(shape), critic(shape)
         initialise(networks, setup.seed)
         self._encoder, self._generator, self._critic = (network.to(self._device) for network in networks)
+        self._reference = np.zeros((setup.n_residues, 3), np.float32)  # none yet
         rate = LEARNING_RATE if settings.learning_rate == "auto" else settings.learning_rate
         self._autoencoder_adam = Adam([self._encoder, self._generator], rate)
         self._critic_adam = Adam([self._critic], rate)
@@ -130,13 +132,19 @@ class Aae(Model):
     def train(self, block: FrameBlock, supervisor: Supervisor) -> Round:
         """One round; see :class:`.rounds.TrainingRound`."""
         self._rounds += 1
+        before = self._reference
+        if self._initial is not None or not before.any():
+            self._reference, = self._setup.ranks.broadcast([block["ca_positions"][0].astype(np.float32)])
         with resources("aae", RuntimeError):
-            return TrainingRound(self, block, self._setup, self._rounds, supervisor).run(self._initial)
+            result = TrainingRound(self, block, self._setup, self._rounds, supervisor).run(self._initial)
+        if not result.accepted:
+            self._reference = before
+        return result
 
     @torch.no_grad()
     def embed(self, block: FrameBlock) -> np.ndarray:
         """Means of the latents, shape (n_frames, n_latent), float32; the same bits for the same frame and weights."""
-        clouds = PointClouds(block)
+        clouds = self.samples(block)
         n = max(1, min(EMBED_FRAMES, EMBED_POINTS // self._shape.n_residues))
         made = (self._nm(clouds.batch(indices)) for indices, _ in batches(np.arange(len(block)), n))
         with resources("aae", RuntimeError):
@@ -144,15 +152,17 @@ class Aae(Model):
         return np.concatenate([np.zeros((0, self.n_latent), np.float32), *means])[: len(block)]
 
     def weights(self) -> list[np.ndarray]:
-        """Copies of all weights: the encoder's, the generator's, the critic's."""
-        return [*self._autoencoder_adam.weights(), *self._critic_adam.weights()]
+        """Copies of all weights: the encoder's, the generator's, the critic's; last the reference, 0.01 angstrom."""
+        return [*self._autoencoder_adam.weights(), *self._critic_adam.weights(), self._reference.copy()]
 
     def load(self, arrays: list[np.ndarray]) -> None:
-        """Take the weights of another model of the same architecture."""
+        """Take the weights of another model of the same architecture; a reference stays until another one comes."""
         first, second = self._autoencoder_adam, self._critic_adam
-        check_shapes(arrays, first.shapes + second.shapes)
+        check_shapes(arrays, [*first.shapes, *second.shapes, self._reference.shape])
         first.load(arrays[: len(first.shapes)])
-        second.load(arrays[len(first.shapes) :])
+        second.load(arrays[len(first.shapes) : -1])
+        if arrays[-1].any():
+            self._reference = np.array(arrays[-1], np.float32)
 
     def state(self) -> list[np.ndarray]:
         """Copies of the weights and of both optimisers' states."""
@@ -167,7 +177,7 @@ class Aae(Model):
 
     def samples(self, block: FrameBlock) -> PointClouds:
         """The point clouds of `block`."""
-        return PointClouds(block)
+        return PointClouds(block, self._reference)
 
     def train_batch(self, batch: np.ndarray, weights: np.ndarray, stop: bool) -> tuple[np.ndarray, bool]:
         """A step of the critic and one of the autoencoder; see :class:`.rounds.Network`."""

@@ -45,8 +45,10 @@ class Architecture:
         return self.size // prod(self.strides)
 
     def describe(self) -> dict[str, Any]:
-        """All numbers, for a model's metadata."""
-        return {"model": "cvae", "size": self.size, **asdict(self)}
+        """All numbers that weights depend on, for a model's metadata."""
+        numbers = {"model": "cvae", "size": self.size, **asdict(self)}
+        del numbers["dropout"]
+        return numbers
 
 
 def architecture(settings: TrainingSection, n_residues: int) -> Architecture:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..lean import hidden
 
@@ -40,6 +43,19 @@ def start(threads: int, gpu: int | None) -> None:
             tf.config.experimental.set_memory_growth(device, True)
     except RuntimeError as error:
         log.warning("TensorFlow runs already: %s", error)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let the layers made in this block draw their seeds from `seed`: Keras takes them from Python's own generator,
+    which goes on afterwards as if nothing had been.
+    """
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def has_bfloat16(gpu: int) -> bool:

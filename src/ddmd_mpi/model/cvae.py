@@ -18,7 +18,7 @@ from keras import layers
 from ..frames import FrameBlock
 from . import gradients
 from .architecture import Architecture, architecture
-from .backend import has_bfloat16
+from .backend import has_bfloat16, seeded
 from .interface import Model, Round, Setup, Supervisor
 from .maps import ContactMaps
 from .resources import resources
@@ -61,14 +61,14 @@ class Cvae(Model):
 
     def __init__(self, setup: Setup):
         settings, ranks = setup.settings, setup.ranks
-        keras.utils.set_random_seed(setup.seed + ranks.rank)
         self._setup, self._rounds, on_gpu = setup, 0, setup.gpu is not None
         self._shape = shape = architecture(settings, setup.n_residues)
         self.architecture, self.n_latent = shape.describe(), shape.latent_dimensions
         self.worst_loss = 10 * shape.n_residues**2 * math.log(2)  # ten times that of a coin for every pixel
         mixed = settings.mixed_precision if settings.mixed_precision != "auto" else on_gpu and has_bfloat16(setup.gpu)
         dtype = "mixed_bfloat16" if mixed else "float32"
-        self._encoder, self._decoder = encoder(shape, dtype), decoder(shape, dtype)
+        with seeded(setup.seed + ranks.rank):
+            self._encoder, self._decoder = encoder(shape, dtype), decoder(shape, dtype)
         self._variables = self._encoder.trainable_variables + self._decoder.trainable_variables
         self._noise = keras.random.SeedGenerator(setup.seed + ranks.rank)
         rate = 1e-3 if settings.learning_rate == "auto" else settings.learning_rate

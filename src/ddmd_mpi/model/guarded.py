@@ -35,8 +35,13 @@ class Guarded(Model):
         self.n_latent, self.architecture, self.data_parallel = self._call("its attributes", self._attributes)
 
     def train(self, block: FrameBlock, supervisor: Supervisor) -> Round:
-        """One round; a round whose losses are not finite is never an accepted one."""
-        result = self._call("train", lambda: plain(self._model.train(read_only(block), supervisor)))
+        """One round; one that fails leaves no trace, and one whose losses are not finite is never an accepted one."""
+        before = self.state()
+        try:
+            result = self._call("train", lambda: plain(self._model.train(read_only(block), supervisor)))
+        except DDMDError:
+            self.restore(before)
+            raise
         if result.accepted and not (math.isfinite(result.loss) and math.isfinite(result.validation_loss)):
             return replace(result, accepted=False, reason="the loss is not finite")
         return result
@@ -67,7 +72,7 @@ class Guarded(Model):
 
     def state(self) -> list[np.ndarray]:
         """Copies of the weights and of the optimiser's state."""
-        return self._call("state", self._model.state)
+        return self._call("state", lambda: [np.array(a) for a in self._model.state()])
 
     def restore(self, arrays: list[np.ndarray]) -> None:
         """Take back a :meth:`state`."""

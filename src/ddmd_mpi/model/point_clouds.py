@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ..frames import FrameBlock
+from ..structure.rmsd import superposed
 
 #: Of a step of ``ca_positions``, 0.01 angstrom.
 NM = 1e-3
@@ -15,7 +16,12 @@ DISTANCES = 2**24
 
 
 class PointClouds:
-    """The point clouds of the frames of `block`: centred and turned as the simulation turned them, in no other frame.
+    """The point clouds of the frames of `block`, centred and superposed on a reference.
+
+    Parameters
+    ----------
+    reference
+        Shape (n_residues, 3), 0.01 angstrom, centred; zeros for none: clouds then stay as the simulation turned them.
 
     Attributes
     ----------
@@ -25,15 +31,20 @@ class PointClouds:
 
     slow = False
 
-    def __init__(self, block: FrameBlock):
-        self._positions = block["ca_positions"]
+    def __init__(self, block: FrameBlock, reference: np.ndarray):
+        self._positions, self._reference = block["ca_positions"], reference
 
     def __len__(self) -> int:
         return len(self._positions)
 
     def batch(self, indices: np.ndarray) -> np.ndarray:
         """Clouds of the frames at `indices`, shape (n, n_residues, 3), int16, 0.01 angstrom."""
-        return self._positions[indices]
+        clouds = self._positions[indices]
+        if not self._reference.any():
+            return clouds
+        turned = superposed(clouds.astype(np.float32), self._reference)
+        limits = np.iinfo(np.int16)
+        return np.rint(turned).clip(limits.min, limits.max).astype(np.int16)
 
 
 def chamfer(clouds: torch.Tensor, others: torch.Tensor) -> torch.Tensor:

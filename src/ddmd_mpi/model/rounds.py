@@ -63,7 +63,7 @@ class TrainingRound:
         self.generator = np.random.default_rng([setup.seed, number, setup.ranks.rank])
         refuse_alike(block, setup)
         self.samples = network.samples(block)
-        self.training, self.validation = split(len(block), self.settings.validation_fraction, self.generator)
+        self.training, self.validation = split(block, self.settings.validation_fraction, setup.seed)
         self.steps = int(self.ranks.gather(np.array(n_batches(len(self.training), self.settings.batch_size))).max())
         self.stop = False
 
@@ -177,11 +177,27 @@ def means(sums: np.ndarray, terms: tuple[str, ...]) -> Losses:
     return Losses(loss, dict(zip(terms, parts, strict=True)))
 
 
-def split(n_frames: int, validation_fraction: float, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Shuffled indices of the training frames and of the validation frames; at least one frame trains."""
-    order = generator.permutation(n_frames)
-    n_validation = max(0, min(round(validation_fraction * n_frames), n_frames - 1))
+def split(block: FrameBlock, validation_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the training frames and of the validation frames; at least one frame trains.
+
+    Lots decide, and a frame draws the same one in every round: but for a few at the border it stays on its side for as
+    long as it is in the window. So models of two rounds are compared on frames that neither has learnt from.
+    """
+    order = np.argsort(lots(block["simulation"], block["frame"], seed), kind="stable")
+    n_validation = max(0, min(round(validation_fraction * len(order)), len(order) - 1))
     return order[n_validation:], order[:n_validation]
+
+
+def lots(simulation: np.ndarray, frame: np.ndarray, seed: int) -> np.ndarray:
+    """A number for each frame that depends on nothing but its name and the seed, uint64, evenly distributed.
+
+    The mixing steps of SplitMix64: G. L. Steele, D. Lea and C. H. Flood, OOPSLA 2014, doi:10.1145/2660193.2660195.
+    """
+    x = (simulation.astype(np.uint64) << np.uint64(40)) + frame.astype(np.uint64)
+    x += np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+    return x ^ (x >> np.uint64(31))
 
 
 def n_batches(n_frames: int, batch_size: int) -> int:

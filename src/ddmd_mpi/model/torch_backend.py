@@ -90,7 +90,7 @@ class Adam:
         for parameter, part in zip(self.parameters, self.vector.data.split([p.numel() for p in self.parameters]),
                                    strict=True):
             parameter.data = part.view(parameter.shape)
-        self._adam = torch.optim.Adam([self.vector], rate)
+        self._adam = torch.optim.Adam([self.vector], rate, fused=True)
         moments = {name: torch.zeros_like(self.vector.data) for name in ("exp_avg", "exp_avg_sq")}
         self._state = self._adam.state[self.vector] = {"step": torch.tensor(0.0), **moments}
 

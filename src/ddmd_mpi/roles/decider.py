@@ -114,9 +114,12 @@ class Decider:
             now=True, rounds=self.rounds, iterations=self.rounds, iteration_s=spent, busy_s=spent,
             outliers=n_outliers, eps=np.nan if eps is None else eps, version=version)
 
-    def take(self, read: Callable[[], ModelWeights]) -> None:
-        """Go over to the newer weights that `read` gives."""
+    def take(self, read: Callable[[], ModelWeights]) -> ModelWeights | None:
+        """Go over to the newer weights that `read` gives; they are returned, None for none that can be used."""
         try:
-            self.embedding.load(read())
+            weights = read()
+            self.embedding.load(weights)
+            return weights
         except ModelError as error:
             self.context.log.error("the run goes on with model version %d: %s", self.embedding.version, error)
+            return None

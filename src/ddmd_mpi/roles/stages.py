@@ -12,8 +12,9 @@ from ..errors import StreamError
 from ..frames import Outcome, Receipt, RestartCommand
 from ..model import ModelWeights
 from ..rundir import Lines
-from ..status import Activity, State
+from ..status import Activity, State, hop_counts
 from ..streams.restarts import Order, Restarts
+from ..wiring import SIMULATION, TO_INFERENCE, TO_TRAINING, WEIGHTS
 from .context import Context
 from .decider import Decider
 from .decisions import Ledger
@@ -114,7 +115,8 @@ class SimulationStage(Ensemble):
         with self.context.events.span("io", iteration=iteration, files=len(self.rows)) as span:
             span["bytes"] = sum(self.files.write(iteration, walker, rows, self.beginnings[walker])
                                 for walker, rows in self.rows.items())
-        self.context.status.add(bytes=span["bytes"], blocks=len(self.rows))
+        written = {"bytes": span["bytes"], "blocks": len(self.rows)}
+        self.context.status.add(**written, **hop_counts(SIMULATION, **written))
 
 
 class AggregationStage:
@@ -159,6 +161,7 @@ class TrainingStage(Trainer):
             self.window = self.files.window(
                 self.settings.window_frames, context.events, context.comm.rank, context.comm.size)
             context.status.update(window=len(self.window))
+            context.status.add(**hop_counts(TO_TRAINING, bytes=self.window.nbytes, blocks=1))
             if min(context.comm.allgather(len(self.window))):
                 self.round()
         context.status.update(now=True, activity=Activity.WAITING)
@@ -229,6 +232,7 @@ class InferenceStage(Decider):
         if self.ready:
             window = self.files.window(self.settings.window_frames, context.events)
             context.status.update(window=len(window))
+            context.status.add(**hop_counts(TO_INFERENCE, bytes=window.nbytes, blocks=1))
             if len(window):
                 self.round(window.block())
                 commanded = self.write(iteration)
@@ -247,7 +251,9 @@ class InferenceStage(Decider):
         if self.embedding is not None and newest > self.embedding.version:
             path = self.context.facts.directory / "models" / f"v{newest:06d}"
             with self.context.events.span("io", version=newest):
-                self.take(lambda: ModelWeights.read(path))
+                weights = self.take(lambda: ModelWeights.read(path))
+            if weights is not None:
+                self.context.status.add(**hop_counts(WEIGHTS, bytes=sum(a.nbytes for a in weights.arrays), blocks=1))
 
     def write(self, iteration: int) -> bool:
         """Write the restart points of `iteration`; whether there are any."""

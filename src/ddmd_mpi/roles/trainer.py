@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +12,14 @@ from .. import model
 from ..errors import ModelError, NothingToLearnError
 from ..frames import FrameWindow
 from ..model import Epoch, ModelWeights, Ranks, Round, Setup, Supervisor
+from ..parallel.agreement import Agreement
 from ..status import DATA_PARALLEL, Activity
-from .context import Context
+from .context import IDLE_SECONDS, Context
 from .emulation import stage_seconds, wait_until
 from .versions import Versions
+
+#: How long a rank without a model waits to hear whether the others have none either, s.
+VOTE_SECONDS = 60.0
 
 
 class Trainer(Supervisor):
@@ -39,18 +44,22 @@ class Trainer(Supervisor):
         self.drain_s = 0.0  # of the present round, spent on streams
 
     def load(self) -> None:
-        """Make the model, if there is to be one; the run goes on without one that cannot be made."""
-        context = self.context
+        """Make the model, if there is to be one; the run goes on without one that no rank can make."""
+        context, fault = self.context, None
         if self.settings.model == "none":
             return
+        votes = context.comm.Dup()
         setup = Setup(self.settings, context.facts.n_residues, context.config.run.seed, context.threads, context.gpu,
                       Ranks(context.comm))
         try:
             self.model = model.create(setup)
         except ModelError as error:
-            self.go_on(error)
-        else:
+            fault = error
+        if not all_fail(votes, fault):
             context.status.update(data_parallel=DATA_PARALLEL.index(self.model.data_parallel))
+        else:
+            context.log.error("the run goes on without a model: %s", fault)
+        votes.Free()
 
     def go_on(self, error: ModelError) -> None:
         """Go on without a model, or raise `error` where other ranks may be waiting for this one."""
@@ -117,6 +126,22 @@ class Trainer(Supervisor):
             self.context.events.record(
                 "epoch", epoch.started, epoch.seconds, round=self.rounds + 1, loss=epoch.training.loss,
                 validation_loss=epoch.validation.loss, **epoch.training.terms)
+
+
+def all_fail(comm: Any, fault: ModelError | None) -> bool:
+    """Whether every rank has met a fault: then none waits for another. Collective over `comm`.
+
+    Raises
+    ------
+    ModelError
+        My fault, if the others have none, or are not heard of in time: they may be waiting for me in the model.
+    """
+    votes, limit = Agreement(comm), time.monotonic() + VOTE_SECONDS
+    while (total := votes.ask(fault is not None)) is None and (fault is None or time.monotonic() < limit):
+        time.sleep(IDLE_SECONDS)
+    if fault is not None and (total is None or total[0] < comm.Get_size()):
+        raise fault
+    return fault is not None
 
 
 def checksum(arrays: list[np.ndarray]) -> int:

@@ -24,6 +24,27 @@ def _coefficients(terms: str) -> list[float]:
 HORN = np.array([_coefficients(terms) for row in _HORN for terms in row]).T  # shape (9, 16)
 
 
+def superposed(positions: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Structures turned, each by a proper rotation, so that they lie nearest to a reference.
+
+    W. Kabsch, Acta Cryst. A 32, 922 (1976), doi:10.1107/S0567739476001873.
+
+    Parameters
+    ----------
+    positions
+        Shape (n_frames, n, 3), centred.
+    reference
+        Shape (n, 3), centred.
+
+    Returns
+    -------
+    ndarray, shape (n_frames, n, 3)
+    """
+    u, _, v = np.linalg.svd(positions.swapaxes(1, 2) @ reference)
+    u[..., -1] *= np.sign(np.linalg.det(u @ v))[:, None]
+    return positions @ (u @ v)
+
+
 def superposed_rmsd(positions: np.ndarray, reference: np.ndarray) -> np.ndarray | float:
     """Superposed RMSD of one or many structures to a reference.
 

@@ -41,7 +41,7 @@ class Written:
         features = FeatureCalculator(self.structures.target_nm, FeaturesSection(cutoff_angstrom=CUTOFF))
         computed = [features.compute(x) for x in self.positions[:, self.structures.descriptor]]
         self.block = FrameBlock({
-            "simulation": np.zeros(N_FRAMES, np.int32),
+            "simulation": np.zeros(N_FRAMES, np.int32), "frame": np.arange(N_FRAMES),
             **{name: np.array([c[name] for c in computed]) for name in ("ca_positions", "contact_counts")},
             "contact_columns": np.concatenate([c["contact_columns"] for c in computed]),
         })  # fmt: skip

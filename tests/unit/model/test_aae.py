@@ -10,13 +10,13 @@ from scipy.spatial.distance import cdist
 from watch import Watch
 
 from ddmd_mpi import model
+from ddmd_mpi.analysis import features
 from ddmd_mpi.errors import ModelError
 from ddmd_mpi.frames import FrameBlock
 from ddmd_mpi.model import aae as module
 from ddmd_mpi.model import torch_backend
 from ddmd_mpi.model.point_clouds import chamfer, nearest
 from ddmd_mpi.sections import TrainingSection
-from ddmd_mpi.structure import contacts
 
 N_RESIDUES, N_LATENT = 28, 16
 SMALL = {"model": "aae", "latent_dimensions": N_LATENT, "batch_size": 16, "epochs": 3}
@@ -37,14 +37,7 @@ def chain_block(n_frames: int, n_residues: int = N_RESIDUES, seed: int = 0) -> F
     steps = 0.15 * generator.normal(size=(n_frames, n_residues, 3)) + drift[:, None, None] * np.array([0.0, 0.0, 1.0])
     turns = np.linalg.qr(generator.normal(size=(n_frames, 3, 3)))[0]
     chains = np.cumsum(steps, axis=1) @ turns
-    positions = np.stack([contacts.round_positions(chain) for chain in chains])
-    rows = [contacts.contact_csr(p, 8.0) for p in positions]
-    return FrameBlock({
-        "simulation": np.zeros(n_frames, np.int32),
-        "ca_positions": positions,
-        "contact_counts": np.array([counts for counts, _ in rows]),
-        "contact_columns": np.concatenate([columns for _, columns in rows]),
-    })  # fmt: skip
+    return features(chains, 8.0)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +68,8 @@ def test_the_layers_are_the_published_ones():
         65 * 64 + 65 * 128 + 129 * 512 + 513 * 1024 + 1025 * 3 * 3375,
         65 * 512 + 513 * 512 + 513 * 128 + 129 * 64 + 65,
     ]
-    assert sum(a.size for a in aae.weights()) == sum(counts)
+    assert sum(a.size for a in aae.weights()[:-1]) == sum(counts)
+    assert aae.weights()[-1].shape == (3375, 3)
     assert aae._autoencoder_adam.rate == aae._critic_adam.rate == 1e-4
 
 
@@ -276,12 +270,35 @@ def test_latents_depend_on_frame_and_weights_alone(trained):
     assert np.array_equal(aae.embed(block.take(picked)), latents[picked])
     assert aae.embed(block.take(np.array([], int))).shape == (0, N_LATENT)
     with torch.no_grad():
-        mean, _ = aae._encoder(torch.from_numpy(block["ca_positions"][:4] * np.float32(1e-3)))
+        mean, _ = aae._encoder(torch.from_numpy(aae.samples(block).batch(np.arange(4)) * np.float32(1e-3)))
     np.testing.assert_allclose(latents[:4], mean, rtol=1e-5, atol=1e-5)
     other = make(seed=9)
     assert not np.allclose(other.embed(block), latents)
     other.load(aae.weights())
     assert np.array_equal(other.embed(block), latents)
+
+
+def test_a_molecule_that_has_turned_has_the_same_latents(trained):
+    aae, _ = trained
+    block = chain_block(20, seed=4)
+    turn = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    turned = FrameBlock({**block.columns, "ca_positions": (block["ca_positions"] @ turn).astype(np.int16)})
+    mirrored = FrameBlock({**block.columns, "ca_positions": -block["ca_positions"]})
+    latents, spread = aae.embed(block), aae.embed(block).std()
+    np.testing.assert_allclose(aae.embed(turned), latents, rtol=0, atol=0.05 * spread)
+    assert abs(aae.embed(mirrored) - latents).max() > 0.5 * spread
+
+
+def test_the_reference_is_chosen_once_and_goes_with_the_weights():
+    aae, other, first = make(epochs=1), make(seed=2), chain_block(20)
+    assert not aae.weights()[-1].any()
+    for block in (first, chain_block(20, seed=1)):
+        aae.train(block, Watch())
+        assert np.array_equal(aae.weights()[-1], first["ca_positions"][0])
+    other.load(aae.weights())
+    assert np.array_equal(other.embed(first), aae.embed(first))
+    other.load(make().weights())
+    assert np.array_equal(other.weights()[-1], first["ca_positions"][0])
 
 
 def test_a_restored_state_goes_on_with_the_same_bits(trained):

@@ -1,10 +1,13 @@
 """The autoencoder: its loss against NumPy, its rounds, and latents that depend on nothing but frame and weights."""
 
+import random
+
 import numpy as np
 import pytest
 from watch import Watch
 
 from ddmd_mpi import model
+from ddmd_mpi.analysis import features
 from ddmd_mpi.errors import ModelError, NothingToLearnError
 from ddmd_mpi.frames import FrameBlock
 from ddmd_mpi.model import ModelWeights
@@ -24,12 +27,7 @@ def chain_block(n_frames: int, n_residues: int = N_RESIDUES, seed: int = 0) -> F
     generator = np.random.default_rng(seed)
     scale = generator.choice([0.2, 0.6], size=(n_frames, 1, 1))
     chains = np.cumsum(scale * generator.normal(size=(n_frames, n_residues, 3)), axis=1)
-    rows = [contacts.contact_csr(contacts.round_positions(chain), 8.0) for chain in chains]
-    return FrameBlock({
-        "simulation": np.zeros(n_frames, np.int32),
-        "contact_counts": np.array([counts for counts, _ in rows]),
-        "contact_columns": np.concatenate([columns for _, columns in rows]),
-    })  # fmt: skip
+    return features(chains, 8.0)
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +167,20 @@ def test_weights_of_another_architecture_are_refused(trained):
         cvae.load(make(filters=5).weights())
     with pytest.raises(ModelError, match="architecture"):
         cvae.load(cvae.weights()[:-1])
+
+
+def test_making_a_model_leaves_the_global_random_numbers_alone():
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002 - the old generator is the global one
+    before = random.getstate(), np.random.get_state()[1].tobytes()  # noqa: NPY002
+    make(epochs=1).train(chain_block(20), Watch())
+    assert (random.getstate(), np.random.get_state()[1].tobytes()) == before  # noqa: NPY002
+
+
+def test_dropout_may_differ_between_models_that_exchange_weights(trained):
+    cvae, _ = trained
+    assert make(dropout=0.3).architecture == cvae.architecture
+    assert "dropout" not in cvae.architecture
 
 
 def test_threads_are_pinned(trained):

@@ -5,6 +5,7 @@ import pytest
 from sklearn.decomposition import PCA, IncrementalPCA
 
 from ddmd_mpi import model
+from ddmd_mpi.analysis import features
 from ddmd_mpi.errors import ModelError, NothingToLearnError
 from ddmd_mpi.frames import FrameBlock
 from ddmd_mpi.model.rounds import split
@@ -38,12 +39,7 @@ def make(n_residues: int = N_RESIDUES, seed: int = 1, **changes):
 def chains(n_frames: int, seed: int = 0, n_residues: int = N_RESIDUES, scale: float = 0.3) -> FrameBlock:
     """Random chains, whose every map is another one."""
     positions = np.cumsum(np.random.default_rng(seed).normal(scale=scale, size=(n_frames, n_residues, 3)), axis=1)
-    rows = [contacts.contact_csr(contacts.round_positions(x), 8.0) for x in positions]
-    return FrameBlock({
-        "simulation": np.zeros(n_frames, np.int32),
-        "contact_counts": np.array([counts for counts, _ in rows]),
-        "contact_columns": np.concatenate([columns for _, columns in rows]),
-    })  # fmt: skip
+    return features(positions, 8.0)
 
 
 def pairs_of(block: FrameBlock) -> np.ndarray:
@@ -76,7 +72,7 @@ def test_batches_and_rounds_are_those_of_incremental_pca():
     for number, window in enumerate((block, other), 1):
         pca.train(window, model.Supervisor())
         generator = np.random.default_rng([7, number, 0])
-        order = generator.permutation(split(len(window), 0.2, generator)[0])
+        order = generator.permutation(split(window, 0.2, 7)[0])
         for start in range(0, len(order), 20):
             theirs.partial_fit(pairs_of(window)[order[start : start + 20]])
     weights = pca.weights()
@@ -92,7 +88,7 @@ def test_the_loss_is_the_squared_distance_to_the_reconstruction():
     mean, components = pca.weights()[MEAN], pca.weights()[COMPONENTS]
     rebuilt = pca.embed(block).astype(float) @ components + mean
     squares = ((pairs_of(block) - rebuilt) ** 2).sum(axis=1)
-    training, validation = split(60, 0.2, np.random.default_rng([1, 1, 0]))
+    training, validation = split(block, 0.2, 1)
     assert result.loss == pytest.approx(squares[training].mean(), rel=1e-5)
     assert result.validation_loss == pytest.approx(squares[validation].mean(), rel=1e-5)
     assert 0 < result.loss < result.validation_loss < ((pairs_of(block) - mean) ** 2).sum(axis=1).mean()

@@ -156,6 +156,14 @@ def test_a_round_that_fails(made, old, new, words):
     assert words in sentence(caught)
 
 
+def test_a_round_that_fails_half_way_leaves_no_trace(made):
+    mine = made("return Round(1, len(block), 0.5, 0.25, True)", "self.scale[:] = 7; 1 / 0")
+    before = mine.embed(block())
+    with pytest.raises(ModelError, match="ZeroDivisionError"):
+        mine.train(block(), model.Supervisor())
+    assert np.array_equal(mine.embed(block()), before)
+
+
 @pytest.mark.parametrize("losses", ["np.nan, 0.25", "0.5, np.inf"])
 def test_a_round_without_finite_losses_is_not_accepted(made, losses):
     result = made("0.5, 0.25", losses).train(block(), model.Supervisor())

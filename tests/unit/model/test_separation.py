@@ -43,7 +43,8 @@ def frames():
             rows.append(calculator.compute(engine.state().positions))
         engine.free()
     block = FrameBlock({
-        "simulation": np.repeat([0, 1], N_FRAMES), "ca_positions": np.array([r["ca_positions"] for r in rows]),
+        "simulation": np.repeat([0, 1], N_FRAMES), "frame": np.tile(np.arange(N_FRAMES), 2),
+        "ca_positions": np.array([r["ca_positions"] for r in rows]),
         "contact_counts": np.array([r["contact_counts"] for r in rows]),
         "contact_columns": np.concatenate([r["contact_columns"] for r in rows]),
     })  # fmt: skip

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from ddmd_mpi import model
+from ddmd_mpi.analysis import features
 from ddmd_mpi.errors import ModelError
 from ddmd_mpi.frames import FrameBlock
 from ddmd_mpi.lean import hidden
 from ddmd_mpi.model.architecture import architecture
 from ddmd_mpi.model.maps import ContactMaps
-from ddmd_mpi.model.rounds import batches, split
+from ddmd_mpi.model.rounds import batches, lots, split
 from ddmd_mpi.sections import TrainingSection
-from ddmd_mpi.structure import contacts
 
 DEFAULTS = TrainingSection()
 
@@ -22,12 +22,12 @@ DEFAULTS = TrainingSection()
 def maps_block(n_frames: int, n_residues: int, seed: int = 0) -> FrameBlock:
     generator = np.random.default_rng(seed)
     chains = np.cumsum(generator.normal(scale=0.3, size=(n_frames, n_residues, 3)), axis=1)
-    rows = [contacts.contact_csr(contacts.round_positions(chain), 8.0) for chain in chains]
-    return FrameBlock({
-        "simulation": np.zeros(n_frames, np.int32),
-        "contact_counts": np.array([counts for counts, _ in rows]),
-        "contact_columns": np.concatenate([columns for _, columns in rows]),
-    })  # fmt: skip
+    return features(chains, 8.0)
+
+
+def named(n_frames: int, first: int = 0) -> FrameBlock:
+    """Frames with names alone."""
+    return FrameBlock({"simulation": np.full(n_frames, 2, np.int32), "frame": first + np.arange(n_frames)})
 
 
 def test_importing_the_model_does_not_import_tensorflow():
@@ -70,17 +70,33 @@ def test_the_layers_of_the_paper(n_residues, filters, kernels, strides, size):
 
 
 @pytest.mark.parametrize(("fraction", "n_validation"), [(0.2, 20), (0.0, 0), (0.5, 50)])
-def test_a_split_is_a_shuffled_partition(fraction, n_validation):
-    training, validation = split(100, fraction, np.random.default_rng(1))
+def test_a_split_is_a_partition_by_lot(fraction, n_validation):
+    training, validation = split(named(100), fraction, seed=1)
     assert len(validation) == n_validation
     assert sorted([*training, *validation]) == list(range(100))
     assert list(training) != sorted(training)
-    other, _ = split(100, fraction, np.random.default_rng(2))
+    other, _ = split(named(100), fraction, seed=2)
     assert not np.array_equal(training, other)
 
 
+def test_frames_stay_on_their_side_while_the_window_moves_on():
+    """But for those at the border, whose lots lie between two of 200."""
+    before, after = named(1000, first=0), named(1000, first=300)
+    learnt, (_, held_out) = set(split(before, 0.2, 1)[0]), split(after, 0.2, 1)
+    shared = [i + 300 for i in held_out if i + 300 < 1000]
+    assert len(shared) > 100
+    assert sum(i in learnt for i in shared) < 0.1 * len(shared)
+
+
+def test_lots_are_even_and_walkers_draw_their_own():
+    drawn = lots(np.repeat([0, 1], 20_000), np.tile(np.arange(20_000), 2), seed=3)
+    assert len(set(drawn.tolist())) == 40_000
+    counts = np.bincount((drawn >> np.uint64(60)).astype(int), minlength=16)
+    assert abs(counts - 2500).max() < 5 * 2500**0.5
+
+
 def test_a_frame_is_left_for_training():
-    assert [len(part) for part in split(1, 0.5, np.random.default_rng(0))] == [1, 0]
+    assert [len(part) for part in split(named(1), 0.5, seed=0)] == [1, 0]
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 20])

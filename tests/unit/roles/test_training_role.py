@@ -67,10 +67,16 @@ class Outbox:
 
 
 class Comm:
-    """A communicator in which the other ranks' summed answers are always `others`."""
+    """A communicator in which the other ranks' summed answers are always `others`, and `failed` of them no model."""
 
-    def __init__(self, size=1, others=(0, 0, 0, 0)):
-        self.size, self.others = size, np.array(others, float)
+    def __init__(self, size=1, others=(0, 0, 0, 0), failed=0):
+        self.size, self.others, self.failed = size, np.array(others, float), failed
+
+    def Dup(self):  # noqa: N802
+        return Votes(self.size, (self.failed,))
+
+    def Free(self):  # noqa: N802
+        pass
 
     def Get_size(self):  # noqa: N802
         return self.size
@@ -83,6 +89,14 @@ class Comm:
         if mine[0]:
             sums[0] = self.size  # the others end with me
         return SimpleNamespace(Test=lambda: True)
+
+
+class Votes(Comm):
+    """Where the other ranks' answers are what they are; None for no answer yet."""
+
+    def Iallreduce(self, mine, sums):  # noqa: N802
+        sums[:] = mine + self.others
+        return SimpleNamespace(Test=lambda: not np.isnan(self.others).any())
 
 
 class Fake(Model):
@@ -258,8 +272,18 @@ def test_where_others_wait_a_rank_goes_on_from_what_all_have_found_only(play):
 def test_a_model_that_cannot_be_made(play, tmp_path):
     role = play([1] * 12, fake=ModelError("no GPU"))
     assert (role.model, role.rounds, len(role.window)) == (None, 0, 12)
-    with pytest.raises(ModelError, match="no GPU"):
-        play([1] * 12, fake=ModelError("no GPU"), comm=Comm(2))
+
+
+@pytest.mark.parametrize(("failed", "goes_on"), [(1, True), (0, False), (np.nan, False)])
+def test_a_model_that_cannot_be_made_where_several_train(play, monkeypatch, failed, goes_on):
+    """The run goes on if the other rank has none either, and not if it has one or is not heard of."""
+    monkeypatch.setattr("ddmd_mpi.roles.trainer.VOTE_SECONDS", 0.02)
+    comm = Comm(2, failed=failed)
+    if goes_on:
+        assert play([1] * 12, fake=ModelError("no GPU"), comm=comm).model is None
+    else:
+        with pytest.raises(ModelError, match="no GPU"):
+            play([1] * 12, fake=ModelError("no GPU"), comm=comm)
 
 
 def test_a_round_drains_the_streams_and_ends_with_them(play):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from ddmd_mpi.structure.rmsd import superposed_rmsd
+from ddmd_mpi.structure.rmsd import superposed, superposed_rmsd
 
 
 def cloud(n: int, seed: int) -> np.ndarray:
@@ -42,3 +42,16 @@ def test_many_frames_at_once_give_the_same_as_one_by_one():
 def test_known_displacement():
     x = np.array([[0.0, 0, 0], [2, 0, 0]])
     assert superposed_rmsd(x * 2, x) == pytest.approx(1.0)
+
+
+def test_superposed_structures_lie_as_near_as_they_can_and_are_not_mirrored():
+    generator = np.random.default_rng(5)
+    reference = generator.normal(size=(12, 3))
+    frames = reference + 0.3 * generator.normal(size=(6, 12, 3))
+    frames[3] *= [-1, 1, 1]
+    reference -= reference.mean(axis=0)
+    frames -= frames.mean(axis=1, keepdims=True)
+    turned = superposed(frames, reference)
+    np.testing.assert_allclose(np.sqrt(((turned - reference) ** 2).sum(axis=(1, 2)) / 12),
+                               superposed_rmsd(frames, reference))
+    np.testing.assert_allclose(np.linalg.det(np.linalg.lstsq(frames[3], turned[3], rcond=None)[0]), 1)
