@@ -75,11 +75,13 @@ class FrameFiles:
         chosen = choose_iterations(
             list(self.written), self.settings.newest_iterations, self.settings.random_older, generator)
         window = FrameWindow(capacity)
-        with events.span("io", iterations=len(chosen)) as span:
-            for iteration in chosen:
-                for block in self._blocks(iteration, share, n_shares):
-                    window.append(block)
-            span["frames"] = len(window)
+        with events.span("io") as span:
+            newest_first: list[list[FrameBlock]] = []
+            while chosen and sum(len(b) for blocks in newest_first for b in blocks) < capacity:
+                newest_first.append(list(self._blocks(chosen.pop(), share, n_shares)))
+            for block in (b for blocks in reversed(newest_first) for b in blocks):
+                window.append(block)
+            span.update(frames=len(window), iterations=len(newest_first))
         return window
 
     def _blocks(self, iteration: int, share: int, n_shares: int) -> Iterator[FrameBlock]:
