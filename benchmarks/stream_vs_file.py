@@ -1,7 +1,7 @@
 """Stream mode against file mode on one machine: Table II and Fig. 7 of the paper.
 
-    python benchmarks/stream_vs_file.py [--md] [--comparison NAME ...] [--ranks N] [--scale X] [--seed N] [--figure FILE]
-                                        [--json FILE]
+    python benchmarks/stream_vs_file.py [--md] [--comparison NAME ...] [--ranks N] [--scale X] [--seed N]
+                                        [--figure FILE.png] [--json FILE]
 
 Without --md 120 simulations are emulated: their frames and the times of all stages are made up, everything else is real
 (see [emulation] in docs/configuration.md). Three comparisons, each of the same system, seeds and number of ranks:
