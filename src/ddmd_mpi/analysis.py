@@ -136,7 +136,8 @@ def features(positions_nm: np.ndarray, cutoff_angstrom: float, first: int = 0) -
 
 def read_trajectory(trajectory: Path, topology: Path, descriptor: list[str]) -> Iterator[np.ndarray]:
     """Positions of the descriptor atoms, nm, shape (n, n_residues, 3), some frames after the other."""
-    from .md.structures import descriptor_atoms, read_pdb
+    from .md.coordinates import read_pdb
+    from .md.structures import descriptor_atoms
 
     try:
         import mdtraj

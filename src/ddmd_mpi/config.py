@@ -16,6 +16,10 @@ from pydantic import BaseModel, ValidationError
 from .errors import ConfigError
 from .sections import Config
 
+#: Settings that are paths, or lists of them.
+PATHS = (("system", "start"), ("system", "target"), ("system", "topology"), ("system", "parameters"),
+         ("streams", "adios2_xml"), ("training", "initial_weights"), ("emulation", "trajectory"))
+
 
 def inputs() -> Path:
     """Directory of the embedded use cases."""
@@ -62,11 +66,24 @@ def read_toml(file: Path) -> dict[str, Any]:
 
 def make_absolute(settings: dict[str, Any], directory: Path) -> None:
     """Take relative paths in `settings` as relative to `directory`."""
-    for section, key in (("system", "start"), ("system", "target"), ("streams", "adios2_xml"),
-                         ("training", "initial_weights"), ("emulation", "trajectory")):
-        value = settings.get(section, {})
-        if isinstance(value, dict) and isinstance(value.get(key), str):
-            value[key] = str(directory / value[key])
+    for section, key in PATHS:
+        table = settings.get(section)
+        if isinstance(table, dict) and key in table:
+            table[key] = _resolved(table[key], directory)
+    system = settings.get("system")
+    if isinstance(system, dict) and isinstance(system.get("force_field"), list):
+        system["force_field"] = [_force_field(name, directory) for name in system["force_field"]]
+
+
+def _resolved(value: Any, directory: Path) -> Any:
+    if isinstance(value, list):
+        return [_resolved(v, directory) for v in value]
+    return str(directory / value) if isinstance(value, str) else value
+
+
+def _force_field(name: Any, directory: Path) -> Any:
+    """A force field that lies beside the config is that file; any other name is one of OpenMM's own."""
+    return str(directory / name) if isinstance(name, str) and (directory / name).is_file() else name
 
 
 def parse_assignment(text: str) -> dict[str, Any]:

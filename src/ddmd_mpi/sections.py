@@ -69,6 +69,10 @@ class SystemSection(Section):
     model: Literal["all-atom", "go"] = "all-atom"
     start: Path
     target: Path
+    topology: Path | None = None
+    parameters: list[Path] = []
+    solvent: Literal["auto", "explicit", "implicit", "vacuum"] = "auto"
+    box_nm: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None = None
     descriptor: Annotated[list[str], Field(min_length=1)] = ["CA"]
     force_field: list[str] = ["amber99sbildn.xml", "amber99_obc.xml"]
     note: str = ""
@@ -88,6 +92,7 @@ class SimulationSection(Section):
     nonbonded_cutoff_nm: Positive | None = None
     temperature_kelvin: Positive = 300.0
     friction_per_ps: NonNegative = 1.0
+    pressure_bar: NonNegative = 1.0
     segment_ps: Positive = 10_000.0
     report_interval_ps: Positive = 50.0
     walker_length_ns: Positive | None = None

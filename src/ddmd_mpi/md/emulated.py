@@ -39,7 +39,7 @@ class EmulatedEngine:
         self.n_atoms = len(structures.positions_nm)
         self._steps_per_report, self._seed = simulation.steps_per_report, seed
         self._speed = thermal_speeds(structures, simulation.temperature_kelvin)
-        self._motion = motion(structures, simulation, emulation)
+        self._motion, self._box = motion(structures, simulation, emulation), structures.box_nm
         self._reseed(0)
 
     def start(self, seed: int) -> None:
@@ -52,7 +52,7 @@ class EmulatedEngine:
         self,
         positions: np.ndarray,
         velocities: np.ndarray | None = None,
-        box: np.ndarray | None = None,  # noqa: ARG002 - nothing here is periodic
+        box: np.ndarray | None = None,  # noqa: ARG002 - the box of the start stays
         seed: int = 1,
     ) -> None:
         """Continue from another state; see :meth:`.engine.OpenMMEngine.set_state`."""
@@ -85,8 +85,7 @@ class EmulatedEngine:
         if velocities is None:
             velocities = self._rng.standard_normal((self.n_atoms, 3), np.float32)
             velocities *= self._speed
-        box = np.zeros((3, 3), np.float32)
-        self._state = State(positions, np.asarray(velocities, np.float32), box, self._motion.potential_energy())
+        self._state = State(positions, np.asarray(velocities, np.float32), self._box, self._motion.potential_energy())
 
 
 def motion(

@@ -12,6 +12,7 @@ from openmm import unit
 
 from ..errors import EngineError
 from ..sections import SimulationSection, SystemSection
+from .molecules import seed_barostat
 from .structures import Structures
 from .systems import build_system
 
@@ -115,6 +116,7 @@ class OpenMMEngine:
         )
         self._integrator.setConstraintTolerance(CONSTRAINT_TOLERANCE)
         self._integrator.setRandomNumberSeed(seed)
+        seed_barostat(model, seed)
         platform = openmm.Platform.getPlatformByName(self.platform)
         try:
             self._context = openmm.Context(
@@ -126,6 +128,8 @@ class OpenMMEngine:
     def start(self, seed: int) -> None:
         """Put the walker on the start, minimised when the config asks for it, with Maxwell velocities from `seed`."""
         with _engine_errors("start"):
+            if self._periodic:
+                self._context.setPeriodicBoxVectors(*self._structures.box_nm.astype(np.float64))
             self._context.setPositions(self._structures.positions_nm)
             if self._simulation.minimize:
                 openmm.LocalEnergyMinimizer.minimize(self._context)

@@ -9,7 +9,8 @@ import numpy as np
 from openmm import app, unit
 
 from ..errors import InputError
-from .structures import PDB_ERRORS, Structures
+from .coordinates import reading
+from .structures import Structures
 
 NM_PER_ANGSTROM = np.float32(0.1)
 MARK_BYTES = 4  # before and after every record of a Fortran file
@@ -43,12 +44,10 @@ class PDBFrames:
     """The models of a PDB file, in memory."""
 
     def __init__(self, path: Path):
-        try:
+        with reading(path, "a PDB file"):
             pdb = app.PDBFile(str(path))
             models = [pdb.getPositions(asNumpy=True, frame=i) for i in range(pdb.getNumFrames())]
             self._frames = np.array([x.value_in_unit(unit.nanometer) for x in models], np.float32)
-        except PDB_ERRORS as error:
-            raise InputError(f"{path} cannot be read as a PDB file: {error}") from error
         self.n_atoms = self._frames.shape[1] if self._frames.ndim == 3 else 0
 
     def __len__(self) -> int:

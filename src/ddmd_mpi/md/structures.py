@@ -1,4 +1,4 @@
-"""The molecule's structures: start, target and descriptor atoms, read from PDB files and checked against each other."""
+"""The molecule's structures: start, target and descriptor atoms, read from files and checked against each other."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from openmm import app, unit
+from openmm import app
 from openmm.app.topology import Atom
 
 from ..errors import InputError
 from ..sections import SystemSection
+from ..structure.periodic import bring_together, make_whole, molecules_of
 from ..structure.rmsd import superposed_rmsd
+from .coordinates import read_coordinates
+from .molecules import Molecule, MoleculeFiles, bonds_of, kind_of, load_molecule
 
 SAME_STRUCTURE_NM = 0.05
-#: What OpenMM raises for a file that is no PDB file.
-PDB_ERRORS = (OSError, ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError)
 #: Standard amino acids, and the names of their protonation states and cross-links -> the standard name.
 STANDARD = {
     "ALA": "ALA", "ARG": "ARG", "ASN": "ASN", "ASP": "ASP", "CYS": "CYS", "GLN": "GLN", "GLU": "GLU", "GLY": "GLY",
@@ -41,6 +42,10 @@ class Structures:
         Their positions in the target, nm, shape (n, 3).
     residue_names
         Names of their residues.
+    molecule
+        Where topology and start are from.
+    molecules
+        Index of the molecule of each descriptor atom, shape (n,): the box may part different ones.
     """
 
     topology: app.Topology
@@ -48,6 +53,14 @@ class Structures:
     descriptor: np.ndarray
     target_nm: np.ndarray
     residue_names: tuple[str, ...]
+    molecule: Molecule
+    molecules: np.ndarray
+
+    @property
+    def box_nm(self) -> np.ndarray:
+        """Box vectors of the start, nm, shape (3, 3), float32; zero for none."""
+        box = self.molecule.box_nm
+        return np.zeros((3, 3), np.float32) if box is None else box.astype(np.float32)
 
 
 def load_structures(system: SystemSection) -> Structures:
@@ -59,37 +72,38 @@ def load_structures(system: SystemSection) -> Structures:
         A file is missing or unreadable, holds no descriptor atoms, the two hold different residues, or the target is
         the start.
     """
-    start, start_nm = read_pdb(system.start)
-    target, target_nm = read_pdb(system.target)
+    molecule = load_molecule(MoleculeFiles.of(system))
+    start, start_nm = molecule.topology, molecule.positions_nm
+    target, target_nm = target_structure(system, molecule)
     atoms = descriptor_atoms(start, system.descriptor, system.start)
     target_atoms = descriptor_atoms(target, system.descriptor, system.target)
     _check_same_residues(atoms, target_atoms, system)
     descriptor = np.array([a.index for a in atoms])
     target_nm = target_nm[[a.index for a in target_atoms]]
-    rmsd = superposed_rmsd(start_nm[descriptor], target_nm)
+    molecules = molecules_of(len(start_nm), bonds_of(start))[descriptor]
+    box = np.zeros((3, 3)) if molecule.box_nm is None else molecule.box_nm
+    rmsd = superposed_rmsd(bring_together(start_nm[descriptor], molecules, box), target_nm)
     if rmsd < SAME_STRUCTURE_NM:
         raise InputError(
             f"the target {system.target} equals the start {system.start} (RMSD {10 * rmsd:.2f} angstrom): "
             "set system.target to the structure to be reached"
         )
-    return Structures(start, start_nm, descriptor, target_nm, tuple(a.residue.name for a in atoms))
+    names = tuple(a.residue.name for a in atoms)
+    return Structures(start, start_nm, descriptor, target_nm, names, molecule, molecules)
 
 
-def read_pdb(path: Path) -> tuple[app.Topology, np.ndarray]:
-    """Topology and positions, nm, shape (n_atoms, 3), of the first model of a PDB file."""
-    if not path.is_file():
-        raise InputError(f"the structure {path} does not exist: correct system.start or system.target")
-    try:
-        pdb = app.PDBFile(str(path))
-        positions = np.asarray(pdb.getPositions(asNumpy=True, frame=0).value_in_unit(unit.nanometer), np.float64)
-    except PDB_ERRORS as error:
-        raise InputError(f"{path} cannot be read as a PDB file: {error}") from error
-    if positions.ndim != 2 or len(positions) == 0:
-        raise InputError(f"{path} holds no atoms: a PDB file is expected")
-    if not np.isfinite(positions).all():
-        raise InputError(f"{path} holds positions that are not finite: correct the file")
-    pdb.topology.setPeriodicBoxVectors(None)  # The systems here are not periodic; a crystal's cell is no box.
-    return pdb.topology, positions
+def target_structure(system: SystemSection, molecule: Molecule) -> tuple[app.Topology, np.ndarray]:
+    """Topology and positions, nm, of the target: a PDB file, or coordinates that go with the start's topology."""
+    found = read_coordinates(system.target, charmm=kind_of(system.topology) == "CHARMM")
+    if found.topology is not None:
+        return found.topology, found.positions_nm
+    n_atoms = len(molecule.positions_nm)
+    if len(found.positions_nm) != n_atoms:
+        raise InputError(f"the target {system.target} has {len(found.positions_nm)} atoms and the start has {n_atoms}: "
+                         "give coordinates of the same atoms, or a PDB file")
+    box = None if molecule.box_nm is None else found.box_nm
+    bonds = bonds_of(molecule.topology)
+    return molecule.topology, found.positions_nm if box is None else make_whole(found.positions_nm, bonds, box)
 
 
 def descriptor_atoms(topology: app.Topology, names: list[str], path: Path) -> list[Atom]:

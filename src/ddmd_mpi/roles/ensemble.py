@@ -111,7 +111,7 @@ class Ensemble(ABC):
         config, facts, structures = self.context.config, self.context.facts, self.structures
         trajectory = Trajectory(facts.directory / "trajectories", index, structures.topology, config.simulation,
                                 facts.order_parameters)
-        features = FeatureCalculator(structures.target_nm, config.features)
+        features = FeatureCalculator(structures.target_nm, config.features, structures.molecules)
         descriptor = np.asarray(structures.descriptor)
         kind = EmulatedWalker if self.emulated else Walker
         return kind(index, self.make_engine(index), features, trajectory, descriptor, config, self.context.events)

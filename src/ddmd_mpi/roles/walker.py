@@ -181,7 +181,7 @@ class Walker:
 
     def _row(self, state: Any) -> dict[str, Any]:
         clock = time.perf_counter()
-        features = self._compute(state.positions)
+        features = self._compute(state.positions, state.box)
         computed = time.perf_counter()
         frame = self.trajectory.append(
             state.positions, self.ps, self._segment, features["rmsd"], state.potential_energy,
@@ -195,9 +195,9 @@ class Walker:
             "positions": state.positions, "velocities": state.velocities, "box": state.box,
         }
 
-    def _compute(self, positions: np.ndarray) -> dict[str, Any]:
+    def _compute(self, positions: np.ndarray, box: np.ndarray | None) -> dict[str, Any]:
         try:
-            return self._features.compute(positions[self._descriptor])
+            return self._features.compute(positions[self._descriptor], box)
         except ValueError as error:
             raise EngineError(f"the frame has no features: {error}") from error
 
@@ -218,7 +218,7 @@ class Walker:
         if positions is None:
             state = self.engine.state()
             positions, box = state.positions, state.box
-        features = self._compute(positions)
+        features = self._compute(positions, box)
         frame = self.trajectory.append(positions, self.ps, self._segment, features["rmsd"], float("nan"),
                                        features["order_parameters"], box=box)
         self._last = Origin(self.index, self._segment, frame)

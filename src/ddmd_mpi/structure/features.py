@@ -8,6 +8,7 @@ from ..errors import ConfigError
 from ..sections import FeaturesSection, OrderParameter
 from .contacts import contact_csr, round_positions
 from .order_parameters import FUNCTIONS
+from .periodic import bring_together
 from .rmsd import superposed_rmsd
 
 ANGSTROM_PER_NM = 10.0
@@ -22,6 +23,8 @@ class FeatureCalculator:
         Descriptor atoms of the target, nm, shape (n, 3).
     features
         The contact cutoff and the declared order parameters.
+    molecules
+        Index of the molecule of each descriptor atom, shape (n,): a box may part different ones. None for one molecule.
 
     Raises
     ------
@@ -29,20 +32,25 @@ class FeatureCalculator:
         If an order parameter names residues that it cannot use.
     """
 
-    def __init__(self, target_nm: np.ndarray, features: FeaturesSection):
+    def __init__(self, target_nm: np.ndarray, features: FeaturesSection, molecules: np.ndarray | None = None):
+        self.molecules = molecules
         self.target_nm = np.ascontiguousarray(target_nm, np.float64)
         self.cutoff_angstrom = features.cutoff_angstrom
         for parameter in features.order_parameters:
             _check_residues(parameter, len(target_nm))
         self._functions = [(FUNCTIONS[p.kind], tuple(p.residues)) for p in features.order_parameters]
 
-    def compute(self, descriptor_positions_nm: np.ndarray) -> dict[str, np.ndarray | float]:
+    def compute(
+        self, descriptor_positions_nm: np.ndarray, box_nm: np.ndarray | None = None
+    ) -> dict[str, np.ndarray | float]:
         """Features of one frame, by the names of the table of frames.
 
         Parameters
         ----------
         descriptor_positions_nm
             Positions of the descriptor atoms, nm, shape (n, 3).
+        box_nm
+            Box vectors, nm, shape (3, 3); None or zero for none.
 
         Raises
         ------
@@ -50,6 +58,8 @@ class FeatureCalculator:
             If a position is not finite or lies too far out to be rounded.
         """
         x = descriptor_positions_nm.astype(np.float64)
+        if box_nm is not None and self.molecules is not None:
+            x = bring_together(x, self.molecules, box_nm)
         rounded = round_positions(x)
         counts, columns = contact_csr(rounded, self.cutoff_angstrom)
         return {

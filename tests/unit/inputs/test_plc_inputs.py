@@ -11,7 +11,7 @@ from openmm import app, unit
 from ddmd_mpi.config import inputs, usecases
 from ddmd_mpi.errors import InputError
 from ddmd_mpi.md.complexes import CLEARANCE_NM, VILLIN, Molecule, complex_of, read_protein, solvated
-from ddmd_mpi.md.structures import read_pdb
+from ddmd_mpi.md.coordinates import read_pdb
 
 PLC = inputs() / "plc"
 SYSTEMS = tomllib.loads((PLC / "systems.toml").read_text())

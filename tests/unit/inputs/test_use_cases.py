@@ -5,7 +5,8 @@ import pytest
 from openmm import app
 
 from ddmd_mpi.config import inputs, load
-from ddmd_mpi.md.structures import load_structures, read_pdb
+from ddmd_mpi.md.coordinates import read_pdb
+from ddmd_mpi.md.structures import load_structures
 from ddmd_mpi.structure.rmsd import superposed_rmsd
 
 SEQUENCES = {

@@ -9,7 +9,8 @@ from openmm import app, unit
 
 from ddmd_mpi.config import inputs, load
 from ddmd_mpi.errors import InputError
-from ddmd_mpi.md.structures import load_structures, read_pdb
+from ddmd_mpi.md.coordinates import read_pdb
+from ddmd_mpi.md.structures import load_structures
 from ddmd_mpi.sections import SystemSection
 from ddmd_mpi.structure.rmsd import superposed_rmsd
 

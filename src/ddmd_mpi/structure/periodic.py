@@ -1,0 +1,80 @@
+"""Molecules in a periodic box: put together where the box has cut them, and brought to the same place."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import breadth_first_order, connected_components
+
+from .ligands import nearest_image
+
+
+def molecules_of(n_atoms: int, bonds: np.ndarray) -> np.ndarray:
+    """Index of the molecule of every atom, shape (n_atoms,).
+
+    Parameters
+    ----------
+    n_atoms
+        Number of atoms.
+    bonds
+        Pairs of atoms, shape (n_bonds, 2).
+    """
+    return connected_components(_graph(n_atoms, bonds), directed=False)[1]
+
+
+def make_whole(positions_nm: np.ndarray, bonds: np.ndarray, box_nm: np.ndarray) -> np.ndarray:
+    """The positions with bonded atoms next to each other; the first atom of each molecule stays where it is.
+
+    Parameters
+    ----------
+    positions_nm
+        nm, shape (n_atoms, 3).
+    bonds
+        Pairs of atoms, shape (n_bonds, 2); each is shorter than half the box.
+    box_nm
+        Box vectors in OpenMM's reduced form, one a row, nm, shape (3, 3).
+    """
+    cells = np.linalg.inv(box_nm)
+    if not np.rint((positions_nm[bonds[:, 1]] - positions_nm[bonds[:, 0]]) @ cells).any():
+        return positions_nm
+    # A further node, bound to the first atom of each molecule, makes one tree of all of them.
+    root = len(positions_nm)
+    firsts = np.unique(molecules_of(root, bonds), return_index=True)[1]
+    graph = _graph(root + 1, np.concatenate([bonds, np.stack([np.full(len(firsts), root), firsts], axis=1)]))
+    order, before = breadth_first_order(graph, root, directed=False)
+    shift, atoms = np.zeros((root + 1, 3)), order[1:]
+    bonded = atoms[before[atoms] != root]
+    shift[bonded] = -np.rint((positions_nm[bonded] - positions_nm[before[bonded]]) @ cells)
+    for atom in bonded:
+        shift[atom] += shift[before[atom]]
+    return positions_nm + shift[:root] @ box_nm
+
+
+def bring_together(positions_nm: np.ndarray, molecules: np.ndarray, box_nm: np.ndarray) -> np.ndarray:
+    """The positions with each molecule in the periodic image that is nearest to those before it.
+
+    Parameters
+    ----------
+    positions_nm
+        nm, shape (n, 3); no molecule is broken by the box.
+    molecules
+        Index of the molecule of each, shape (n,); which comes first stays where it is.
+    box_nm
+        Box vectors in OpenMM's reduced form, nm, shape (3, 3); a box of zeros is no box.
+    """
+    names, first = np.unique(molecules, return_index=True)
+    if len(names) == 1 or not box_nm.any():
+        return positions_nm
+    together = positions_nm.copy()
+    placed = np.zeros(len(positions_nm), bool)
+    for name in names[np.argsort(first)]:
+        mine = molecules == name
+        if placed.any():
+            together[mine] = nearest_image(together[mine], together[placed], box_nm)
+        placed |= mine
+    return together
+
+
+def _graph(n_atoms: int, bonds: np.ndarray) -> coo_matrix:
+    first, second = np.asarray(bonds, int).reshape(-1, 2).T
+    return coo_matrix((np.ones(len(first), np.int8), (first, second)), (n_atoms, n_atoms)).tocsr()
