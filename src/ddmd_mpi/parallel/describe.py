@@ -34,7 +34,7 @@ def describe(
     lines = [
         f"{len(layout.roles)} ranks on {n_nodes} node{'s' if n_nodes > 1 else ''}, {_span(per_node.values())} per node",
         *(_role_line(layout, role) for role in ROLES),
-        f"walkers: {layout.n_walkers}, {layout.walkers_per_rank} per simulation rank",
+        f"walkers: {layout.n_walkers}, {_shares(layout)} per simulation rank",
         _gpu_line(layout),
         *_stream_lines(layout),
         *(f"memory of a rank of {role}: {text}" for role, text in _memory(layout, ring_nbytes, queue_nbytes)),
@@ -50,6 +50,11 @@ def ranges(ranks: Sequence[int]) -> str:
     shown = [str(a) if a == b else f"{a}-{b}" for a, b in spans[:_MAX_RANGES]]
     more = [f"... {ranks[-1]}"] if len(spans) > _MAX_RANGES else []
     return ", ".join(shown + more)
+
+
+def _shares(layout: Layout) -> str:
+    shares = sorted({len(layout.walkers(rank)) for rank in layout.ranks("simulation")})
+    return " or ".join(map(str, shares))
 
 
 def _role_line(layout: Layout, role: str) -> str:

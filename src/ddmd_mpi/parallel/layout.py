@@ -51,8 +51,8 @@ class Layout:
         GPU of each rank, an index on its node; None for none.
     aggregator_of
         Simulation rank -> rank of its aggregator.
-    walkers_per_rank
-        Walkers that each simulation rank advances in turn.
+    n_walkers
+        Walkers of the whole ensemble, at least one for each simulation rank.
     warnings
         Sentences about what is possible but hardly wanted.
     """
@@ -62,7 +62,7 @@ class Layout:
     roles: tuple[str, ...]
     gpu: tuple[int | None, ...]
     aggregator_of: dict[int, int]
-    walkers_per_rank: int
+    n_walkers: int
     warnings: tuple[str, ...] = ()
 
     #: Whether the roles are stages that the ranks play in turn.
@@ -101,18 +101,19 @@ class Layout:
         return rank
 
     @property
-    def n_walkers(self) -> int:
-        """Walkers of the whole ensemble."""
-        return len(self.ranks("simulation")) * self.walkers_per_rank
+    def walkers_per_rank(self) -> int:
+        """Walkers that a simulation rank advances in turn, at most: shares differ by one walker."""
+        return -(-self.n_walkers // len(self.ranks("simulation")))
 
     def walkers(self, rank: int) -> range:
         """Walkers that simulation rank `rank` advances."""
-        first = self._index[rank] * self.walkers_per_rank
-        return range(first, first + self.walkers_per_rank)
+        i, n_ranks = self._index[rank], len(self.ranks("simulation"))
+        return range(i * self.n_walkers // n_ranks, (i + 1) * self.n_walkers // n_ranks)
 
     def simulation_rank_of(self, walker: int) -> int:
         """Rank that advances `walker`."""
-        return self.ranks("simulation")[walker // self.walkers_per_rank]
+        simulations = self.ranks("simulation")
+        return simulations[((walker + 1) * len(simulations) - 1) // self.n_walkers]
 
     def aggregator_index(self, rank: int) -> int:
         """Index of aggregation rank `rank` among the aggregators."""
@@ -133,7 +134,11 @@ class Layout:
 
 
 def plan(
-    nodes: Sequence[int], gpus_per_node: Sequence[int], ranks: RanksSection, walkers_per_rank: int | Literal["auto"]
+    nodes: Sequence[int],
+    gpus_per_node: Sequence[int],
+    ranks: RanksSection,
+    walkers_per_rank: int | Literal["auto"],
+    n_walkers: int | None = None,
 ) -> Layout:
     """Give every rank its role (the rule is this module's).
 
@@ -147,11 +152,13 @@ def plan(
         Counts of the roles, each fixed or "auto".
     walkers_per_rank
         Walkers per simulation rank; "auto": 4 when fewer than 4 ranks simulate, else 1.
+    n_walkers
+        Walkers of the whole ensemble where it is there already; `walkers_per_rank` then says nothing.
 
     Raises
     ------
     LayoutError
-        The ranks are too few, or the fixed counts do not add up to them.
+        The ranks are too few, or too many for the walkers that there are, or the fixed counts do not add up to them.
     """
     n_simulation, n_aggregation, n_training, n_inference = _counts(len(nodes), ranks)
     free: list[list[int]] = [[] for _ in gpus_per_node]
@@ -182,7 +189,7 @@ def plan(
         roles=tuple(roles),
         gpu=tuple(gpu),
         aggregator_of=aggregator_of,
-        walkers_per_rank=resolve_walkers(n_simulation, walkers_per_rank),
+        n_walkers=resolve_walkers(n_simulation, walkers_per_rank, n_walkers),
         warnings=tuple(_warnings(nodes, gpus_per_node, roles, gpu, aggregator_of, ranks)),
     )
 
@@ -304,11 +311,21 @@ def share_gpus(nodes: Sequence[int], gpus_per_node: Sequence[int], roles: Sequen
     return gpu
 
 
-def resolve_walkers(n_simulation: int, walkers_per_rank: int | Literal["auto"]) -> int:
-    """Walkers per simulation rank; "auto": 4 when fewer than 4 ranks simulate, else 1."""
+def resolve_walkers(n_simulation: int, walkers_per_rank: int | Literal["auto"], n_walkers: int | None = None) -> int:
+    """Walkers of the whole ensemble: `n_walkers` if they are given, else those of each rank times the ranks.
+
+    "auto" is 4 a rank when fewer than 4 ranks simulate, else 1.
+    """
+    if n_walkers is not None and n_walkers < n_simulation:
+        raise LayoutError(
+            f"{_count(n_walkers, 'walker')} cannot be shared by {n_simulation} simulation ranks: start "
+            f"{n_simulation - n_walkers} fewer, or set ranks.simulation to {n_walkers} and more aggregation ranks"
+        )
+    if n_walkers is not None:
+        return n_walkers
     if walkers_per_rank == "auto":
-        return FEW_SIMULATIONS if n_simulation < FEW_SIMULATIONS else 1
-    return walkers_per_rank
+        walkers_per_rank = FEW_SIMULATIONS if n_simulation < FEW_SIMULATIONS else 1
+    return n_simulation * walkers_per_rank
 
 
 def _count(n: int, noun: str) -> str:

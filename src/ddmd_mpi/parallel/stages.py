@@ -46,7 +46,11 @@ class StageLayout(Layout):
 
 
 def plan(
-    nodes: Sequence[int], gpus_per_node: Sequence[int], ranks: RanksSection, walkers_per_rank: int | Literal["auto"]
+    nodes: Sequence[int],
+    gpus_per_node: Sequence[int],
+    ranks: RanksSection,
+    walkers_per_rank: int | Literal["auto"],
+    n_walkers: int | None = None,
 ) -> StageLayout:
     """As :func:`.layout.plan`, for file mode; one rank is enough.
 
@@ -69,7 +73,7 @@ def plan(
         roles=roles,
         gpu=tuple(gpu),
         aggregator_of=dict.fromkeys(range(n_ranks), 0),
-        walkers_per_rank=resolve_walkers(n_ranks, walkers_per_rank),
+        n_walkers=resolve_walkers(n_ranks, walkers_per_rank, n_walkers),
         warnings=(*gpu_warnings(nodes, gpus_per_node, roles, gpu), *_unused(ranks, n_ranks)),
         n_training=n_training,
     )
