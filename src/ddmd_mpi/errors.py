@@ -37,3 +37,7 @@ class NothingToLearnError(ModelError):
 
 class RunDirectoryError(DDMDError):
     """A run directory cannot be created, read or written."""
+
+
+class CheckpointError(DDMDError):
+    """A checkpoint cannot be written, read or gone on from."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from .errors import RunDirectoryError
 
-SUBDIRECTORIES = ("topology", "trajectories", "models", "events", "logs")
+SUBDIRECTORIES = ("topology", "trajectories", "models", "events", "logs", "checkpoints")
 OF_MODE = {"stream": ("frames", "streams"), "file": ("segments", "restarts")}
 LIBRARIES = ("adios2", "h5py", "horovod", "mpi4py", "numpy", "openmm", "scikit-learn", "scipy", "keras", "torch")
 
@@ -45,6 +45,25 @@ def write_text(path: Path, text: str) -> None:
     try:
         temporary.write_text(text)
         temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_durably(path: Path, content: bytes | memoryview) -> None:
+    """Make or replace `path` whole; the content and the name are on the disk when this returns."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise

@@ -49,7 +49,8 @@ class RunSection(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 2023
     target_rmsd_angstrom: Positive | None = None
     drain: Duration = 30.0
-    checkpoint_interval: Duration = 30.0
+    margin: Duration = 60.0
+    checkpoint_interval: Duration = 600.0
 
 
 class RanksSection(Section):

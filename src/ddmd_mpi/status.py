@@ -45,7 +45,7 @@ FIELDS = """
     state activity time wall_s iterations iteration_s busy_s io_s frames ns segments failures
     bytes blocks archived max_queue dropped silent best_rmsd best_simulation best_frame
     version rounds samples loss validation_loss window outliers eps decisions delivered stale failed data_parallel
-    latency_p50_ms latency_p99_ms latency_max_ms apply_p50_ms apply_p99_ms apply_max_ms stop
+    latency_p50_ms latency_p99_ms latency_max_ms apply_p50_ms apply_p99_ms apply_max_ms stop wants_stop earlier_ns
 """
 #: Counters of the streams that a rank writes to, each one number per kind of stream (KINDS of wiring.py).
 STREAM_FIELDS = "hop_bytes hop_blocks hop_queue hop_dropped hop_waited hop_wait_s"
@@ -57,7 +57,8 @@ POST_SECONDS = 0.5
 DATA_PARALLEL = ("none", "mpi", "horovod")
 
 #: Why a simulation stopped, by the number that travels in the record's ``stop``; of several, the last is the run's.
-STOP_REASONS = ("", "all simulations ended", "failure", "duration", "target_rmsd", "iterations")
+STOP_REASONS = ("", "all simulations ended", "failure", "duration", "target_rmsd", "iterations", "walltime", "SIGUSR1",
+                "SIGUSR2", "SIGINT", "SIGTERM")
 
 
 class StatusPost:

@@ -73,6 +73,16 @@ class EmulatedEngine:
             self._show(self._motion.positions(self._rng), None)
         return self._state
 
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """All that a later session needs to go on; see :meth:`.engine.OpenMMEngine.snapshot`."""
+        state = self.state()
+        return {"positions": state.positions, "velocities": state.velocities, "box": state.box}
+
+    def restore(self, snapshot: dict[str, np.ndarray], seed: int) -> None:
+        """Go on from a snapshot, with noise from `seed`."""
+        self._reseed(seed)
+        self.set_state(snapshot["positions"], snapshot["velocities"])
+
     def free(self) -> None:
         """Nothing is held."""
 

@@ -187,6 +187,58 @@ class OpenMMEngine:
             raise EngineError("the simulation has left the finite numbers: use a shorter simulation.timestep_fs")
         return State(positions, velocities, box, float(energy))
 
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """All that a later session needs to go on.
+
+        Returns
+        -------
+        dict of ndarray
+            positions (n_atoms, 3) nm, velocities (n_atoms, 3) nm/ps, box (3, 3) nm or zero, float64, which any platform
+            takes; and OpenMM's own checkpoint, bytes, which holds the random numbers too, with the platform and the
+            version that it is bound to.
+
+        Raises
+        ------
+        EngineError
+            If the state is not finite.
+        """
+        self.state()
+        with _engine_errors("checkpoint"):
+            found = self._context.getState(getPositions=True, getVelocities=True)
+            bound = np.frombuffer(self._context.createCheckpoint(), np.uint8)
+        box = np.zeros((3, 3))
+        if self._periodic:
+            box[:] = found.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
+        return {
+            "positions": found.getPositions(asNumpy=True).value_in_unit(unit.nanometer),
+            "velocities": found.getVelocities(asNumpy=True).value_in_unit(VELOCITY_UNIT),
+            "box": box, "checkpoint": bound, "bound_to": np.array(self._binding()),
+        }
+
+    def restore(self, snapshot: dict[str, np.ndarray], seed: int) -> None:
+        """Go on from a snapshot: bit by bit where platform and version are the same, else from its state.
+
+        Parameters
+        ----------
+        seed
+            Not used: the thermostat was seeded when the engine was made, another way in every session.
+        """
+        del seed
+        if str(snapshot["bound_to"]) != self._binding() or not self._load(snapshot):
+            self.set_state(snapshot["positions"], snapshot["velocities"], snapshot["box"])
+
+    def _load(self, snapshot: dict[str, np.ndarray]) -> bool:
+        """Load OpenMM's own checkpoint; whether it is of the state that the snapshot has besides."""
+        try:
+            self._context.loadCheckpoint(snapshot["checkpoint"].tobytes())
+            positions = self.state().positions
+        except (openmm.OpenMMException, EngineError):
+            return False
+        return bool(np.allclose(positions, snapshot["positions"], atol=1e-4))
+
+    def _binding(self) -> str:
+        return f"{self.platform} {openmm.Platform.getOpenMMVersion()} {self.n_atoms}"
+
     def free(self) -> None:
         """Give the context's memory back."""
         self._context = self._integrator = None

@@ -26,6 +26,8 @@ class Engine(Protocol):
     ) -> None: ...
     def advance(self, n_steps: int) -> None: ...
     def state(self) -> State: ...
+    def snapshot(self) -> dict[str, np.ndarray]: ...
+    def restore(self, snapshot: dict[str, np.ndarray], seed: int) -> None: ...
     def free(self) -> None: ...
 
 
@@ -43,10 +45,12 @@ def check_engine(config: Config, structures: Structures, gpu: int | None) -> str
     return check_platform(config.simulation, gpu, len(structures.positions_nm))
 
 
-def engine_maker(config: Config, structures: Structures, gpu: int | None) -> Callable[[int], Engine]:
+def engine_maker(
+    config: Config, structures: Structures, gpu: int | None, session: int = 0
+) -> Callable[[int], Engine]:
     """A function that makes the engine of a walker; what the walkers of a rank can share is made once, now."""
     simulation, seed = config.simulation, config.run.seed
     if simulation.engine == "emulated":
-        return lambda walker: EmulatedEngine(structures, simulation, config.emulation, engine_seed(seed, walker))
+        return lambda walker: EmulatedEngine(structures, simulation, config.emulation, engine_seed(seed, walker, session))
     model = build_system(structures, simulation, config.system)
-    return lambda walker: OpenMMEngine(structures, simulation, config.system, engine_seed(seed, walker), gpu, model)
+    return lambda walker: OpenMMEngine(structures, simulation, config.system, engine_seed(seed, walker, session), gpu, model)

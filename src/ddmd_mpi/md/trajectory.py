@@ -6,6 +6,7 @@ Frames are written whole and at once, so that MDTraj and MDAnalysis read the fil
 from __future__ import annotations
 
 import json
+import os
 import struct
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from openmm import app, unit
 
 from ..errors import RunDirectoryError
 from ..sections import SimulationSection
+from .history import History, mend
 from .structures import Structures
 
 ANGSTROM_PER_NM = 10.0
@@ -30,6 +32,9 @@ class CoordinateFile(Protocol):
     def write(self, positions_nm: np.ndarray, box_nm: np.ndarray | None) -> None:
         """Append a frame: positions (n_atoms, 3), box vectors (3, 3) or None, nm."""
 
+    def sync(self) -> None:
+        """Bring the frames to the disk."""
+
     def close(self) -> None:
         """Close the file."""
 
@@ -40,7 +45,7 @@ class DCDFile:
     Parameters
     ----------
     path
-        A new file.
+        A new file, or one of `n_frames` frames to go on with.
     n_atoms
         Atoms of each frame.
     interval_steps, timestep_ps
@@ -49,8 +54,15 @@ class DCDFile:
         Whether the frames have a box.
     """
 
-    def __init__(self, path: Path, n_atoms: int, interval_steps: int, timestep_ps: float, periodic: bool):
-        self._n_atoms, self._periodic, self._interval, self._n_frames = n_atoms, periodic, interval_steps, 0
+    def __init__(self, path: Path, n_atoms: int, interval_steps: int, timestep_ps: float, periodic: bool,
+                 n_frames: int | None = None):
+        self._n_atoms, self._periodic, self._interval = n_atoms, periodic, interval_steps
+        self._n_frames = n_frames or 0
+        if n_frames is not None:
+            self._file = path.open("r+b", buffering=0)
+            self._file.seek(0, 2)
+            self._count()
+            return
         self._file = path.open("xb", buffering=0)
         title = b"ddmd-mpi".ljust(80)
         self._file.write(
@@ -68,6 +80,10 @@ class DCDFile:
         cell = struct.pack("<i6di", 48, *_cell(box_nm), 48) if self._periodic else b""
         self._put(cell + record.tobytes())
         self._n_frames += 1
+        self._count()
+
+    def _count(self) -> None:
+        """Write the number of frames into the header."""
         end = self._file.tell()
         self._file.seek(8)
         self._file.write(struct.pack("<i", self._n_frames))
@@ -78,6 +94,10 @@ class DCDFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def sync(self) -> None:
+        """Bring the frames to the disk."""
+        os.fsync(self._file.fileno())
 
     def _put(self, frame: bytes) -> None:
         """Append a frame, all of it or nothing: a disk that gets full takes the part that still fits."""
@@ -103,13 +123,21 @@ def _cell(box_nm: np.ndarray) -> tuple[float, ...]:
 class XTCFile:
     """A compressed GROMACS XTC file, by OpenMM; positions are kept to 0.001 nm."""
 
-    def __init__(self, path: Path, topology: app.Topology, interval_steps: int, timestep_ps: float):
-        self._file = app.XTCFile(str(path), topology, timestep_ps, 0, interval_steps)
+    def __init__(self, path: Path, topology: app.Topology, interval_steps: int, timestep_ps: float,
+                 n_frames: int | None = None):
+        self._path = path
+        self._file = app.XTCFile(str(path), topology, timestep_ps, 0, interval_steps, append=bool(n_frames))
 
     def write(self, positions_nm: np.ndarray, box_nm: np.ndarray | None) -> None:
         """Append a frame."""
         box = None if box_nm is None else box_nm * unit.nanometer
         self._file.writeModel(positions_nm, periodicBoxVectors=box)
+
+    def sync(self) -> None:
+        """Bring the frames to the disk."""
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                os.fsync(file.fileno())
 
     def close(self) -> None:
         """Nothing is open between frames."""
@@ -121,7 +149,7 @@ class Trajectory:
     Parameters
     ----------
     directory
-        Where the files go; they must not exist.
+        Where the files go; they must not exist, unless the run goes on.
     walker
         Index of the walker.
     topology
@@ -130,11 +158,18 @@ class Trajectory:
         Format, timestep and report interval.
     order_parameters
         Names of the declared order parameters: further columns of the index.
+    resume
+        Whether to go on with the files, if they exist.
+
+    Attributes
+    ----------
+    history
+        What the files held at the begin.
 
     Raises
     ------
     RunDirectoryError
-        If the files cannot be made.
+        If the files cannot be made or gone on with.
     """
 
     def __init__(
@@ -144,16 +179,27 @@ class Trajectory:
         topology: app.Topology,
         simulation: SimulationSection,
         order_parameters: Sequence[str] = (),
+        resume: bool = False,
     ):
-        self.walker, self.n_frames = walker, 0
+        self.walker, self.history = walker, History()
         self.path = directory / f"sim-{walker:04d}.{simulation.trajectory_format}"
+        frames, segments = self.path.with_suffix(".frames.csv"), self.path.with_suffix(".segments.jsonl")
+        begun = resume and frames.exists() and segments.exists() and self.path.exists()
+        if begun:
+            self.history = mend(self.path, topology.getNumAtoms(), topology.getPeriodicBoxVectors() is not None)
+        self.n_frames = self.history.n_frames
         try:
-            self._coordinates = _open(self.path, topology, simulation)
-            self._frames = self.path.with_suffix(".frames.csv").open("x", buffering=1)
-            self._segments = self.path.with_suffix(".segments.jsonl").open("x", buffering=1)
+            if resume and not self.n_frames:  # killed before the first frame was whole
+                for path in (self.path, frames, segments):
+                    path.unlink(missing_ok=True)
+            mode, n_frames = ("a", self.n_frames) if self.n_frames else ("x", None)
+            self._coordinates = _open(self.path, topology, simulation, n_frames)
+            self._frames = frames.open(mode, buffering=1)
+            self._segments = segments.open(mode, buffering=1)
         except OSError as error:
             raise RunDirectoryError(f"the trajectory {self.path} cannot be made: {error.strerror or error}") from error
-        self._frames.write(",".join((*FRAME_COLUMNS, *order_parameters)) + "\n")
+        if not self.n_frames:
+            self._frames.write(",".join((*FRAME_COLUMNS, *order_parameters)) + "\n")
 
     def __enter__(self) -> Trajectory:
         return self
@@ -203,19 +249,27 @@ class Trajectory:
         self.n_frames = frame + 1
         return frame
 
+    def sync(self) -> None:
+        """Bring all that was written to the disk."""
+        self._coordinates.sync()
+        for file in (self._frames, self._segments):
+            os.fsync(file.fileno())
+
     def free(self) -> None:
         """Close the files."""
         for file in (self._coordinates, self._frames, self._segments):
             file.close()
 
 
-def _open(path: Path, topology: app.Topology, simulation: SimulationSection) -> CoordinateFile:
-    """A new coordinate file of the format that the suffix of `path` names."""
+def _open(
+    path: Path, topology: app.Topology, simulation: SimulationSection, n_frames: int | None
+) -> CoordinateFile:
+    """A coordinate file of the format that the suffix of `path` names: a new one, or one of so many frames."""
     interval, timestep_ps = simulation.steps_per_report, simulation.timestep_fs * 1e-3
     if path.suffix == ".xtc":
-        return XTCFile(path, topology, interval, timestep_ps)
+        return XTCFile(path, topology, interval, timestep_ps, n_frames)
     periodic = topology.getPeriodicBoxVectors() is not None
-    return DCDFile(path, topology.getNumAtoms(), interval, timestep_ps, periodic)
+    return DCDFile(path, topology.getNumAtoms(), interval, timestep_ps, periodic, n_frames)
 
 
 def write_topology(structures: Structures, path: Path) -> None:

@@ -19,6 +19,7 @@ from ..parallel.ring import CoordinateRing
 from ..parallel.sizes import model_threads
 from ..sections import Config
 from ..status import StatusPost
+from ..stopping import Control
 from ..streams.network import Network
 from ..streams.outbox import Outbox
 from ..streams.stream import END, Reader
@@ -50,7 +51,7 @@ class Context:
     rank: int
     role: str
     gpu: int | None
-    deadline: float  # monotonic time, s
+    control: Control
     events: EventLog
     status: StatusPost
     log: logging.Logger
@@ -75,12 +76,12 @@ class Context:
     @property
     def left_s(self) -> float:
         """Seconds until the simulations stop."""
-        return self.deadline - time.monotonic()
+        return self.control.left_s
 
     @property
     def overdue(self) -> bool:
         """Whether the time for draining is over, too."""
-        return self.left_s < -self.config.run.drain
+        return self.left_s < -self.control.drain_s(self.config.run.drain)
 
     @property
     def leads(self) -> bool:

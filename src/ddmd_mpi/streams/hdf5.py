@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from .. import __version__
 from ..errors import StreamError
 from ..frames import Field
+from ..rundir import write_durably
 
 #: Attributes of every file.
 FORMAT = {"program": "ddmd-mpi", "version": 1}
@@ -47,31 +47,15 @@ def write(path: Path, identity: Mapping[str, Any], fill: Callable[[h5py.File], N
         fill(file)
         file.flush()
         image = file.id.get_file_image()
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as output:
-            output.write(image)
-            output.flush()
-            os.fsync(output.fileno())
-        unfinished.replace(path)
-        _settle(path.parent)
+        write_durably(path, image)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise StreamError(
             f"{path} cannot be written: {error.strerror}; make room, or choose another output directory (all files "
             "before it are whole)"
         ) from error
     return len(image)
-
-
-def _settle(directory: Path) -> None:
-    """Bring the names of a directory to the disk."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _fixed(value: object) -> object:
