@@ -1,7 +1,8 @@
 """Regenerate the structures of the embedded use cases: ``python inputs/build.py [NAME ...]``.
 
-Targets are the C-alpha tables below. All-atom starts are chains built from the sequence (PeptideBuilder, needed here
-only), protonated at pH 7, collapsed by 100 ps at 500 K with a fixed seed, and minimised.
+Targets are the C-alpha tables below, and for spike a chain that is made up. All-atom starts are chains built from the
+sequence (PeptideBuilder, needed here only), protonated at pH 7, collapsed by 100 ps at 500 K with a fixed seed, and
+minimised.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import openmm
 from Bio.PDB import PDBIO
 from Bio.SeqUtils import seq3
+from compact_chain import compact_chain
 from openmm import app, unit
 from PeptideBuilder import PeptideBuilder
 
@@ -68,10 +70,10 @@ BBA = Molecule(
 )
 
 
-def calpha_pdb(molecule: Molecule, positions: np.ndarray, remarks: list[str]) -> str:
-    """PDB text of a C-alpha chain; `positions` in angstrom."""
+def calpha_pdb(sequence: str, positions: np.ndarray, remarks: list[str]) -> str:
+    """PDB text of a C-alpha chain of one-letter codes; `positions` in angstrom."""
     lines = [f"REMARK   1 {text}" for remark in remarks for text in wrapped(remark)]
-    for i, (code, (x, y, z)) in enumerate(zip(molecule.sequence, positions, strict=True), start=1):
+    for i, (code, (x, y, z)) in enumerate(zip(sequence, positions, strict=True), start=1):
         residue = seq3(code).upper()
         lines.append(f"ATOM  {i:5d}  CA  {residue} A{i:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           C  ")
     return "\n".join([*lines, "TER", "END", ""])
@@ -122,7 +124,7 @@ def hot_run(system: openmm.System, positions: np.ndarray, n_steps: int, timestep
 
 def build_all_atom(name: str, molecule: Molecule) -> None:
     """Write NAME-start.pdb and NAME-target.pdb."""
-    (HERE / f"{name}-target.pdb").write_text(calpha_pdb(molecule, molecule.positions, [molecule.entry]))
+    (HERE / f"{name}-target.pdb").write_text(calpha_pdb(molecule.sequence, molecule.positions, [molecule.entry]))
     modeller = built_chain(molecule.sequence)
     found = modeller.topology.getNumAtoms()
     if found != molecule.n_atoms:
@@ -133,35 +135,51 @@ def build_all_atom(name: str, molecule: Molecule) -> None:
     )
     start = np.asarray(modeller.positions.value_in_unit(unit.nanometer))
     hot = hot_run(system, start, n_steps=25_000, timestep_fs=4.0, seed=molecule.seed)
-    write_start(name, molecule, modeller.topology, hot)
+    write_start(name, f"BUILT FROM THE SEQUENCE {molecule.sequence}", modeller.topology, hot, molecule.positions)
 
 
-def write_start(name: str, molecule: Molecule, topology: app.Topology, positions_nm: np.ndarray) -> None:
-    """Write NAME-start.pdb with the distance to the target in a remark."""
+def write_start(
+    name: str, origin: str, topology: app.Topology, positions_nm: np.ndarray, target: np.ndarray
+) -> None:
+    """Write NAME-start.pdb with the distance to the target, angstrom, in a remark."""
     centred = 10.0 * (positions_nm - positions_nm.mean(axis=0))
     ca = [a.index for a in topology.atoms() if a.name == "CA"]
     text = io.StringIO()
     app.PDBFile.writeFile(topology, centred * unit.angstrom, text)
     body = [line for line in text.getvalue().splitlines() if not line.startswith("REMARK")]
-    rmsd = superposed_rmsd(centred[ca], molecule.positions)
-    remark = f"UNFOLDED START, BUILT FROM THE SEQUENCE {molecule.sequence}, {rmsd:.1f} A FROM THE TARGET (C-ALPHA RMSD)"
+    rmsd = superposed_rmsd(centred[ca], target)
+    remark = f"UNFOLDED START, {origin}, {rmsd:.1f} A FROM THE TARGET (C-ALPHA RMSD)"
     lines = [f"REMARK   1 {line}" for line in wrapped(remark)]
     (HERE / f"{name}-start.pdb").write_text("\n".join([*lines, *body, ""]))
 
 
 def build_go(name: str, molecule: Molecule) -> None:
     """Write NAME-start.pdb and NAME-target.pdb of the structure-based model."""
-    target = calpha_pdb(molecule, molecule.positions, [molecule.entry])
+    write_go(name, molecule.sequence, molecule.positions, molecule.entry, n_steps=100_000, seed=molecule.seed)
+
+
+def build_compact(name: str, n: int, seed: int) -> None:
+    """Write NAME-start.pdb and NAME-target.pdb of a made-up chain of `n` beads."""
+    entry = (f"MADE-UP COMPACT CHAIN OF {n} C-ALPHA ATOMS, SEED {seed}: NO PROTEIN, BUT ONE OF ITS SIZE, WRITTEN BY "
+             "INPUTS/BUILD.PY")
+    write_go(name, "A" * n, compact_chain(n, seed), entry, n_steps=8_000, seed=seed)
+
+
+def write_go(name: str, sequence: str, positions: np.ndarray, entry: str, n_steps: int, seed: int) -> None:
+    """Write the target, angstrom, and a start that is its structure-based model after `n_steps` at 500 K."""
+    target = calpha_pdb(sequence, positions, [entry])
     (HERE / f"{name}-target.pdb").write_text(target)
     topology = app.PDBFile(io.StringIO(target)).topology
-    hot = hot_run(go_system(0.1 * molecule.positions), 0.1 * molecule.positions, 100_000, 20.0, molecule.seed)
-    write_start(name, molecule, topology, hot)
+    hot = hot_run(go_system(0.1 * positions), 0.1 * positions, n_steps, 20.0, seed)
+    origin = f"BUILT FROM THE SEQUENCE {sequence}" if len(sequence) < 100 else f"OF {len(sequence)} MADE-UP RESIDUES"
+    write_start(name, origin, topology, hot, positions)
 
 
 BUILDERS = {
     "cln025": lambda: build_all_atom("cln025", CLN025),
     "bba": lambda: build_all_atom("bba", BBA),
     "bba-go": lambda: build_go("bba-go", BBA),
+    "spike": lambda: build_compact("spike", 3375, seed=1),
 }
 
 if __name__ == "__main__":

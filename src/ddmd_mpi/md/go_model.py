@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import openmm
+from scipy.spatial import cKDTree
 
 # C. Clementi, H. Nymeyer, J. N. Onuchic, J. Mol. Biol. 298, 937 (2000), doi:10.1006/jmbi.2000.3693: strengths in units
 # of the contact energy, lengths in nm; contacts and repulsion act between beads four or more apart along the chain.
@@ -16,8 +17,12 @@ MASS = 100.0  # amu
 BEAD_DIAMETER = 0.4
 CONTACT_CUTOFF = 0.8
 MIN_SEPARATION = 4
+#: Beads from which a neighbour list takes the place of all pairs, and how far it looks: EPSILON/4096 is left there.
+NEIGHBOUR_LIST_FROM = 100
+REPULSION_CUTOFF = 0.8
 
-PAIR_ENERGY = f"{EPSILON}*(native*(5*x^6-6*x^5)+(1-native)*x^6); x=(r0/r)^2"
+ATTRACTION, REPULSION = "(5*x^6-6*x^5)", "x^6"
+PAIR_ENERGY = f"{EPSILON}*(native*{ATTRACTION}+(1-native)*{REPULSION}); x=(r0/r)^2"
 
 
 def go_system(target_nm: np.ndarray) -> openmm.System:
@@ -31,7 +36,9 @@ def go_system(target_nm: np.ndarray) -> openmm.System:
     system = openmm.System()
     for _ in target_nm:
         system.addParticle(MASS)
-    for force in (_bonds(target_nm), _angles(target_nm), _dihedrals(target_nm), _pairs(target_nm)):
+    large = len(target_nm) >= NEIGHBOUR_LIST_FROM
+    pairs = (_contacts(target_nm), _repulsion(target_nm)) if large else (_pairs(target_nm),)
+    for force in (_bonds(target_nm), _angles(target_nm), _dihedrals(target_nm), *pairs):
         system.addForce(force)
     return system
 
@@ -78,4 +85,36 @@ def _pairs(x: np.ndarray) -> openmm.CustomBondForce:
             distance = float(np.linalg.norm(x[j] - x[i]))
             native = distance < CONTACT_CUTOFF
             force.addBond(i, j, [float(native), distance if native else BEAD_DIAMETER])
+    return force
+
+
+def native_pairs(x: np.ndarray) -> np.ndarray:
+    """Pairs of beads in contact, four or more apart along the chain, shape (n_pairs, 2), ascending."""
+    near = cKDTree(x).query_pairs(CONTACT_CUTOFF, output_type="ndarray")
+    apart = near[:, 1] - near[:, 0] >= MIN_SEPARATION
+    within = np.linalg.norm(x[near[:, 1]] - x[near[:, 0]], axis=1) < CONTACT_CUTOFF
+    return np.unique(near[apart & within], axis=0)
+
+
+def _contacts(x: np.ndarray) -> openmm.CustomBondForce:
+    """Native 12-10 contacts alone."""
+    force = openmm.CustomBondForce(f"{EPSILON}*{ATTRACTION}; x=(r0/r)^2")
+    force.addPerBondParameter("r0")
+    for i, j in native_pairs(x).tolist():
+        force.addBond(i, j, [float(np.linalg.norm(x[j] - x[i]))])
+    return force
+
+
+def _repulsion(x: np.ndarray) -> openmm.CustomNonbondedForce:
+    """Repulsion of all other pairs, by a neighbour list."""
+    force = openmm.CustomNonbondedForce(f"{EPSILON}*{REPULSION}; x=({BEAD_DIAMETER}/r)^2")
+    force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffNonPeriodic)
+    force.setCutoffDistance(REPULSION_CUTOFF)
+    for _ in x:
+        force.addParticle([])
+    for i in range(len(x)):
+        for j in range(i + 1, min(i + MIN_SEPARATION, len(x))):
+            force.addExclusion(i, j)
+    for i, j in native_pairs(x).tolist():
+        force.addExclusion(i, j)
     return force

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 ANGSTROM_PER_NM = 10.0
 NATIVE_CUTOFF = 0.8  # nm
@@ -43,9 +44,9 @@ def fraction_of_native_contacts(
 def _native_pairs(reference: bytes, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Contacts of a reference: both residues, and the distance, nm, at which each counts one half."""
     x = np.frombuffer(reference, dtype).reshape(-1, 3).astype(np.float64)
-    first, second = np.triu_indices(len(x), NATIVE_SEPARATION)
+    first, second = np.unique(cKDTree(x).query_pairs(NATIVE_CUTOFF, output_type="ndarray"), axis=0).T
     distance = np.linalg.norm(x[first] - x[second], axis=1)
-    native = distance < NATIVE_CUTOFF
+    native = (distance < NATIVE_CUTOFF) & (second - first >= NATIVE_SEPARATION)
     return first[native], second[native], SWITCHING_TOLERANCE * distance[native]
 
 

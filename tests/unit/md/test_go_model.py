@@ -6,6 +6,7 @@ import pytest
 
 from ddmd_mpi.config import load
 from ddmd_mpi.errors import InputError
+from ddmd_mpi.md import go_model
 from ddmd_mpi.md.go_model import dihedral, go_system
 from ddmd_mpi.md.structures import load_structures
 from ddmd_mpi.md.systems import build_system
@@ -45,3 +46,21 @@ def test_an_all_atom_start_is_refused():
     structures = load_structures(start)
     with pytest.raises(InputError, match="descriptor atoms only"):
         build_system(structures, GO.simulation, start.model_copy(update={"model": "go"}))
+
+
+def test_a_neighbour_list_gives_the_energy_and_forces_of_all_pairs(monkeypatch):
+    near = 0.8 * STRUCTURES.positions_nm + 0.2 * STRUCTURES.target_nm
+    every_pair, forces = energy_and_forces(near)
+    monkeypatch.setattr(go_model, "NEIGHBOUR_LIST_FROM", 10)
+    energy, listed = energy_and_forces(near)
+    n_pairs = 25 * 24 / 2
+    assert energy == pytest.approx(every_pair, abs=n_pairs * go_model.EPSILON / 4096)
+    assert energy != every_pair, "the cutoff leaves a little out"
+    np.testing.assert_allclose(listed, forces, atol=0.2)
+
+
+def test_native_pairs_are_contacts_four_or_more_apart():
+    pairs = go_model.native_pairs(STRUCTURES.target_nm)
+    assert len(pairs) == 28  # of 1FME, at 8 angstrom
+    assert (pairs[:, 1] - pairs[:, 0]).min() == 4
+    assert pairs.tolist() == sorted(pairs.tolist())
