@@ -51,6 +51,8 @@ def engine_maker(
     """A function that makes the engine of a walker; what the walkers of a rank can share is made once, now."""
     simulation, seed = config.simulation, config.run.seed
     if simulation.engine == "emulated":
-        return lambda walker: EmulatedEngine(structures, simulation, config.emulation, engine_seed(seed, walker, session))
+        return lambda walker: EmulatedEngine(
+            structures, simulation, config.emulation, engine_seed(seed, walker, session))
     model = build_system(structures, simulation, config.system)
-    return lambda walker: OpenMMEngine(structures, simulation, config.system, engine_seed(seed, walker, session), gpu, model)
+    return lambda walker: OpenMMEngine(
+        structures, simulation, config.system, engine_seed(seed, walker, session), gpu, model)

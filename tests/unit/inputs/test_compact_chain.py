@@ -6,8 +6,9 @@ from ddmd_mpi.inputs.compact_chain import BOND, CLEARANCE, compact_chain, placed
 from scipy.spatial import cKDTree
 
 from ddmd_mpi.config import inputs, load
+from ddmd_mpi.md.coordinates import read_pdb
 from ddmd_mpi.md.go_model import dihedral
-from ddmd_mpi.md.structures import load_structures, read_pdb
+from ddmd_mpi.md.structures import load_structures
 
 
 def nearest_strangers(x):
