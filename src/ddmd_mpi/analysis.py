@@ -54,7 +54,7 @@ class TrainedModel:
         self._model = model.revive(weights, path, threads)
         self.version, self.n_latent, self.metadata = weights.version, self._model.n_latent, weights.metadata
         try:
-            self._n_residues, self._descriptor = int(self.metadata["n_residues"]), list(self.metadata["descriptor"])
+            self._n_residues, self._descriptor = int(self.metadata["n_residues"]), self.metadata["descriptor"]
             self._cutoff = float(self.metadata["cutoff_angstrom"])
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{path} does not say what features its model takes: {error!r}") from error
@@ -134,7 +134,7 @@ def features(positions_nm: np.ndarray, cutoff_angstrom: float, first: int = 0) -
     })  # fmt: skip
 
 
-def read_trajectory(trajectory: Path, topology: Path, descriptor: list[str]) -> Iterator[np.ndarray]:
+def read_trajectory(trajectory: Path, topology: Path, descriptor: list[str] | list[int] | str) -> Iterator[np.ndarray]:
     """Positions of the descriptor atoms, nm, shape (n, n_residues, 3), some frames after the other."""
     from .md.coordinates import read_pdb
     from .md.structures import descriptor_atoms

@@ -63,6 +63,10 @@ class RanksSection(Section):
     simulations_per_aggregator: Count = 12
 
 
+#: Names of protein atoms, indices, or a selection.
+Descriptor = Annotated[str | list[str] | list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+
 class SystemSection(Section):
     """[system]: the molecule, its start, its target and its force field."""
 
@@ -74,7 +78,7 @@ class SystemSection(Section):
     parameters: list[Path] = []
     solvent: Literal["auto", "explicit", "implicit", "vacuum"] = "auto"
     box_nm: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None = None
-    descriptor: Annotated[list[str], Field(min_length=1)] = ["CA"]
+    descriptor: Descriptor = ["CA"]
     force_field: list[str] = ["amber99sbildn.xml", "amber99_obc.xml"]
     note: str = ""
 

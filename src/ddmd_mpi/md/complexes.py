@@ -13,7 +13,7 @@ from openmm import app, unit
 from ..errors import InputError
 from ..structure.ligands import place
 from .coordinates import read_pdb
-from .structures import STANDARD
+from .selection import STANDARD
 
 #: Villin HP35, folded, in a box of water: it comes with OpenMM.
 VILLIN = Path(app.__file__).parent / "data" / "test.pdb"

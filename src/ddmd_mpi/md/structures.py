@@ -15,16 +15,9 @@ from ..structure.periodic import bring_together, make_whole, molecules_of
 from ..structure.rmsd import superposed_rmsd
 from .coordinates import read_coordinates
 from .molecules import Molecule, MoleculeFiles, bonds_of, kind_of, load_molecule
+from .selection import STANDARD, select
 
 SAME_STRUCTURE_NM = 0.05
-#: Standard amino acids, and the names of their protonation states and cross-links -> the standard name.
-STANDARD = {
-    "ALA": "ALA", "ARG": "ARG", "ASN": "ASN", "ASP": "ASP", "CYS": "CYS", "GLN": "GLN", "GLU": "GLU", "GLY": "GLY",
-    "HIS": "HIS", "ILE": "ILE", "LEU": "LEU", "LYS": "LYS", "MET": "MET", "PHE": "PHE", "PRO": "PRO", "SER": "SER",
-    "THR": "THR", "TRP": "TRP", "TYR": "TYR", "VAL": "VAL", "ASH": "ASP", "CYM": "CYS", "CYX": "CYS", "GLH": "GLU",
-    "HID": "HIS", "HIE": "HIS", "HIP": "HIS", "HSD": "HIS", "HSE": "HIS", "HSP": "HIS", "LYN": "LYS", "MSE": "MET",
-}  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Structures:
@@ -76,10 +69,10 @@ def load_structures(system: SystemSection) -> Structures:
     start, start_nm = molecule.topology, molecule.positions_nm
     target, target_nm = target_structure(system, molecule)
     atoms = descriptor_atoms(start, system.descriptor, system.start)
-    target_atoms = descriptor_atoms(target, system.descriptor, system.target)
-    _check_same_residues(atoms, target_atoms, system)
+    aims = target_atoms(target, len(atoms), system)
+    _check_same_residues(atoms, aims, system)
     descriptor = np.array([a.index for a in atoms])
-    target_nm = target_nm[[a.index for a in target_atoms]]
+    target_nm = target_nm[[a.index for a in aims]]
     molecules = molecules_of(len(start_nm), bonds_of(start))[descriptor]
     box = np.zeros((3, 3)) if molecule.box_nm is None else molecule.box_nm
     rmsd = superposed_rmsd(bring_together(start_nm[descriptor], molecules, box), target_nm)
@@ -106,18 +99,57 @@ def target_structure(system: SystemSection, molecule: Molecule) -> tuple[app.Top
     return molecule.topology, found.positions_nm if box is None else make_whole(found.positions_nm, bonds, box)
 
 
-def descriptor_atoms(topology: app.Topology, names: list[str], path: Path) -> list[Atom]:
-    """Atoms of protein residues whose name is in `names`, in the order of the file."""
-    found = [a for a in topology.atoms() if a.name in names and a.residue.name in STANDARD]
+def descriptor_atoms(topology: app.Topology, descriptor: list[str] | list[int] | str, path: Path) -> list[Atom]:
+    """The descriptor atoms, in the order of the file.
+
+    Parameters
+    ----------
+    topology
+        What is chosen from.
+    descriptor
+        Names of atoms of a protein; indices of atoms, counted from 0; or a selection, see :mod:`.selection`.
+    path
+        The file, for messages.
+    """
+    if isinstance(descriptor, str):
+        found = select(topology, descriptor)
+        what = f"atoms that are {descriptor!r}"
+    elif isinstance(descriptor[0], int):
+        found = _by_index(topology, descriptor, path)
+        what = "atoms of these indices"
+    else:
+        found = [a for a in topology.atoms() if a.name in descriptor and a.residue.name in STANDARD]
+        what = f"{' or '.join(descriptor)} atoms of a protein"
     if not found:
-        raise InputError(f"{path} holds no {' or '.join(names)} atoms of a protein: correct it or system.descriptor")
+        raise InputError(f"{path} holds no {what}: correct it or system.descriptor")
     return found
+
+
+def _by_index(topology: app.Topology, indices: list[int], path: Path) -> list[Atom]:
+    atoms = list(topology.atoms())
+    if max(indices) >= len(atoms):
+        raise InputError(f"{path} has {len(atoms)} atoms, and system.descriptor asks for atom {max(indices)}: "
+                         "indices are counted from 0")
+    return [atoms[i] for i in sorted(set(indices))]
+
+
+def target_atoms(topology: app.Topology, n: int, system: SystemSection) -> list[Atom]:
+    """The descriptor atoms of the target; a target that holds just as many atoms holds them and no others."""
+    if isinstance(system.descriptor, str) or isinstance(system.descriptor[0], int):
+        atoms = list(topology.atoms())
+        if len(atoms) == n:
+            return atoms
+    return descriptor_atoms(topology, system.descriptor, system.target)
+
+
+def _standard(atom: Atom) -> tuple[str, str]:
+    return atom.name, STANDARD.get(atom.residue.name, atom.residue.name)
 
 
 def _check_same_residues(start: list[Atom], target: list[Atom], system: SystemSection) -> None:
     """Raise an InputError that names the first descriptor atom at which the two differ."""
     for i, (a, b) in enumerate(zip(start, target, strict=False)):
-        if (a.name, STANDARD[a.residue.name]) != (b.name, STANDARD[b.residue.name]):
+        if _standard(a) != _standard(b):
             raise InputError(
                 f"start and target hold different residues: descriptor atom {i + 1} is {a.name} of "
                 f"{a.residue.name}{a.residue.id} in {system.start} and {b.name} of {b.residue.name}{b.residue.id} "
