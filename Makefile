@@ -56,8 +56,7 @@ demo: install  ## Run the steered loop on 4 ranks for about three minutes (USECA
 	jobscripts/local.sh $(RANKS) --usecase $(USECASE) --duration 3min --output $$run $(OVERLAY) $(OPTIONS) && \
 	$(BIN)/ddmd-mpi report $$run
 
-test: install horovod torch lint test-mpich  ## Run every test
-	$(BIN)/python -m pytest
+test: install horovod torch lint test-mpich test-unit test-mpi test-end-to-end  ## Run every test
 
 test-mpich: .venv-mpich/.installed  ## Run the MPI tests and runs without a model under MPICH
 	.venv-mpich/bin/python -m pytest tests/mpi tests/end_to_end/test_variants.py $(WITH_MODELS)
@@ -73,7 +72,7 @@ test-%: install  ## Hammer windows, mailboxes and rings on N ranks: make test-4
 	  jobscripts/ranks.sh $* $(abspath $(BIN))/python tests/mpi/$$program.py || exit 1; done
 
 test-unit: install torch  ## Run the unit tests
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit
 
 test-mpi: install horovod torch  ## Run the tests under mpiexec
 	$(BIN)/python -m pytest tests/mpi
