@@ -111,7 +111,7 @@ class Aae(Model):
 
     def __init__(self, setup: Setup):
         settings, ranks = setup.settings, setup.ranks
-        self._setup, self._rounds = setup, 0
+        self._setup, self._rounds, self.at_once = setup, 0, settings.batch_size
         self._shape = shape = point_architecture(settings, setup.n_residues)
         self.architecture, self.n_latent = shape.describe(), shape.latent_dimensions
         self.data_parallel = data_parallel(settings, ranks, log)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from math import prod
+from math import log, prod
 from typing import Any
 
 from ..errors import ModelError
@@ -15,8 +15,12 @@ LATENT_DIMENSIONS = 10
 #: Residues up to which principal components are worth their memory: half a million pairs.
 LARGEST_PCA = 1000
 
-#: Residues from which batches of maps are refused; the activations take about 90 bytes a pixel and frame.
-LARGEST_MAP = 1500
+#: Residues from which a map is huge: strides that take it to a few pixels, as published for spike, not to hundreds.
+LARGEST_LARGE_MAP = 1500
+#: Pixels of a large protein's map that are contacts, a residue: 5.9 below 8 angstrom on either side, and itself.
+CONTACTS_PER_RESIDUE = 12.8
+#: Pixels of padded maps that are on their way through the network at a time; training takes about 90 bytes for each.
+PIXELS_AT_ONCE = 2**23
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,21 @@ class Architecture:
         """Side of the last convolution's output."""
         return self.size // prod(self.strides)
 
+    @property
+    def first_logit(self) -> float:
+        """Logit of every pixel before training: even, and for huge maps as sparse as maps are, since of a million even
+        pixels nothing else would be learnt in the few steps that there is time for.
+        """
+        if self.n_residues <= LARGEST_LARGE_MAP:
+            return 0.0
+        density = CONTACTS_PER_RESIDUE / self.n_residues
+        return log(density / (1 - density))
+
+    def at_once(self, n_frames: int) -> int:
+        """Frames of `n_frames` that go through the network at a time for want of memory: a divisor of their number."""
+        most = max(1, PIXELS_AT_ONCE // self.size**2)
+        return max(n for n in range(1, n_frames + 1) if n_frames % n == 0 and n <= most)
+
     def describe(self) -> dict[str, Any]:
         """All numbers that weights depend on, for a model's metadata."""
         numbers = {"model": "cvae", "size": self.size, **asdict(self)}
@@ -52,28 +71,24 @@ class Architecture:
 
 
 def architecture(settings: TrainingSection, n_residues: int) -> Architecture:
-    """The paper's layers: small maps 64 filters and one stride, large maps 32 filters and strides everywhere."""
+    """The paper's layers: small maps 64 filters and one stride, large maps 32 filters and strides everywhere.
+
+    Huge maps have 64 filters and the strides that DeepDriveMD publishes for spike; kernels are as small as they can be
+    without leaving pixels out.
+    """
     if n_residues <= LARGEST_SMALL_MAP:
         filters, kernels, strides = 64, (3, 3, 3, 3), (1, 2, 1, 1)
-    else:
+    elif n_residues <= LARGEST_LARGE_MAP:
         filters, kernels, strides = 32, (5, 3, 3, 3), (2, 2, 2, 2)
+    else:
+        filters, kernels, strides = 64, (9, 5, 5, 5), (8, 4, 4, 4)
     filters = filters if settings.filters == "auto" else settings.filters
     n_latent = LATENT_DIMENSIONS if settings.latent_dimensions == "auto" else settings.latent_dimensions
     return Architecture(n_residues, filters, kernels, strides, settings.dense_units, settings.dropout, n_latent)
 
 
 def cvae(settings: TrainingSection, n_residues: int) -> dict[str, Any]:
-    """The autoencoder of contact maps.
-
-    Raises
-    ------
-    ModelError
-        For maps whose batches would not fit into memory.
-    """
-    if n_residues > LARGEST_MAP:
-        memory = 90 * n_residues**2 * settings.batch_size / 1e9
-        raise ModelError(f"training.model cvae needs at least {memory:.0f} GB for a batch of {settings.batch_size} "
-                         f"maps of {n_residues} residues: set training.model to aae, which is linear in residues")
+    """The autoencoder of contact maps."""
     return architecture(settings, n_residues).describe()
 
 

@@ -27,8 +27,8 @@ from .weights import check_shapes
 
 log = logging.getLogger("ddmd_mpi")
 
-#: Pixels of an embedding batch, and its frames at most: bounds the memory of large maps.
-EMBED_PIXELS, EMBED_FRAMES = 2**23, 256
+#: Frames of an embedding batch of small maps.
+EMBED_FRAMES = 256
 
 
 def encoder(shape: Architecture, dtype: str = "float32") -> keras.Model:
@@ -50,7 +50,9 @@ def decoder(shape: Architecture, dtype: str = "float32") -> keras.Model:
     x = layers.Reshape((shape.smallest, shape.smallest, shape.filters), dtype=dtype)(x)
     for kernel, stride in zip(shape.kernels[:0:-1], shape.strides[:0:-1], strict=True):
         x = layers.Conv2DTranspose(shape.filters, kernel, stride, padding="same", activation="relu", dtype=dtype)(x)
-    logits = layers.Conv2DTranspose(1, shape.kernels[0], shape.strides[0], padding="same")(x)
+    bias = keras.initializers.Constant(shape.first_logit)
+    logits = layers.Conv2DTranspose(
+        1, shape.kernels[0], shape.strides[0], padding="same", bias_initializer=bias)(x)
     return keras.Model(latents, logits, name="decoder")
 
 
@@ -78,20 +80,28 @@ class Cvae(Model):
         self.restore(ranks.broadcast(self.state()))
         self._initial = self.state() if settings.reinitialize else None
         compiled = settings.xla if settings.xla != "auto" else on_gpu
+        self.at_once = shape.at_once(settings.batch_size)
+        in_parts = self.at_once < settings.batch_size
+        self._sums = [tf.Variable(tf.zeros(v.shape)) for v in self._variables] if in_parts else []
+        self._weight = 0.0  # of the frames in these sums
+        # A pass over the pixels is most of the work for huge maps: without XLA there would be a dozen.
+        self._entropy_of = tf.function(entropy, jit_compile=True) if in_parts and settings.xla else entropy
         self._gradients_of = tf.function(self._gradients, jit_compile=compiled)
         self._train_step, self._test_step = tf.function(self._train), tf.function(self._test, jit_compile=compiled)
         self._embed_step = tf.function(self._embed, jit_compile=compiled)
+        self._add_step, self._apply_step = tf.function(self._add), tf.function(self._apply)
 
     def train(self, block: FrameBlock, supervisor: Supervisor) -> Round:
         """One round; see :class:`.rounds.TrainingRound`."""
         self._rounds += 1
+        self._forget()
         with resources("cvae", tf.errors.OpError), self._sum:
             return TrainingRound(self, block, self._setup, self._rounds, supervisor).run(self._initial)
 
     def embed(self, block: FrameBlock) -> np.ndarray:
         """Means of the latents, shape (n_frames, n_latent), float32; the same bits for the same frame and weights."""
         maps = ContactMaps(block, self._shape.size)
-        n = max(1, min(EMBED_FRAMES, EMBED_PIXELS // self._shape.size**2))
+        n = self._shape.at_once(EMBED_FRAMES)
         with resources("cvae", tf.errors.OpError):
             means = [self._embed_step(maps.batch(indices)).numpy() for indices, _ in batches(np.arange(len(block)), n)]
         return np.concatenate([np.zeros((0, self.n_latent), np.float32), *means])[: len(block)]
@@ -121,8 +131,20 @@ class Cvae(Model):
 
     def train_batch(self, batch: np.ndarray, weights: np.ndarray, stop: bool) -> tuple[np.ndarray, bool]:
         """One step of the optimiser; see :class:`.rounds.Network`."""
-        losses, stops = self._train_step(batch, weights, np.float32(stop))
-        return losses.numpy(), bool(stops.numpy() > 0)
+        if not self._sums:
+            losses, stops = self._train_step(batch, weights, np.float32(stop))
+            return losses.numpy(), bool(stops.numpy() > 0)
+        losses = self.begin_batch(batch, weights)
+        stops = self._apply_step([s.value() for s in self._sums], np.float32(self._weight), np.float32(stop))
+        self._forget()
+        return losses, bool(stops.numpy() > 0)
+
+    def begin_batch(self, batch: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Add to the gradients of a step that is not done yet; see :class:`.rounds.Network`."""
+        if not weights.any():
+            return np.zeros(1 + len(self.terms), np.float32)
+        self._weight += float(weights.sum())
+        return self._add_step(batch, weights).numpy()
 
     def test_batch(self, batch: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Summed losses; see :class:`.rounds.Network`."""
@@ -131,9 +153,26 @@ class Cvae(Model):
     def _train(self, maps: tf.Tensor, weights: tf.Tensor, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """One step of the optimiser on the batches of all ranks: my summed losses, and how many ranks want to stop."""
         parts, losses = self._gradients_of(maps, weights)
-        *sums, counts = self._sum([*parts, tf.stack([tf.reduce_sum(weights), stop])])
+        return losses, self._apply(parts, tf.reduce_sum(weights), stop)
+
+    def _apply(self, parts: list[tf.Tensor], weight: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+        """One step down the summed gradients of all ranks' frames of that weight; how many ranks want to stop."""
+        *sums, counts = self._sum([*parts, tf.stack([weight, stop])])
         self._optimizer.apply([g / counts[0] for g in sums], self._variables)
-        return losses, counts[1]
+        return counts[1]
+
+    def _add(self, maps: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """Add the gradients of a part of a batch to those of the parts before it; its summed losses."""
+        parts, losses = self._gradients_of(maps, weights)
+        for total, part in zip(self._sums, parts, strict=True):
+            total.assign_add(part)
+        return losses
+
+    def _forget(self) -> None:
+        """Begin a new batch."""
+        self._weight = 0.0
+        for total in self._sums:
+            total.assign(tf.zeros(total.shape))
 
     def _gradients(self, maps: tf.Tensor, weights: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Gradients of the summed loss of a batch, and its summed losses."""
@@ -156,10 +195,14 @@ class Cvae(Model):
         mean, log_variance = self._encoder(x, training=training)
         noise = keras.random.normal(tf.shape(mean), seed=self._noise)
         logits = self._decoder(mean + tf.exp(0.5 * log_variance) * noise, training=training)
-        entropy = tf.nn.sigmoid_cross_entropy_with_logits(x[:, :n, :n], logits[:, :n, :n])
-        reconstruction = tf.reduce_sum(entropy, axis=(1, 2, 3))
+        reconstruction = self._entropy_of(x[:, :n, :n], logits[:, :n, :n])
         divergence = 0.5 * tf.reduce_sum(mean**2 + tf.exp(log_variance) - 1 - log_variance, axis=1)
         return tf.linalg.matvec(tf.stack([reconstruction + divergence, reconstruction, divergence]), weights)
+
+
+def entropy(x: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Binary cross-entropy of each map, summed over its pixels, shape (n, size, size, 1) -> (n,)."""
+    return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(x, logits), axis=(1, 2, 3))
 
 
 def assign(variables: list[keras.Variable], arrays: list[np.ndarray]) -> None:

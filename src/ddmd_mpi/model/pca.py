@@ -90,6 +90,7 @@ class Pca(Model):
         self.worst_loss = 10 * n_pairs / 4  # ten times that of one half for every pair
         self._setup = replace(setup, settings=setup.settings.model_copy(update={"epochs": 1}))
         self._rounds, self._coming, self._waiting = 0, 0, []
+        self.at_once = setup.settings.batch_size
         self._fit = Fit(np.zeros(n_pairs), np.zeros(n_pairs), np.zeros((self.n_latent, n_pairs)),
                         np.zeros(self.n_latent), np.array(0))
         self._initial = self.weights() if setup.settings.reinitialize else None

@@ -40,8 +40,12 @@ class Network(Protocol):
 
     terms: tuple[str, ...]  # names of the loss's terms
     worst_loss: float  # above it training has diverged
+    at_once: int  # frames that it takes at a time, a divisor of the batch size; fewer than a batch to save memory
 
     def samples(self, block: FrameBlock) -> Samples: ...
+    def begin_batch(self, batch: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """The losses of a part of a batch; its gradients wait for the last part, which is given to `train_batch`."""
+
     def train_batch(self, batch: np.ndarray, weights: np.ndarray, stop: bool) -> tuple[np.ndarray, bool]:
         """One step on the batches of all ranks: (the losses of mine, whether a rank has asked to stop)."""
 
@@ -132,9 +136,13 @@ class TrainingRound:
 
     def train(self) -> np.ndarray | None:
         """A step for each batch: the summed losses and the number of frames; None if it was interrupted."""
-        sums = np.zeros(2 + len(self.network.terms))
-        for batch, weights in self.batches(self.generator.permutation(self.training), self.steps):
-            losses, stopped = self.network.train_batch(batch, weights, self.stop)
+        sums, parts = np.zeros(2 + len(self.network.terms)), self.settings.batch_size // self.network.at_once
+        made = self.batches(self.generator.permutation(self.training), parts * self.steps)
+        for part, (batch, weights) in enumerate(made, start=1):
+            if part % parts:
+                losses, stopped = self.network.begin_batch(batch, weights), False
+            else:
+                losses, stopped = self.network.train_batch(batch, weights, self.stop)
             sums += (*losses, weights.sum())
             self.stop = self.supervisor.between_batches() or self.stop
             if stopped or (self.stop and self.ranks.size == 1):
@@ -154,7 +162,7 @@ class TrainingRound:
 
     def batches(self, indices: np.ndarray, steps: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The batches of the frames at `indices`, each with its frames' weights."""
-        made = ((self.samples.batch, *b) for b in batches(indices, self.settings.batch_size, steps))
+        made = ((self.samples.batch, *b) for b in batches(indices, self.network.at_once, steps))
         return one_ahead(made) if self.samples.slow else ((make(frames), weights) for make, frames, weights in made)
 
 

@@ -10,7 +10,7 @@ from ddmd_mpi import model
 from ddmd_mpi.analysis import features
 from ddmd_mpi.errors import ModelError, NothingToLearnError
 from ddmd_mpi.frames import FrameBlock
-from ddmd_mpi.model import ModelWeights
+from ddmd_mpi.model import ModelWeights, architecture
 from ddmd_mpi.sections import TrainingSection
 from ddmd_mpi.structure import contacts
 
@@ -266,11 +266,6 @@ def test_memory_that_runs_out_is_an_error_that_a_run_survives(trained, monkeypat
         cvae.embed(chain_block(3))
 
 
-def test_maps_too_large_for_memory_are_refused_before_the_start():
-    with pytest.raises(ModelError, match="needs at least 66 GB .* 3375 residues: set training.model to aae"):
-        model.check(TrainingSection(), 3375)
-
-
 @pytest.mark.parametrize("changes", [{"mixed_precision": True}, {"xla": True}], ids=["mixed_precision", "xla"])
 def test_the_settings_of_a_gpu_learn_as_well(trained, changes):
     _, reference = trained
@@ -286,3 +281,58 @@ def test_a_model_starts_from_given_weights(trained, tmp_path):
     settings = TrainingSection(**{**SMALL, "filters": 5, "initial_weights": path})
     with pytest.raises(ModelError, match="filters is 4 there and 5 here"):
         model.check(settings, N_RESIDUES)
+
+
+def test_huge_maps_have_the_strides_published_for_spike_and_begin_as_sparse_as_maps_are():
+    shape = architecture.architecture(TrainingSection(), 3375)
+    assert (shape.filters, shape.kernels, shape.strides) == (64, (9, 5, 5, 5), (8, 4, 4, 4))
+    assert (shape.size, shape.smallest) == (3584, 7), "padded to the next multiple of 512, never cropped"
+    assert 1 / (1 + np.exp(-shape.first_logit)) == pytest.approx(12.8 / 3375)
+    assert architecture.architecture(TrainingSection(), 1500).first_logit == 0.0
+    assert all(kernel > stride for kernel, stride in zip(shape.kernels, shape.strides, strict=True))
+
+
+def test_frames_at_once_divide_the_batch_and_bound_the_pixels():
+    def at_once(n_residues, n_frames=64):
+        return architecture.architecture(TrainingSection(), n_residues).at_once(n_frames)
+
+    assert [at_once(n) for n in (28, 309, 1000, 3375)] == [64, 64, 8, 1]
+    assert at_once(1000, 61) == 1
+    assert at_once(1000, 12) == 6
+
+
+def test_gradients_of_parts_add_up_to_those_of_the_whole_batch(monkeypatch):
+    """Without dropout and with next to no noise a step in parts is the step of the whole batch, and so is its loss."""
+    block, weights = chain_block(16), np.repeat([1, 0], [13, 3]).astype(np.float32)
+    steps = {}
+    for at_once in (16, 4):
+        monkeypatch.setattr(architecture.Architecture, "at_once", lambda _self, _n, m=at_once: m)
+        cvae = make(dropout=0.0)
+        log_variance = cvae._encoder.get_layer("log_variance")
+        log_variance.bias.assign(np.full(3, -40.0))
+        maps, losses, before = cvae.samples(block), np.zeros(3), cvae.weights()
+        cvae.begin_batch(maps.batch(np.arange(4)), weights[:4]) if at_once == 4 else None
+        cvae._forget()  # of a round that was interrupted nothing is left
+        for first in range(0, 16 - at_once, at_once):
+            part = slice(first, first + at_once)
+            losses += cvae.begin_batch(maps.batch(np.arange(16)[part]), weights[part])
+        last = slice(16 - at_once, 16)
+        more, stopped = cvae.train_batch(maps.batch(np.arange(16)[last]), weights[last], stop=True)
+        assert stopped
+        steps[at_once] = losses + more, before, cvae.weights()
+    (loss, before, whole), (summed, _, parts) = steps[16], steps[4]
+    np.testing.assert_allclose(summed, loss, rtol=1e-5)
+    assert max(np.abs(a - b).max() for a, b in zip(before, whole, strict=True)) > 1e-4, "a step was taken"
+    for a, b in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_a_round_in_parts_sees_every_frame_once_an_epoch(monkeypatch):
+    monkeypatch.setattr(architecture, "PIXELS_AT_ONCE", 4 * 8**2)
+    cvae, watch = make(epochs=4), Watch()
+    assert (cvae.at_once, cvae._shape.size) == (4, 8)
+    result = cvae.train(chain_block(50), watch)
+    assert (result.epochs, result.samples, result.accepted) == (4, 4 * 40, True)
+    assert result.history[-1].training.loss < result.history[0].training.loss
+    stopped = cvae.train(chain_block(50), Watch(1))
+    assert (stopped.stopped, stopped.epochs) == (True, 0)
