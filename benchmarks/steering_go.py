@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 
 from ddmd_mpi import config, model
-from ddmd_mpi.frames import FrameBlock, FrameWindow, Hop
+from ddmd_mpi.frames import FrameBlock, Hop
 from ddmd_mpi.md.engine import OpenMMEngine, State
 from ddmd_mpi.md.seeds import engine_seed, segment_seed
 from ddmd_mpi.md.structures import load_structures
@@ -25,6 +25,7 @@ from ddmd_mpi.md.systems import build_system
 from ddmd_mpi.steering.outliers import find_outliers
 from ddmd_mpi.steering.policy import Policy
 from ddmd_mpi.structure.features import FeatureCalculator
+from ddmd_mpi.window import FrameWindow
 
 N_WALKERS = 12
 SETTINGS = ("training.filters=8", "training.epochs=3", "training.batch_size=32")

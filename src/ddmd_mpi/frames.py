@@ -7,7 +7,7 @@ Frames travel in *blocks*. Coordinates go from a simulation to its aggregator an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple, get_type_hints
 
@@ -262,42 +262,3 @@ def to_record(value: RestartCommand | Receipt) -> np.ndarray:
 def from_record(record_type: type, record: np.ndarray) -> RestartCommand | Receipt:
     """The inverse of :func:`to_record`."""
     return record_type(*record.tolist())
-
-
-@dataclass
-class FrameWindow:
-    """The newest frames, at most `capacity`, of blocks that hold the same columns.
-
-    To add frames costs nothing that grows with the window; what is surplus is cut off when the window is asked for.
-    """
-
-    capacity: int
-    _blocks: list[FrameBlock] = field(default_factory=list)
-    _surplus: int = 0  # oldest frames of the first block that are no longer in the window
-    _frames: int = 0
-
-    def __len__(self) -> int:
-        return self._frames
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all columns that are held."""
-        return sum(block.nbytes for block in self._blocks)
-
-    def append(self, block: FrameBlock) -> None:
-        """Add the newest frames and let the oldest go."""
-        self._blocks.append(block)
-        self._surplus += max(0, self._frames + len(block) - self.capacity)
-        self._frames = min(self.capacity, self._frames + len(block))
-        while self._blocks and self._surplus >= len(self._blocks[0]):
-            self._surplus -= len(self._blocks.pop(0))
-
-    def block(self) -> FrameBlock:
-        """All frames of the window as one block, oldest first."""
-        if not self._blocks:
-            raise ValueError("the window is empty")
-        if self._surplus:
-            self._blocks[0], self._surplus = self._blocks[0].after(self._surplus), 0
-        if len(self._blocks) > 1:
-            self._blocks = [FrameBlock.concatenate(self._blocks)]
-        return self._blocks[0]

@@ -6,9 +6,12 @@ and a rank that is lost leaves its last record.
 
 from __future__ import annotations
 
+import re
+import resource
 import time
 from collections.abc import Callable
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,12 +49,14 @@ FIELDS = """
     bytes blocks archived max_queue dropped silent best_rmsd best_simulation best_frame
     version rounds samples loss validation_loss window outliers eps decisions delivered stale failed data_parallel
     latency_p50_ms latency_p99_ms latency_max_ms apply_p50_ms apply_p99_ms apply_max_ms stop wants_stop earlier_ns
+    peak_mb
 """
 #: Counters of the streams that a rank writes to, each one number per kind of stream (KINDS of wiring.py).
 STREAM_FIELDS = "hop_bytes hop_blocks hop_queue hop_dropped hop_waited hop_wait_s"
 STATUS_DTYPE = np.dtype([(name, "<f8") for name in FIELDS.split()]
                         + [(name, "<f8", (len(KINDS),)) for name in STREAM_FIELDS.split()])
 POST_SECONDS = 0.5
+_PEAK = re.compile(r"VmHWM:\s*(\d+) kB")
 
 #: How the ranks that train together sum their gradients, by the number that travels in the record's ``data_parallel``.
 DATA_PARALLEL = ("none", "mpi", "horovod")
@@ -89,6 +94,7 @@ class StatusPost:
             self.record["time"] = time.time()
             self.record["wall_s"] = clock - self._started
             self.record["io_s"] = self._events.seconds("io")
+            self.record["peak_mb"] = peak_memory_mb()
             self._put(self.record)
 
     def add(self, **values: float) -> None:
@@ -101,6 +107,15 @@ def hop_counts(kind: str, **counts: float) -> dict[str, np.ndarray]:
     """What to add to the counters of one kind of stream: `bytes` becomes ``hop_bytes``, and so on."""
     at = np.arange(len(KINDS)) == KINDS.index(kind)
     return {f"hop_{name}": np.where(at, count, 0.0) for name, count in counts.items()}
+
+
+def peak_memory_mb() -> float:
+    """Most memory that this process has had resident so far, MB (10^6 bytes); what it shares with others counts."""
+    try:
+        found = _PEAK.search(Path("/proc/self/status").read_text())
+    except OSError:
+        found = None
+    return 1024e-6 * (int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def of_role(records: np.ndarray, roles: tuple[str, ...], role: str) -> np.ndarray:

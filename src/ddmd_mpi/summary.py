@@ -42,6 +42,7 @@ def summarise(records: np.ndarray, roles: tuple[str, ...], facts: dict[str, Any]
         "note": facts["note"],
         "warning": WARNING if facts["strategy"] != "none" else "",
         "roles": {role: _role(by_role[role]) for role in ROLES},
+        "memory": _memory(by_role, facts["mode"]),
         "simulation": {"walkers": facts["walkers"], **_simulation(by_role["simulation"])},
         "aggregation": _aggregation(by_role["aggregation"]),
         "steering": {"strategy": facts["strategy"], **_steering(by_role["inference"])},
@@ -60,6 +61,15 @@ def _role(records: np.ndarray) -> dict[str, Any]:
         "iterations_per_hour": iterations * 3600 / wall if wall else 0.0,
         "mean_s": float(records["iteration_s"].sum()) / iterations if iterations else None,
         "busy_fraction": _fraction(records, "busy_s"),
+    }
+
+
+def _memory(by_role: dict[str, np.ndarray], mode: str) -> dict[str, Any]:
+    """Peaks of the ranks' resident memory, MB; in file mode every rank has a record as a simulation, among others."""
+    ranks = [by_role["simulation"]] if mode == "file" else list(by_role.values())
+    return {
+        "peak_mb_total": float(sum(records["peak_mb"].sum() for records in ranks)),
+        "peak_mb_of_a_rank": {role: float(by_role[role]["peak_mb"].max(initial=0)) for role in ROLES},
     }
 
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..errors import StreamError
 from ..events import EventLog
-from ..frames import FrameBlock, FrameWindow, Hop
+from ..frames import FrameBlock, Hop
 from ..streams.segments import Segments, Shapes, choose_iterations
+from ..window import FrameWindow
 from .context import Context
 
 #: How each segment with frames in a file began: names of the walker's record, and of the file's attributes.

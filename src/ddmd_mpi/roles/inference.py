@@ -6,10 +6,11 @@ import time
 
 import numpy as np
 
-from ..frames import CommandKind, FrameBlock, FrameWindow, RestartCommand
+from ..frames import CommandKind, FrameBlock, RestartCommand
 from ..model import ModelWeights
 from ..rundir import Lines
 from ..status import Activity, State
+from ..window import FrameWindow
 from ..wiring import TO_INFERENCE, WEIGHTS
 from .context import IDLE_SECONDS, Context
 from .decider import Decider

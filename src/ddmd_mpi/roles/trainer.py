@@ -10,10 +10,10 @@ import numpy as np
 
 from .. import model
 from ..errors import ModelError, NothingToLearnError
-from ..frames import FrameWindow
 from ..model import Epoch, ModelWeights, Ranks, Round, Setup, Supervisor
 from ..parallel.agreement import Agreement
 from ..status import DATA_PARALLEL, Activity
+from ..window import FrameWindow
 from .context import IDLE_SECONDS, Context
 from .emulation import stage_seconds, wait_until
 from .versions import Versions

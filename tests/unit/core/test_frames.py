@@ -10,13 +10,13 @@ from ddmd_mpi.frames import (
     CommandKind,
     Extents,
     FrameBlock,
-    FrameWindow,
     Hop,
     RestartCommand,
     column_shape,
     from_record,
     to_record,
 )
+from ddmd_mpi.window import FrameWindow
 
 
 def random_block(n_frames, n_atoms, n_residues, hop, seed=0):
@@ -114,3 +114,43 @@ def test_a_full_window_takes_blocks_without_touching_what_it_holds(monkeypatch):
     everything = FrameBlock.concatenate(blocks).take(np.arange(23)[-10:])
     for name, column in everything.columns.items():
         np.testing.assert_array_equal(window.block()[name], column, err_msg=name)
+
+
+def test_a_window_that_is_asked_for_now_and_then_holds_what_concatenation_would():
+    """Whatever comes between: a few frames, or more than the window holds."""
+    generator, window, everything = np.random.default_rng(1), FrameWindow(11), []
+    for seed, n in enumerate(generator.integers(1, 9, 40)):
+        everything.append(random_block(int(n), 0, 6, Hop.FEATURES, seed))
+        window.append(everything[-1])
+        if generator.random() < 0.5:
+            whole = FrameBlock.concatenate(everything)
+            expected = whole.take(np.arange(len(whole))[-11:])
+            assert len(window) == len(expected)
+            assert_same(window.block(), expected)
+            assert_same(window.block(), expected)
+            assert window.nbytes == expected.nbytes
+
+
+def test_a_window_takes_more_contacts_than_its_memory_was_made_for():
+    few, many = (random_block(n, 0, 6, Hop.FEATURES, seed) for seed, n in ((1, 6), (2, 5)))
+    few = FrameBlock({**few.columns, "contact_counts": np.zeros_like(few["contact_counts"]),
+                      "contact_columns": few["contact_columns"][:0]})
+    window = FrameWindow(8)
+    for block in (few, many):
+        window.append(block)
+        window.block()
+    assert len(many["contact_columns"])
+    expected = FrameBlock.concatenate([few, many]).take(np.arange(3, 11))
+    assert_same(window.block(), expected)
+
+
+def test_frames_that_come_while_a_window_is_looked_at_leave_it_alone():
+    blocks = [random_block(4, 0, 6, Hop.FEATURES, seed) for seed in range(3)]
+    window = FrameWindow(6)
+    window.append(blocks[0])
+    shown = window.block()
+    before = shown["contact_columns"].copy(), shown["simulation"].copy()
+    for block in blocks[1:]:
+        window.append(block)
+    np.testing.assert_array_equal(shown["contact_columns"], before[0])
+    np.testing.assert_array_equal(shown["simulation"], before[1])

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from ddmd_mpi.frames import FrameBlock, FrameWindow
+from ddmd_mpi.frames import FrameBlock
 from ddmd_mpi.sections import SteeringSection
 from ddmd_mpi.steering.outliers import find_outliers
 from ddmd_mpi.steering.policy import Policy
+from ddmd_mpi.window import FrameWindow
 
 N_WALKERS, ROUNDS, REPORTS, STEPS = 8, 60, 5, 3
 BARRIER, TIMESTEP = 9.0, 0.001  # kT; units of the diffusion
