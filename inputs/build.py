@@ -22,10 +22,10 @@ from openmm import app, unit
 from PeptideBuilder import PeptideBuilder
 
 from ddmd_mpi.md.go_model import go_system
+from ddmd_mpi.md.prepare import hot_run
 from ddmd_mpi.structure.rmsd import superposed_rmsd
 
 HERE = Path(__file__).resolve().parent
-HOT_KELVIN = 500.0
 
 
 @dataclass(frozen=True)
@@ -104,22 +104,6 @@ def built_chain(sequence: str) -> app.Modeller:
     reference = openmm.Platform.getPlatformByName("Reference")
     modeller.addHydrogens(app.ForceField("amber99sbildn.xml", "amber99_obc.xml"), pH=7.0, platform=reference)
     return modeller
-
-
-def hot_run(system: openmm.System, positions: np.ndarray, n_steps: int, timestep_fs: float, seed: int) -> np.ndarray:
-    """Positions, nm, after `n_steps` at 500 K from `positions` and a minimisation."""
-    integrator = openmm.LangevinMiddleIntegrator(HOT_KELVIN, 1.0, timestep_fs * 1e-3)
-    integrator.setRandomNumberSeed(seed)
-    platform = openmm.Platform.getPlatformByName("CPU" if system.getNumParticles() > 30 else "Reference")
-    properties = {"Threads": "1", "DeterministicForces": "true"} if platform.getName() == "CPU" else {}
-    context = openmm.Context(system, integrator, platform, properties)
-    context.setPositions(positions)
-    openmm.LocalEnergyMinimizer.minimize(context)
-    context.setVelocitiesToTemperature(HOT_KELVIN, seed)
-    integrator.step(n_steps)
-    openmm.LocalEnergyMinimizer.minimize(context)
-    found = context.getState(getPositions=True).getPositions(asNumpy=True)
-    return np.asarray(found.value_in_unit(unit.nanometer))
 
 
 def build_all_atom(name: str, molecule: Molecule) -> None:

@@ -1,4 +1,4 @@
-"""Writes an OpenMM system as the files of AMBER, CHARMM and GROMACS, so that what reads them can be compared with it."""
+"""Writes an OpenMM system as the files of AMBER, CHARMM and GROMACS: what reads them can be compared with it."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def write_amber(topology: app.Topology, system: openmm.System, positions_nm: np.
         ("ah", rows["ANGLES_INC_HYDROGEN"], 4), ("a", rows["ANGLES_WITHOUT_HYDROGEN"], 4),
         ("th", rows["DIHEDRALS_INC_HYDROGEN"], 5), ("t", rows["DIHEDRALS_WITHOUT_HYDROGEN"], 5))}
     pointers = [n, n, count["bh"], count["b"], count["ah"], count["a"], count["th"], count["t"], 0, 0, len(lists),
-                len(residues), count["b"], count["a"], count["t"], len(bonds), len(angles), len(torsions), n, 0, 0, 0, 0,
-                0, 0, 0, 0, int(box_nm is not None), max(len(list(r.atoms())) for r in residues), 0, 0]
+                len(residues), count["b"], count["a"], count["t"], len(bonds), len(angles), len(torsions), n,
+                *[0] * 8, int(box_nm is not None), max(len(list(r.atoms())) for r in residues), 0, 0]
     index, a_coefficients, b_coefficients = lennard_jones(particles)
     text = "%VERSION  VERSION_STAMP = V0001.000  DATE = 01/01/26  00:00:00\n"
     text += section("TITLE", "a", [], 20) + section("POINTERS", "I", pointers, 10)

@@ -105,13 +105,32 @@ def plan(options, n_ranks: int, ranks_per_node: int | None, gpus_per_node: int, 
 
 @cli.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--usecase", required=True, help="Whose settings and structures to start from.")
-def init(directory: Path, usecase: str):
-    """Write an editable config and its structures into DIRECTORY."""
-    from .initialise import initialise
+@click.option("--usecase", help="Whose settings and structures to start from.")
+@click.option("--pdb", type=click.Path(path_type=Path), help="A protein of yours: a PDB or mmCIF file.")
+@click.option("--target", type=click.Path(path_type=Path), help="What to reach; default: the given structure.")
+@click.option("--topology", "--prmtop", "--psf", "--top", "topology", type=click.Path(path_type=Path),
+              help="In place of --pdb: AMBER prmtop, CHARMM PSF, GROMACS top or OpenMM System XML.")
+@click.option("--coordinates", "--inpcrd", "--crd", "--gro", "coordinates", type=click.Path(path_type=Path),
+              help="The coordinates that go with it.")
+@click.option("--parameters", multiple=True, type=click.Path(path_type=Path),
+              help="Parameter files of a PSF, or the directory of force fields of a GROMACS top.")
+@click.option("--solvent", type=click.Choice(["implicit", "explicit"]), help="Of --pdb; default implicit.")
+@click.option("--drop", multiple=True, metavar="RESIDUE", help="Name of residues of --pdb to leave out.")
+@click.option("--name", help="Of the system; default: that of the file.")
+def init(directory: Path, usecase: str | None, pdb: Path | None, topology: Path | None, **options):
+    """Write an editable config and its structures into DIRECTORY: a use case's, or those of a system of your own."""
+    if sum(given is not None for given in (usecase, pdb, topology)) != 1:
+        raise click.UsageError("give one of --usecase, --pdb or --topology (with --coordinates)")
+    if usecase is not None:
+        from .initialise import initialise
 
-    for path in initialise(directory, usecase):
-        click.echo(path)
+        files, notes = initialise(directory, usecase), ()
+    else:
+        from .newsystem import Request, new_system
+
+        files, notes = new_system(directory, Request(pdb=pdb, topology=topology, **options))
+    for line in (*notes, *files):
+        click.echo(line)
     file = shlex.quote(str(directory / "config.toml"))
     click.echo(f"\nEdit {file}, then: mpiexec -n 4 ddmd-mpi --config {file}")
 

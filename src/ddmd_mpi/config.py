@@ -34,22 +34,33 @@ def usecases() -> list[str]:
 def load(usecase: str, file: Path | None = None, assignments: tuple[str, ...] = ()) -> Config:
     """The use case's defaults, overlaid by `file`, overlaid by ``section.key=value`` assignments.
 
+    A `file` that names another use case, as ``ddmd-mpi init --pdb`` writes, stands on the defaults of the sections.
+
     Raises
     ------
     ConfigError
         Unknown use case, unreadable file, unknown key (the nearest known one is named), or a value of the wrong type.
     """
-    if usecase not in usecases():
+    given = {} if file is None else read_toml(file)
+    if usecase in usecases():
+        settings = read_toml(inputs() / f"{usecase}.toml")
+    elif _name(given) == usecase and "system" in given:
+        settings = {}
+    else:
         raise ConfigError(f"unknown use case {usecase!r}: choose one of {', '.join(usecases())}")
-    settings = read_toml(inputs() / f"{usecase}.toml")
-    if file is not None:
-        overlay(settings, read_toml(file))
+    overlay(settings, given)
     for assignment in assignments:
         assigned = parse_assignment(assignment)
         make_absolute(assigned, Path.cwd())
         overlay(settings, assigned)
     settings.setdefault("run", {}).setdefault("usecase", usecase)
     return validate(settings)
+
+
+def _name(settings: dict[str, Any]) -> object:
+    """The use case that settings name."""
+    run = settings.get("run")
+    return run.get("usecase") if isinstance(run, dict) else None
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -153,17 +164,18 @@ def to_toml(config: Config) -> str:
 
 
 def _table(table: dict[str, Any]) -> str:
-    return "".join(f"# {key} =\n" if value is None else f"{key} = {_value(value)}\n" for key, value in table.items())
+    return "".join(f"# {key} =\n" if value is None else f"{key} = {toml_value(value)}\n" for key, value in table.items())
 
 
-def _value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A value as TOML has it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
         return f'"{escaped}"'
     if isinstance(value, list):
-        return f"[{', '.join(_value(v) for v in value)}]"
+        return f"[{', '.join(toml_value(v) for v in value)}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{_value(k)} = {_value(v)}' for k, v in value.items())}}}"
+        return f"{{{', '.join(f'{toml_value(k)} = {toml_value(v)}' for k, v in value.items())}}}"
     return repr(value)

@@ -12,14 +12,14 @@ import ddmd_mpi
 SOURCE = Path(ddmd_mpi.__file__).parent
 ROOMS = {"structure", "steering", "parallel", "streams", "md", "model", "roles", "report"}
 FOREIGN = {
-    "mpi4py": {"parallel"}, "adios2": {"streams"}, "h5py": {"streams", "model"}, "openmm": {"md"},
+    "mpi4py": {"parallel"}, "adios2": {"streams"}, "h5py": {"streams", "model"}, "openmm": {"md"}, "pdbfixer": {"md"},
     "tensorflow": {"model"}, "keras": {"model"}, "horovod": {"model"}, "torch": {"model"},
     "sklearn": {"steering", "model"}, "cuml": {"steering"}, "matplotlib": {"report"}, "click": {"__main__"},
     "pydantic": {"config", "sections"}, "mdtraj": {"analysis"},
 }
 #: structure/ is arithmetic on arrays that any room below the roles may use; roles compose the rooms.
 MAY_USE = {"md": {"structure"}, "model": {"structure"}, "roles": ROOMS - {"report", "roles"}}
-PROGRAM = {"__main__", "run", "check", "initialise", "analysis"}
+PROGRAM = {"__main__", "run", "check", "initialise", "newsystem", "analysis"}
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 
