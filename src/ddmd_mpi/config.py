@@ -164,7 +164,7 @@ def to_toml(config: Config) -> str:
 
 
 def _table(table: dict[str, Any]) -> str:
-    return "".join(f"# {key} =\n" if value is None else f"{key} = {toml_value(value)}\n" for key, value in table.items())
+    return "".join(f"# {key} =\n" if v is None else f"{key} = {toml_value(v)}\n" for key, v in table.items())
 
 
 def toml_value(value: Any) -> str:

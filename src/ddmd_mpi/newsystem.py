@@ -102,7 +102,7 @@ def config_text(name: str, system: dict[str, Any], n_atoms: int, notes: list[str
         lines += ["# A quarter of the paper's filters: rounds on small maps take seconds on one core.", "filters = 16"]
     ring_mb = max(SMALL_RING_MB, round(RING_FRAMES * BYTES_PER_ATOM * n_atoms / 1e6, 1))
     lines += ["", "[steering]", "# A round of inference when every walker has reported so often.", "round_reports = 8"]
-    lines += ["", "[aggregation]", "# Shared memory for the newest coordinates; a container has 64 MB of it by default."]
+    lines += ["", "[aggregation]", "# Shared memory for the newest coordinates: a container has 64 MB by default."]
     lines += [f"ring_mb = {ring_mb}", ""]
     return "\n".join(lines)
 
@@ -135,7 +135,7 @@ def _of_pdb(directory: Path, request: Request) -> tuple[dict[str, Any], int, lis
         prepare.write_pdb(topology, positions, directory / "target.pdb")
         molecule = prepare.molecule_of(topology, positions, IMPLICIT, request.pdb)
         positions = prepare.unfold(molecule, SEED)
-        notes.append(_unfolded(request.pdb, n_protein, periodic=False))
+        notes.append(_unfolded(request.pdb, n_protein))
     else:
         shutil.copy(request.target, directory / f"target{request.target.suffix}")
     if explicit:
@@ -168,7 +168,7 @@ def _of_topology(directory: Path, request: Request) -> tuple[dict[str, Any], int
         positions = prepare.unfold(molecule, SEED)
         prepare.write_pdb(molecule.topology, positions, directory / "start.pdb")
         start, target = "start.pdb", given
-        notes.append(_unfolded(request.coordinates, n_atoms, molecule.box_nm is not None))
+        notes.append(_unfolded(request.coordinates, n_atoms))
     else:
         start, target = given, f"target-{request.target.name}"
         shutil.copy(request.target, directory / target)
@@ -186,10 +186,10 @@ def _copied(path: Path, directory: Path) -> str:
     return path.name
 
 
-def _unfolded(path: Path, n_atoms: int, periodic: bool) -> str:
+def _unfolded(path: Path, n_atoms: int) -> str:
     from .md.prepare import HOT_KELVIN, unfolding_ps
 
-    ps = unfolding_ps(n_atoms, periodic)
+    ps = unfolding_ps(n_atoms)
     return f"the target is {path.name}, the start an unfolded one: {ps:g} ps at {HOT_KELVIN:g} K from it, seed {SEED}"
 
 

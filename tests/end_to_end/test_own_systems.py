@@ -23,7 +23,7 @@ def test_villin_from_init_to_summary(ddmd_mpi, tmp_path, monkeypatch):
     from ddmd_mpi.md import prepare
     from ddmd_mpi.newsystem import Request, new_system
 
-    monkeypatch.setattr(prepare, "unfolding_ps", lambda n_atoms, periodic: 0.5)
+    monkeypatch.setattr(prepare, "unfolding_ps", lambda n_atoms: 2.0)
     new_system(tmp_path / "villin", Request(pdb=VILLIN, name="villin"))
     done = ddmd_mpi(4, "--config", tmp_path / "villin" / "config.toml", "--duration", "25s", "--output",
                     tmp_path / "run", sets=("training.model=none", "steering.strategy=greedy",
@@ -59,8 +59,8 @@ def host_and_guest(tmp_path):
     connections = "".join(f"CONECT{i + 1:5d}{(i + 1) % 8 + 1:5d}\n" for i in range(8)) + "CONECT    9   10\n"
     for name, away in (("start.pdb", 1.2), ("target.pdb", 0.4)):
         x = 10.0 * np.concatenate([ring, [[0.2, 0.2, away], [0.2, 0.2, away + 0.3]]])
-        rows = [ATOM.format(i + 1, f"C{i + 1}", "HST" if i < 8 else "GST", "A" if i < 8 else "B", 1 if i < 8 else 2, *p, "C")
-                for i, p in enumerate(x)]
+        residue = (("HST", "A", 1), ("GST", "B", 2))
+        rows = [ATOM.format(i + 1, f"C{i + 1}", *residue[i >= 8], *p, "C") for i, p in enumerate(x)]
         (tmp_path / name).write_text(CELL + "".join(rows) + connections + "END\n")
     (tmp_path / "config.toml").write_text("""
 [run]

@@ -18,15 +18,12 @@ HOT_PS = 100.0
 #: Up to so many atoms the whole time is affordable on one core; pairs, and so the cost, grow with the square.
 HOT_ATOMS = 200
 SHORTEST_PS = 5.0
-SHORTEST_IN_WATER_PS = 2.0
 TIMESTEP_FS, HYDROGEN_AMU = 4.0, 3.0
 PADDING_NM = 1.0
 
 
-def unfolding_ps(n_atoms: int, periodic: bool) -> float:
+def unfolding_ps(n_atoms: int) -> float:
     """How long to run at 500 K: 100 ps, and less for large systems."""
-    if periodic:
-        return SHORTEST_IN_WATER_PS
     return float(np.clip(HOT_PS * (HOT_ATOMS / n_atoms) ** 2, SHORTEST_PS, HOT_PS).round())
 
 
@@ -43,7 +40,7 @@ def unfold(molecule: Molecule, seed: int) -> np.ndarray:
         timestep_fs=2.0 if finished else TIMESTEP_FS, hydrogen_mass_amu=None if finished else HYDROGEN_AMU,
         report_interval_ps=1.0, segment_ps=1.0, pressure_bar=0.0)
     system = build_molecule(molecule, settings)
-    ps = unfolding_ps(len(molecule.positions_nm), molecule.box_nm is not None)
+    ps = unfolding_ps(len(molecule.positions_nm))
     n_steps = round(ps * 1000 / settings.timestep_fs)
     try:
         return hot_run(system, molecule.positions_nm, n_steps, settings.timestep_fs, seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,7 +55,12 @@ def repair(path: Path, force_field: list[str], drop: tuple[str, ...] = ()) -> Re
         raise InputError(f"mending a PDB file needs PDBFixer ({error}): pip install pdbfixer") from error
     with reading(path, "a PDB file"):
         fixer = pdbfixer.PDBFixer(filename=str(path))
-    notes = [*_replace(fixer), *_remove(fixer, drop, path)]
+    changed = _replace(fixer)
+    if changed:  # Atoms of modified residues had no bonds to the chain; a file of standard ones has them.
+        text = io.StringIO()
+        app.PDBFile.writeFile(fixer.topology, fixer.positions, text, keepIds=True)
+        fixer = pdbfixer.PDBFixer(pdbfile=io.StringIO(text.getvalue()))
+    notes = [*changed, *_remove(fixer, drop, path)]
     _check_chains(fixer, path)
     notes += _add_heavy_atoms(fixer)
     topology, positions, n_hydrogens = _add_hydrogens(fixer, force_field, path)

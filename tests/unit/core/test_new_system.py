@@ -26,9 +26,8 @@ LINE = "HETATM 9001  {:<3s} {:3s} A 901      30.000  30.000  30.000  1.00  0.00 
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
-    """Unfolding takes half a picosecond."""
-    monkeypatch.setattr(prepare, "HOT_PS", 0.5)
-    monkeypatch.setattr(prepare, "unfolding_ps", lambda n_atoms, periodic: 0.5)
+    """Unfolding takes two picoseconds."""
+    monkeypatch.setattr(prepare, "unfolding_ps", lambda n_atoms: 2.0)
 
 
 def heavy_lines(path):
@@ -186,5 +185,4 @@ def test_an_unknown_use_case_needs_its_own_file(tmp_path):
 
 def test_how_long_unfolding_takes(monkeypatch):
     monkeypatch.undo()
-    assert [prepare.unfolding_ps(n, False) for n in (100, 200, 400, 5000)] == [100.0, 100.0, 25.0, 5.0]
-    assert prepare.unfolding_ps(100, True) == 2.0
+    assert [prepare.unfolding_ps(n) for n in (100, 200, 400, 5000)] == [100.0, 100.0, 25.0, 5.0]
