@@ -90,6 +90,12 @@ class FrameWindow:
             self._n_waiting = self._surplus = 0
         return FrameBlock({name: column.rows for name, column in self._columns.items()})
 
+    def copy(self) -> FrameBlock:
+        """All frames of the window in memory of their own: what :meth:`block` gave stays as it is."""
+        held = [FrameBlock({name: column.rows for name, column in self._columns.items()})] if self._held else []
+        block = FrameBlock.concatenate([*held, *self._waiting])
+        return block.after(len(block) - self._frames)
+
     def _take(self, waiting: list[FrameBlock]) -> None:
         """Copy the waiting blocks into the columns, and forget them one by one."""
         n_new = sum(len(block) for block in waiting)

@@ -12,7 +12,7 @@ def segment_seed(run_seed: int, walker: int, segment: int) -> int:
 
 
 def engine_seed(run_seed: int, walker: int, session: int = 0) -> int:
-    """Seed in [1, 2^31) of a walker's thermostat, independent of its segments' seeds, another in each session."""
+    """Seed in [1, 2^31) of a walker's thermostat, independent of its segments' seeds, another in every session."""
     key = (walker, 0, session) if session else (walker,)
     word = np.random.SeedSequence(run_seed, spawn_key=key).generate_state(1)[0]
     return int(word) % (2**31 - 1) + 1

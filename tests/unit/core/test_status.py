@@ -14,7 +14,7 @@ from ddmd_mpi.status import STATUS_DTYPE, STOP_REASONS, Activity, State, StatusP
 ROLES = ("simulation", "simulation", "aggregation", "training", "inference")
 FACTS = {
     "usecase": "cln025", "mode": "stream", "strategy": "ml_rmsd", "note": "", "target": "cln025-target",
-    "directory": "runs/x", "duration_s": 180.0, "walkers": 8, "trajectory": "trajectories/sim-{:04d}.dcd",
+    "directory": "runs/x", "duration_s": 180.0, "walkers": 8, "session": 0, "trajectory": "trajectories/sim-{:04d}.dcd",
     "ranks": {"simulation": 2, "aggregation": 1, "training": 1, "inference": 1}, "completed": True,
 }
 
