@@ -59,7 +59,7 @@ class Trajectory:
 
 
 class Features:
-    def compute(self, positions):
+    def compute(self, positions, box=None):
         return {"rmsd": 1.0, "order_parameters": [], "ca_positions": None, "contact_counts": None,
                 "contact_columns": None}
 
