@@ -105,9 +105,27 @@ def plan(options, n_ranks: int, ranks_per_node: int | None, gpus_per_node: int, 
         planned,
         ring_nbytes=int(settings.aggregation.ring_mb * 1e6),
         queue_nbytes=int(settings.streams.queue_mb * 1e6),
+        windows=window_nbytes(settings, planned.n_walkers),
         n_threads=settings.simulation.threads,
         cores_per_node=cores_per_node,
     )
+
+
+def window_nbytes(settings, n_walkers: int) -> dict[str, int]:
+    """Bytes of a full window of training and of inference, of frames like the start structure."""
+    from .frames import Extents, Hop, packed_nbytes
+    from .md.structures import load_structures
+    from .structure.features import FeatureCalculator
+    from .window import inference_frames
+
+    structures = load_structures(settings.system)
+    start = FeatureCalculator(structures.target_nm, settings.features).compute(
+        structures.positions_nm[structures.descriptor])
+    one = Extents(1, 0, len(structures.descriptor), len(start["order_parameters"]), len(start["contact_columns"]))
+    n_frames = {"inference": inference_frames(settings, n_walkers)[1]}
+    if settings.training.model != "none":
+        n_frames["training"] = settings.training.window_frames
+    return {role: n * packed_nbytes(Hop.FEATURES, one) for role, n in n_frames.items()}
 
 
 @cli.command()

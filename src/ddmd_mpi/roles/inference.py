@@ -11,7 +11,7 @@ from ..frames import CommandKind, FrameBlock, Hop, RestartCommand
 from ..model import ModelWeights
 from ..rundir import Lines
 from ..status import Activity, State
-from ..window import FrameWindow
+from ..window import FrameWindow, inference_frames
 from ..wiring import TO_INFERENCE, WEIGHTS
 from .checkpointing import Checkpoints
 from .context import IDLE_SECONDS, Context
@@ -24,11 +24,8 @@ class Inference(Decider):
 
     def __init__(self, context: Context):
         super().__init__(context)
-        n_walkers, reports = context.layout.n_walkers, self.settings.round_reports
-        reports = context.config.simulation.reports_per_segment if reports == "auto" else reports
-        self.round_frames = n_walkers * reports
-        wanted = max(n_walkers, round(self.settings.window_rounds * self.round_frames))
-        self.window = FrameWindow(min(wanted, self.settings.window_frames))
+        self.round_frames, n_frames = inference_frames(context.config, context.layout.n_walkers)
+        self.window = FrameWindow(n_frames)
         self.fresh = 0
         self.best_rmsd = np.inf
         self.stopped = False

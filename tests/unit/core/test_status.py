@@ -40,6 +40,24 @@ def records():
     return records
 
 
+def test_memory_is_added_up_over_ranks_and_not_over_their_stages(records):
+    records["peak_mb"] = 100, 150, 80, 900, 700
+    memory = summary.summarise(records, ROLES, FACTS)["memory"]
+    assert memory["peak_mb_total"] == 1930
+    assert memory["peak_mb_of_a_rank"] == {"simulation": 150, "aggregation": 80, "training": 900, "inference": 700}
+    staged = summary.summarise(records, ROLES, {**FACTS, "mode": "file"})["memory"]
+    assert staged["peak_mb_total"] == 250
+
+
+def test_a_rank_tells_its_peak_memory():
+    posted, before = [], status.peak_memory_mb()
+    taken = np.ones(40_000_000, np.uint8)
+    StatusPost(lambda record: posted.append(float(record["peak_mb"])), EventLog(None, "training", 0)).update(now=True)
+    del taken
+    assert posted[0] >= max(40.0, before)
+    assert posted[0] < 50_000
+
+
 def test_summary_adds_up(records):
     result = summary.summarise(records, ROLES, FACTS)
     assert result["ranks"] == FACTS["ranks"]
