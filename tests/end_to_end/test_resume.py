@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from checker import lines, problems
-from conftest import RANKS, _kill_session
+from jobs import RANKS, kill_session
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
 
@@ -34,7 +34,7 @@ def until(process, reached, seconds=90):
     while not reached():
         assert process.poll() is None, process.communicate()[0]
         if time.monotonic() > deadline:
-            _kill_session(process.pid)
+            kill_session(process.pid)
             pytest.fail(process.communicate()[0])
         time.sleep(0.1)
 
@@ -44,7 +44,7 @@ def ended(process, seconds=90):
     try:
         return process.communicate(timeout=seconds)[0]
     finally:
-        _kill_session(process.pid)
+        kill_session(process.pid)
 
 
 def summary(directory):
@@ -71,7 +71,7 @@ def sessions(tmp_path_factory):
 
     second = start(6, "--resume", directory, *LONG)
     until(second, lambda: max(manifests.glob("manifest-*")) != newest and len(lines(decisions)) > n_decisions)
-    _kill_session(second.pid)
+    kill_session(second.pid)
     ended(second)
     found.append((second.returncode, "", None, problems(directory, ended=False)))
     finished = [d["decision"] for d in lines(decisions)]
