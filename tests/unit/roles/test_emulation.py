@@ -51,7 +51,7 @@ class Engine:
 
 
 TRAJECTORY = SimpleNamespace(append=lambda *_, **__: 0, begin_segment=lambda *_: None, free=lambda: None)
-FEATURES = SimpleNamespace(compute=lambda _: {"rmsd": 1.0, "order_parameters": []})
+FEATURES = SimpleNamespace(compute=lambda *_: {"rmsd": 1.0, "order_parameters": []})
 
 
 def settings(*assignments):
