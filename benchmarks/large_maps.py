@@ -31,7 +31,7 @@ from mpi4py import MPI
 
 from ddmd_mpi.config import inputs
 from ddmd_mpi.frames import FIELDS, FrameBlock, Hop
-from ddmd_mpi.md.structures import read_pdb
+from ddmd_mpi.md.coordinates import read_pdb
 from ddmd_mpi.model.maps import ContactMaps
 from ddmd_mpi.model.rounds import alike
 from ddmd_mpi.roles.embedding import Embedding
