@@ -6,6 +6,7 @@ The resolved settings of every run are written back to its ``config.toml``.
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -172,8 +173,7 @@ def toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        return f'"{escaped}"'
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, list):
         return f"[{', '.join(toml_value(v) for v in value)}]"
     if isinstance(value, dict):
