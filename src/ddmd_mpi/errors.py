@@ -35,6 +35,10 @@ class NothingToLearnError(ModelError):
     """A window holds nothing that a model could learn; all ranks that train together find it out together."""
 
 
+class LostRankError(DDMDError):
+    """A rank that the run cannot do without has ended or hangs."""
+
+
 class RunDirectoryError(DDMDError):
     """A run directory cannot be created, read or written."""
 

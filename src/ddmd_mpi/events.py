@@ -32,6 +32,7 @@ class EventLog:
     def __init__(self, path: Path | None, role: str, rank: int):
         self.role, self.rank = role, rank
         self.totals: dict[str, Total] = defaultdict(Total)
+        self.open: list[str] = []  # names of the spans that have begun, outermost first
         self._file = path.open("a") if path is not None else None
         self._lines: list[str] = []
         self._flushed = time.monotonic()
@@ -46,9 +47,11 @@ class EventLog:
     def span(self, name: str, **attributes: Any) -> Iterator[dict[str, Any]]:
         """Record the time of the block; the yielded dict takes further attributes."""
         start, clock = time.time(), time.perf_counter()
+        self.open.append(name)
         try:
             yield attributes
         finally:
+            self.open.pop()
             self.record(name, start, time.perf_counter() - clock, **attributes)
 
     @contextmanager

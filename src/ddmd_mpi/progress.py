@@ -93,7 +93,8 @@ def epilogue(summary: dict[str, Any], directory: Path) -> str:
         f"{ended} ({summary['stop_reason']}) "
         f"after {clock(summary['wall_s'])}: {simulation['aggregate_ns']:.3f} ns in {simulation['segments']} segments "
         f"of {simulation['walkers']} walkers, {simulation['ns_per_day']:.0f} ns/day"
-        + (f", {simulation['failures']} failures" if simulation["failures"] else ""),
+        + (f", {simulation['failures']} failures" if simulation["failures"] else "")
+        + (f", {len(simulation['lost_ranks'])} simulation ranks lost" if simulation["lost_ranks"] else ""),
         f"Steering {steering['strategy']}: {steering['decisions']} decisions, {steering['delivered']} delivered, "
         f"{steering['stale']} stale" + (f", median latency {latency:.0f} ms" if latency is not None else "")
         + f"; {summary['training']['versions']} model versions",

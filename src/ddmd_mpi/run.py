@@ -11,16 +11,17 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from . import __version__, logs, resuming, rundir
 from . import config as configuration
 from .checkpoints import Store
-from .errors import ConfigError, DDMDError, LayoutError
+from .errors import ConfigError, DDMDError, LayoutError, LostRankError
 from .events import EventLog
 from .sections import Config
 from .status import STATUS_DTYPE, Activity, State, StatusPost
 from .stopping import CONTROL_DTYPE, Control, Signals, job_end, time_left
+from .summary import ROLES
 from .wiring import Link, links
 
 T = TypeVar("T")
@@ -28,6 +29,10 @@ T = TypeVar("T")
 #: One thread per rank unless a role asks for more: ranks share cores.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 BAD_INPUT, FAILED = 2, 1
+#: How long ranks that leave without MPI wait for those that may still read their window memory.
+LEAVE_SECONDS = 5.0
+#: How long they wait for the rank that says why the run ends.
+GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Wires:
     credits: Any = None
     register: Any = None  # of the first aggregator's orders
     announcements: Any = None
+    losses: Any = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ def run(options: Options) -> int:
     signals = Signals().install()
     from .parallel.launch import launch
 
-    world, log, wires, facts = launch(), logs.configure(None, "start", 0), None, None
+    world, log, wires, facts, context = launch(), logs.configure(None, "start", 0), None, None, None
     try:
         try:
             config, layout, facts = world.agree(lambda: prepare(options, world))
@@ -86,14 +92,27 @@ def run(options: Options) -> int:
         with context.events:
             completed = player.run()
             context.status.update(now=True, state=State.DONE, activity=Activity.DONE)
-        leave(world, wires)
-        return FAILED if completed is False else 0
+        code = FAILED if completed is False else 0
+        leave(world, wires, context, code)
+        return code
     except Exception as error:  # noqa: BLE001 - the last stop: what goes wrong on one rank ends the job with its reason
-        sentence = str(error) if isinstance(error, DDMDError) else f"{type(error).__name__}: {error}"
-        log.error("rank %d failed: %s", world.rank, sentence)
-        log.info("%s", traceback.format_exc())
-        world.abort(FAILED)
+        fail(world, log, error, context and context.vigil)
         return FAILED
+
+
+def fail(world, log, error: Exception, vigil) -> None:
+    """End the job with its reason; of a lost rank one rank speaks for all."""
+    log.info("%s", traceback.format_exc())
+    if vigil is not None and not isinstance(error, DDMDError):
+        error = vigil.explain(error)
+    sentence = str(error) if isinstance(error, DDMDError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, LostRankError) and not vigil.speaks:
+        log.info("%s", sentence)
+        vigil.free()
+        time.sleep(GRACE_SECONDS)
+    else:
+        log.error("the run ends: %s" if isinstance(error, LostRankError) else f"rank {world.rank} failed: %s", sentence)
+    world.abort(FAILED)
 
 
 def all_or_none(comm, function: Callable[[], T]) -> T:
@@ -171,6 +190,7 @@ def open_directory(options: Options, config: Config) -> tuple[Path, int]:
 def wire(world, config: Config, layout, facts) -> Wires:
     """Make the windows and the network. Collective over the world."""
     from .parallel.board import MessageBoard
+    from .parallel.losses import Losses, MessageLosses
     from .parallel.mailbox import Mailboxes
     from .parallel.register import Registers
     from .parallel.ring import CoordinateRing
@@ -179,7 +199,8 @@ def wire(world, config: Config, layout, facts) -> Wires:
     from .streams.network import Network
 
     if layout.staged:
-        return Wires(world.split(layout), MessageBoard(world.comm, len(layout.seats), STATUS_DTYPE))
+        board = MessageBoard(world.comm, len(layout.seats), STATUS_DTYPE)
+        return Wires(world.split(layout), board, losses=MessageLosses(world.comm))
     aggregators = layout.ranks("aggregation")
     kept = [layout.walkers_of(rank) for rank in aggregators]
     plan = links(layout)
@@ -192,6 +213,7 @@ def wire(world, config: Config, layout, facts) -> Wires:
         board=Registers(world.comm, [aggregators[0]] * world.size, STATUS_DTYPE, "board"),
         register=Registers(world.comm, [aggregators[0]], CONTROL_DTYPE, "orders"),
         announcements=Registers(world.comm, [aggregators[0]] * world.size, ANNOUNCEMENT_DTYPE, "announcements"),
+        losses=Losses(world.comm, aggregators[0]),
         network=Network(world.comm, world.node_comm, config.streams, facts.directory / "streams"),
     )
 
@@ -199,6 +221,8 @@ def wire(world, config: Config, layout, facts) -> Wires:
 def place(world, config: Config, layout, facts, wires: Wires, log, signals: Signals):
     """The context of this rank's role. Collective over the world."""
     from .roles.context import Context
+    from .roles.vigil import Vigil
+    from .watchdog import Watchdog
 
     role = layout.roles[world.rank]
     for warning in layout.warnings if world.rank == 0 else ():
@@ -206,12 +230,20 @@ def place(world, config: Config, layout, facts, wires: Wires, log, signals: Sign
     describe(world, layout, facts, role)
     events = EventLog(facts.directory / "events" / f"{role}-{world.rank:04d}.jsonl", role, world.rank)
     status = StatusPost(lambda record: wires.board.put(world.rank, record), events)
-    status.update(now=True, state=State.STARTING, activity=Activity.STARTING)
-    run, ends = config.run, dict(vars(wires))
+    watchdog = Watchdog(facts.directory / "logs" / f"{role}-{world.rank:04d}.log", events, log)
+    vigil = Vigil(layout, world.rank, world.hosts, wires.losses, None if layout.staged else wires.board.get, watchdog,
+                  config.faults, log)
+    status.within, status.patience = config.faults.hang_after, config.faults.start_within
+    status.beat = vigil.look
+    if wires.network is not None:
+        wires.network.watch = vigil.tick
+    status.update(now=True, state=State.STARTING, activity=Activity.STARTING, within=config.faults.start_within)
+    run, ends = config.run, {name: wire for name, wire in vars(wires).items() if name != "losses"}
     left = time_left(run.duration, run.margin, facts.job_end, facts.started, time.time())
     control = Control(*left, run.margin, signals, ends.pop("register"),
                       lambda stop: status.update(now=True, wants_stop=stop))
-    return Context(config, facts, layout, world.rank, role, world.gpu(layout), control, events, status, log, **ends)
+    return Context(config, facts, layout, world.rank, role, world.gpu(layout), control, events, status, log,
+                   vigil=vigil, **ends)
 
 
 def cast(role: str) -> type:
@@ -219,17 +251,53 @@ def cast(role: str) -> type:
     return getattr(importlib.import_module(f".roles.{role}", __package__), role.capitalize())
 
 
-def leave(world, wires: Wires) -> None:
-    """Wait for every rank without burning its core, then release windows and streams. Collective over the world."""
-    barrier = world.comm.Ibarrier()
-    while not barrier.Test():
-        time.sleep(0.005)
+def leave(world, wires: Wires, context, code: int) -> None:
+    """Wait for every rank without burning its core, then release windows and streams. Collective over the world.
+
+    Where a rank is lost nothing collective works any more, nor does MPI's own end: whoever is left ends by itself.
+    """
+    if not all_are_there(world, context.vigil):
+        depart(wires, context, code)
+    context.vigil.look(context.config.faults.hang_after)
     for end in (wires.network, wires.mailboxes, wires.ring, wires.credits, wires.register, wires.announcements,
-                wires.board):
+                wires.losses, wires.board):
         if end is not None:
             end.free()
     wires.comm.Free()
     world.free()
+    context.vigil.free()
+
+
+def all_are_there(world, vigil) -> bool:
+    """Whether every rank has come to its end; False as soon as one is known to be lost."""
+    if vigil.lost:
+        return False
+    barrier = world.comm.Ibarrier()
+    try:
+        while not barrier.Test():
+            vigil.tick()
+            if vigil.lost:
+                return False
+            time.sleep(0.005)
+    except RuntimeError as error:  # MPI's, of a process that has ended
+        loss = vigil.explain(error)
+        if isinstance(loss, LostRankError) and not vigil.lost:
+            raise loss from error
+        return False
+    return True
+
+
+def depart(wires: Wires, context, code: int) -> NoReturn:
+    """End this process without MPI: first those that own no window memory, then the aggregators, last their first."""
+    context.vigil.tick()
+    wires.network.free()
+    roles = {"aggregation": ("simulation", "training", "inference")}.get(context.role, ())
+    deadline = time.monotonic() + LEAVE_SECONDS
+    while not context.vigil.others_have_left(ROLES if context.leads else roles) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def describe(world, layout, facts, role: str) -> None:

@@ -251,6 +251,14 @@ class FileSection(Section):
     aggregate: bool = True
 
 
+class FaultsSection(Section):
+    """[faults]: when a rank is taken for lost, and how many failures of the molecular dynamics are borne."""
+
+    hang_after: Duration = 120.0
+    start_within: Duration = 900.0
+    failures_per_run: Count = 1000
+
+
 class OutputSection(Section):
     """[output]: where the run directory goes, and what is shown."""
 
@@ -273,6 +281,7 @@ class Config(Section):
     training: TrainingSection = TrainingSection()
     steering: SteeringSection = SteeringSection()
     file: FileSection = FileSection()
+    faults: FaultsSection = FaultsSection()
     output: OutputSection = OutputSection()
 
     @model_validator(mode="after")

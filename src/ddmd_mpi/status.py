@@ -6,6 +6,7 @@ and a rank that is lost leaves its last record.
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import time
@@ -49,7 +50,7 @@ FIELDS = """
     bytes blocks archived max_queue dropped silent best_rmsd best_simulation best_frame
     version rounds samples loss validation_loss window outliers eps decisions delivered stale failed data_parallel
     latency_p50_ms latency_p99_ms latency_max_ms apply_p50_ms apply_p99_ms apply_max_ms stop wants_stop earlier_ns
-    peak_mb
+    peak_mb within pid
 """
 #: Counters of the streams that a rank writes to, each one number per kind of stream (KINDS of wiring.py).
 STREAM_FIELDS = "hop_bytes hop_blocks hop_queue hop_dropped hop_waited hop_wait_s"
@@ -73,13 +74,21 @@ class StatusPost:
     ----------
     gather
         Gives further fields whenever the record is posted.
+    within
+        Seconds within which the next record follows, unless an update says otherwise for its own.
+    patience
+        The same for what takes as long as a start.
+    beat
+        Told of every post, with those seconds.
     """
 
     def __init__(self, put: Callable[[np.ndarray], object], events: EventLog):
         self._put, self._events = put, events
         self.gather: Callable[[], dict[str, Any]] = dict
+        self.within, self.patience, self.beat = float("inf"), float("inf"), _nothing
         self._started = self._posted = time.monotonic()
         self.record = np.zeros((), STATUS_DTYPE)
+        self.record["pid"] = os.getpid()
         for name in ("best_rmsd", "loss", "validation_loss"):  # not known yet
             self.record[name] = np.nan
 
@@ -91,11 +100,17 @@ class StatusPost:
             self.record[name] = value
         if due:
             self._posted = clock
+            self.record["within"] = values.get("within", self.within)
             self.record["time"] = time.time()
             self.record["wall_s"] = clock - self._started
             self.record["io_s"] = self._events.seconds("io")
             self.record["peak_mb"] = peak_memory_mb()
             self._put(self.record)
+            self.beat(float(self.record["within"]))
+
+    def expect_silence(self, **values: float) -> None:
+        """Post the record, and say that the next one may take as long as a start."""
+        self.update(now=True, within=self.patience, **values)
 
     def add(self, **values: float) -> None:
         """Add to counters of the record."""
@@ -116,6 +131,10 @@ def peak_memory_mb() -> float:
     except OSError:
         found = None
     return 1024e-6 * (int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def _nothing(_: float) -> None:
+    """What a post tells nobody."""
 
 
 def of_role(records: np.ndarray, roles: tuple[str, ...], role: str) -> np.ndarray:

@@ -13,7 +13,7 @@ from ..checkpoints import Part
 from ..frames import FrameBlock, Hop
 from ..status import Activity, State
 from ..streams.archive import Archive, archive_name
-from ..wiring import SIMULATION, TO_INFERENCE, TO_TRAINING
+from ..wiring import SIMULATION, TO_INFERENCE, TO_TRAINING, Link
 from .checkpointing import Checkpoints
 from .context import IDLE_SECONDS, Context, Inlet
 from .observer import Observer
@@ -28,6 +28,7 @@ class Aggregation:
         self.merged: list[FrameBlock] = []
         self.oldest = 0.0
         self.silent: set[str] = set()
+        self.buried: set[Link] = set()  # streams of simulations that are lost
 
     def run(self) -> bool:
         """Merge until every simulation has ended its stream, then end mine; whether every rank came to its end."""
@@ -40,6 +41,7 @@ class Aggregation:
         with self.archive():
             while not self.finished():
                 busy = [self.receive(inlet) for inlet in self.inlets]
+                self.bury(busy)
                 self.forward()
                 self.watch()
                 self.post()
@@ -89,6 +91,16 @@ class Aggregation:
                 self.remember_best(block)
             self.context.status.add(frames=len(block), iterations=1)
         return True
+
+    def bury(self, busy: list[bool]) -> None:
+        """End the streams of lost simulations that have nothing more to give; their frames stay restart points."""
+        for inlet, gave in zip(self.inlets, busy, strict=True):
+            if inlet.lost and not gave and inlet.link not in self.buried:
+                inlet.ended = True
+                self.buried.add(inlet.link)
+                walkers = self.context.layout.walkers(inlet.link.writer)
+                self.context.log.error("%s: its rank is lost, and with it walkers %d to %d, whose frames stay "
+                                       "restart points", inlet.link.name, walkers[0], walkers[-1])
 
     def keep(self, block: FrameBlock) -> FrameBlock:
         """Put the block's coordinates into the ring; its features, with the slots that hold them."""
@@ -149,9 +161,10 @@ class Aggregation:
         self.forward(everything=True)
         while any(len(outbox) for outbox in self.outboxes) and not self.context.overdue:
             self.forward()
+            self.post()
             observer.tick()
             time.sleep(IDLE_SECONDS)
-        for end in (*(outbox.writer for outbox in self.outboxes), *self.inlets):
+        for end in (*(outbox.writer for outbox in self.outboxes), *(i for i in self.inlets if not i.lost)):
             end.close()
         checkpoints.last()
         self.post(now=True, state=State.DONE, activity=Activity.DONE)

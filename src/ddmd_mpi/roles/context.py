@@ -25,6 +25,7 @@ from ..streams.network import Network
 from ..streams.outbox import Outbox
 from ..streams.stream import END, Reader
 from ..wiring import KINDS, SIMULATION, WEIGHTS, Link
+from .vigil import NoVigil, Vigil
 
 #: A role that has nothing to do sleeps this long, so that the ranks that share its core get it.
 IDLE_SECONDS = 0.002
@@ -74,6 +75,7 @@ class Context:
     credits: Registers
     board: Registers  # a MessageBoard in file mode
     announcements: Registers | None = None  # of the parts of checkpoints
+    vigil: Vigil | NoVigil = field(default_factory=NoVigil)
     opened: dict[str, list[Outbox]] = field(default_factory=dict)  # my writing ends, by kind
 
     def __post_init__(self) -> None:
@@ -99,6 +101,11 @@ class Context:
     def overdue(self) -> bool:
         """Whether the time for draining is over, too."""
         return self.left_s < -self.control.drain_s(self.config.run.drain)
+
+    def given_up(self) -> bool:
+        """Whether to wait no longer for another rank; looks who is lost."""
+        self.vigil.tick()
+        return self.overdue
 
     @property
     def leads(self) -> bool:
@@ -166,6 +173,11 @@ class Inlet:
         self._record = np.zeros((), CREDIT_DTYPE)
         self.ended = False
         self.heard = time.monotonic()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the writer is lost."""
+        return self.link.writer in self._context.vigil.lost
 
     def poll(self) -> np.ndarray | None:
         """The next payload, or None when there is none at the moment or the stream has ended."""

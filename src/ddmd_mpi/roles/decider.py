@@ -47,6 +47,7 @@ class Decider:
     def load(self) -> None:
         """Make the model that embeds; the run goes on without one that cannot be made."""
         context = self.context
+        context.status.expect_silence()
         try:
             self.embedding = Embedding(model.create(Setup(
                 context.config.training, context.facts.n_residues, context.config.run.seed, context.threads,
@@ -67,7 +68,7 @@ class Decider:
     def round(self, block: FrameBlock) -> None:
         """One round on the window `block`: embed, find outliers, choose restarts, command them."""
         context, started = self.context, time.monotonic()
-        context.status.update(activity=Activity.EMBEDDING)
+        context.status.expect_silence(activity=Activity.EMBEDDING)
         self.rounds += 1
         with context.events.span("inference_round", round=self.rounds, frames=len(block)) as span:
             clock = time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,7 @@ class Ledger:
         busy = {p.walker for p in self.pending.values()}
         for walker, i in newest.items():
             idle[walker] = walker not in busy and block["segment"][i] >= self.restarted.get(walker, 0)
+        idle[list(self.context.vigil.lost_walkers)] = False
         return idle
 
     def send(self, restart: Restart, command: RestartCommand, outliers: Outliers | None) -> None:
@@ -135,6 +137,14 @@ class Ledger:
         for walker in {p.walker for p in self.pending.values()}:
             for receipt in self.context.mailboxes.receipts(walker):
                 self._settle(receipt)
+
+    def lose(self, walkers: Iterable[int]) -> list[tuple[int, int]]:
+        """Write off what is under way to these walkers; the frames that they were to restart from, (walker, frame)."""
+        lost = [d for d, pending in self.pending.items() if pending.walker in set(walkers)]
+        lines = [self.pending.pop(decision).line for decision in lost]
+        for line in lines:
+            self._lines.append({**line, "outcome": "undelivered"})
+        return [(line["source"]["simulation"], line["source"]["frame"]) for line in lines]
 
     def _settle(self, receipt: Receipt) -> None:
         pending = self.pending.pop(receipt.decision, None)

@@ -48,6 +48,7 @@ class Inference(Decider):
                 moved = self.drain()
                 self.ledger.collect()
                 checkpoints.look()
+                self.policy.give_back(self.ledger.lose(context.vigil.lost_walkers))
                 self.stop_at_target()
                 if self.due():
                     self.fresh = 0

@@ -53,6 +53,8 @@ class Iteration:
         context, seat = self.context, self.context.layout.seat(self.context.rank, role)
         events = EventLog(context.facts.directory / "events" / f"{role}-{context.rank:04d}.jsonl", role, context.rank)
         status = StatusPost(lambda record: context.board.put(seat, record), events)
+        status.within, status.patience = context.status.within, context.status.patience
+        status.beat = context.vigil.look
         self.contexts.append(replace(context, role=role, events=events, status=status, **changes))
         return self.contexts[-1]
 
@@ -169,7 +171,8 @@ class Iteration:
             return None
 
     def tick(self) -> None:
-        """Refresh the live view."""
+        """Refresh the live view, and look who is lost."""
+        self.context.vigil.tick()
         with self.noted():
             self.observer.tick()
 

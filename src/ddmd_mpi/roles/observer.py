@@ -61,6 +61,7 @@ class Observer:
         if self.progress is None:
             return True
         while not self.all_done() and not self.context.overdue:
+            self.context.vigil.tick()
             self.tick()
             time.sleep(IDLE_SECONDS)
         self.due = 0.0
@@ -68,13 +69,20 @@ class Observer:
         records = self.records()
         if self.keeper is not None:
             self.keeper.complete(records)
-        result = self.write_summary(records, completed=whole and bool((records["state"] == State.DONE).all()))
+        done = bool((records["state"] == State.DONE)[self.left()].all())
+        some = len(self.context.vigil.lost) < len(self.context.layout.ranks("simulation"))
+        result = self.write_summary(records, completed=whole and done and some)
         self.progress.finish(result, self.directory)
         return result["completed"]
 
     def all_done(self) -> bool:
         """Whether every rank has posted its last record."""
-        return bool((self.records()["state"] == State.DONE).all())
+        return bool((self.records()["state"] == State.DONE)[self.left()].all())
+
+    def left(self) -> list[int]:
+        """Seats of the ranks that are not lost."""
+        lost = self.context.vigil.lost
+        return [seat for seat in range(len(self.context.layout.seats)) if seat not in lost]
 
     def records(self) -> np.ndarray:
         """The newest record of every seat."""
@@ -108,6 +116,8 @@ class Observer:
             "duration_s": config.run.duration,
             "session": self.context.facts.session,
             "walkers": layout.n_walkers,
+            "lost_ranks": sorted(self.context.vigil.lost),
+            "lost_walkers": list(self.context.vigil.lost_walkers),
             "n_ranks": len(layout.roles),
             "ranks": {role: len(layout.ranks(role)) for role in dict.fromkeys(layout.seats)},
             "trajectory": f"trajectories/sim-{{:04d}}.{config.simulation.trajectory_format}",

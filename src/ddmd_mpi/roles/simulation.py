@@ -43,6 +43,8 @@ class Simulation(Ensemble):
     def turn(self, walker: Walker) -> None:
         """One report of one walker: command, integration, frame."""
         row = None
+        if not walker.steps:
+            self.context.status.expect_silence()
         with self.contained(walker):
             command = None if walker.under_way else self.command(walker.index)
             if command is not None:
@@ -74,6 +76,7 @@ class Simulation(Ensemble):
     def stopping(self) -> bool:
         """Whether time is up or a stop was commanded."""
         self.look()
+        self.context.status.update()
         return self.told_to_stop or self.context.left_s <= 0
 
     def answer(self, walker: int, receipt: Receipt) -> None:
@@ -97,7 +100,7 @@ class Simulation(Ensemble):
         self.checkpoints.last()
         self.end()
         self.ship(everything=True)
-        self.outbox.flush(lambda: self.context.overdue)
+        self.outbox.flush(self.context.given_up)
         self.outbox.writer.close()
         self.post(now=True, stop=self.stop_reason())
 

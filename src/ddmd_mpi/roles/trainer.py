@@ -77,6 +77,7 @@ class Trainer(Supervisor):
         context, fault = self.context, None
         if self.settings.model == "none":
             return
+        context.status.expect_silence()
         votes = context.comm.Dup()
         setup = Setup(self.settings, context.facts.n_residues, context.config.run.seed + context.facts.session,
                       context.threads, context.gpu, Ranks(context.comm))
@@ -110,7 +111,7 @@ class Trainer(Supervisor):
     def round(self) -> None:
         """Train on the window; publish the model if the round was accepted."""
         context, self.drain_s, started = self.context, 0.0, time.monotonic()
-        context.status.update(now=True, activity=Activity.TRAINING)
+        context.status.expect_silence(activity=Activity.TRAINING)
         with context.events.span("train_round", round=self.rounds + 1, window=len(self.window)) as span:
             self.warn_of_small_window()
             try:

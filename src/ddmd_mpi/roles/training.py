@@ -112,7 +112,7 @@ class Training(Trainer):
         """Send the last version and end the stream."""
         self.context.status.update(now=True, state=State.DRAINING, activity=Activity.DRAINING)
         for outbox in self.outboxes:
-            outbox.flush(lambda: self.context.overdue)
+            outbox.flush(self.context.given_up)
         for end in (*(outbox.writer for outbox in self.outboxes), *self.inlets):
             end.close()
         self.checkpoints.last()

@@ -107,6 +107,10 @@ class Policy:
                 chosen.append(self._restart(block, index, walker, newest[walker], *scores))
         return chosen
 
+    def give_back(self, frames: Iterable[tuple[int, int]]) -> None:
+        """Let frames, (walker, frame), be chosen again: nobody has started from them."""
+        self._used -= set(frames)
+
     def _candidates(self, block: FrameBlock, ranking: Ranking, latents: np.ndarray | None) -> np.ndarray:
         """Frames that may be restart points and whose coordinates are kept, best first."""
         usable = ranking.eligible & np.isfinite(ranking.score) & (block["slot_generation"] > 0)

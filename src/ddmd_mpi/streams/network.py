@@ -24,7 +24,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,7 +35,7 @@ from .engines import StepReader, StepWriter, declare, kind_of, supported
 from .guards import clashes, disable_nagle, in_pid_order, process_id, set_own_address
 from .point_to_point import MessageReader, MessageWriter
 from .stream import Reader, Writer
-from .waiting import OPEN_SECONDS, Communicator, receive, wait_until
+from .waiting import OPEN_SECONDS, Communicator, wait_until
 
 INVITE_TAG, CONTACT_TAG, READY_TAG, FINISHED_TAG, FIRST_PAYLOAD_TAG = range(2, 7)
 CLOSE_SECONDS = 30.0
@@ -70,10 +70,11 @@ class Network:
         self._rank = self._comm.Get_rank()
         self._tags = itertools.count(FIRST_PAYLOAD_TAG)
         self._requests: list[Any] = []
-        self._readers: list[StepReader | MessageReader] = []
+        self._readers: list[tuple[int, StepReader | MessageReader]] = []  # each with its writer's rank
         self._writers: dict[tuple[str, int], StepWriter | MessageWriter] = {}
         self._hub_settings = settings.model_copy(update={"engine": "SST", "adios2_xml": None})
         self._private, self._hub = Path(), None
+        self.watch: Callable[[], Container[int]] = tuple  # called while waiting; gives the ranks that are lost
         if any(self._agree(self._try_settings)):
             set_own_address(one_node=node_comm.Get_size() == comm.Get_size())
             self._open_hubs(node_comm)
@@ -104,7 +105,8 @@ class Network:
         if (name, reader_rank) in self._writers:
             raise StreamError(f"the stream {name} to rank {reader_rank} is open already; give each stream its own name")
         expected = f"rank {reader_rank}, the reader of {name},"
-        invitation = receive(self._comm, reader_rank, INVITE_TAG, OPEN_SECONDS, expected)
+        wait_until(lambda: self._there(reader_rank, INVITE_TAG), OPEN_SECONDS, expected)
+        invitation = self._comm.recv(source=reader_rank, tag=INVITE_TAG)
         if invitation["name"] != name:
             raise StreamError(
                 f"rank {reader_rank} expects the stream {invitation['name']}, not {name}: both ends must open their "
@@ -139,9 +141,11 @@ class Network:
         opened: dict[tuple[str, int], StepReader | MessageReader] = {}
 
         def all_open() -> bool:
-            while len(opened) < len(streams) and self._comm.iprobe(tag=CONTACT_TAG):
-                message = self._comm.recv(tag=CONTACT_TAG)
-                name, writer_rank = message["name"], message["sender"]
+            for name, writer_rank in streams:
+                if (name, writer_rank) in opened or not self._there(writer_rank, CONTACT_TAG):
+                    continue
+                message = self._comm.recv(source=writer_rank, tag=CONTACT_TAG)
+                name = message["name"]
                 opened[name, writer_rank] = self._open_reader(name, writer_rank, message["contact"], first_hop)
             if len(opened) < len(streams) and hub is not None:
                 self._hub.hello()
@@ -149,7 +153,7 @@ class Network:
 
         wait_until(all_open, OPEN_SECONDS, f"the writers of {', '.join(name for name, _ in streams)}")
         disable_nagle()
-        self._readers.extend(opened.values())
+        self._readers.extend((rank, reader) for (_, rank), reader in opened.items())
         return [opened[stream] for stream in streams]
 
     def free(self) -> None:
@@ -158,7 +162,9 @@ class Network:
         A reader that does not read is waited for, for :data:`CLOSE_SECONDS`. What it has not read by then it can still
         read until this process ends.
         """
-        for reader in self._readers:
+        lost = self.watch()
+        self._readers = [(rank, reader) for rank, reader in self._readers if rank not in lost]
+        for _, reader in self._readers:
             reader.close()
         for writer in self._writers.values():
             writer.close()
@@ -168,7 +174,7 @@ class Network:
             if not writer.finished:
                 log.warning("rank %d has not read the stream %s to its end", rank, name)
             writer.free()
-        for reader in self._readers:
+        for _, reader in self._readers:
             reader.free()
         if self._hub:
             self._hub.free()
@@ -197,7 +203,7 @@ class Network:
 
         def reader_is_in() -> bool:
             writer.hello()
-            return self._comm.iprobe(source=reader_rank, tag=READY_TAG)
+            return self._there(reader_rank, READY_TAG)
 
         wait_until(reader_is_in, OPEN_SECONDS, f"rank {reader_rank}, the reader of {name},")
         self._comm.recv(source=reader_rank, tag=READY_TAG)
@@ -268,15 +274,38 @@ class Network:
         return path
 
     def _send(self, tag: int, rank: int, **message: Any) -> None:
-        self._requests.append(self._comm.isend({"sender": self._rank, **message}, dest=rank, tag=tag))
+        with contextlib.suppress(RuntimeError):  # MPI's error where that rank has died: nobody waits for the message
+            self._requests.append(self._comm.isend({"sender": self._rank, **message}, dest=rank, tag=tag))
+
+    def _there(self, rank: int, tag: int) -> bool:
+        """Whether a message of this rank is there.
+
+        Raises
+        ------
+        StreamError
+            If the rank is lost.
+        """
+        if rank in self.watch():
+            raise StreamError(f"rank {rank} was lost before its streams were open; start the run again")
+        return self._comm.iprobe(source=rank, tag=tag)
 
     def _all_finished(self) -> bool:
-        while self._comm.iprobe(tag=FINISHED_TAG):
-            message = self._comm.recv(tag=FINISHED_TAG)
-            self._writers[message["name"], message["sender"]].finished = True
-        self._requests = [request for request in self._requests if not request.test()[0]]
-        ends = [*self._writers.values(), *self._readers]
+        lost = self.watch()
+        for rank in {rank for _, rank in self._writers} - set(lost):
+            while self._comm.iprobe(source=rank, tag=FINISHED_TAG):
+                message = self._comm.recv(source=rank, tag=FINISHED_TAG)
+                self._writers[message["name"], message["sender"]].finished = True
+        self._requests = [request for request in self._requests if not _is_over(request)]
+        ends = [*self._writers.values(), *(reader for _, reader in self._readers)]
         return all(end.finished for end in ends) and not self._requests
+
+
+def _is_over(request: Any) -> bool:
+    """Whether a message is sent, or never will be because its receiver has died."""
+    try:
+        return request.test()[0]
+    except RuntimeError:
+        return True
 
 
 def _contact(writer: StepWriter) -> str:

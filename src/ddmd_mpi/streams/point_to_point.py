@@ -70,7 +70,7 @@ class MessageReader:
 
     def __init__(self, comm: Communicator, writer_rank: int, tag: int):
         self._comm, self._writer, self._tag = comm, writer_rank, tag
-        self._closed = self.complete = False
+        self._closed = self.complete = self._dead = False
         self._expect_header()
 
     def poll(self) -> np.ndarray | None | EndType:
@@ -87,16 +87,17 @@ class MessageReader:
         """Whether the writer's end has been seen; drops what comes before it."""
         while isinstance(self._next(), np.ndarray):
             pass
-        return self.complete
+        return self.complete or self._dead
 
     def free(self) -> None:
         """Let go of what never came."""
         if not self.complete:
-            self._request.Cancel()
+            if not self._dead:
+                self._request.Cancel()
             _never_free((self._request, self._header, self._body))
 
     def _next(self) -> np.ndarray | None:
-        if self.complete or not self._request.Test():
+        if self.complete or self._dead or not self._arrived():
             return None
         if self._body is not None:
             body = self._body
@@ -108,6 +109,13 @@ class MessageReader:
         self._body = np.empty(self._header[0], np.uint8)
         self._request = self._comm.Irecv(self._body, source=self._writer, tag=self._tag)
         return self._next()
+
+    def _arrived(self) -> bool:
+        try:
+            return self._request.Test()
+        except RuntimeError:  # MPI's error where the writer has died
+            self._dead = self._closed = True
+            return False
 
     def _expect_header(self) -> None:
         self._header, self._body = np.empty(1, "<i8"), None

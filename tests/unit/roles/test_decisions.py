@@ -9,6 +9,7 @@ import pytest
 from ddmd_mpi.events import EventLog
 from ddmd_mpi.frames import CommandKind, Outcome, Receipt, RestartCommand
 from ddmd_mpi.roles.decisions import Ledger
+from ddmd_mpi.roles.vigil import NoVigil
 from ddmd_mpi.status import StatusPost
 from ddmd_mpi.steering.policy import Restart
 
@@ -30,7 +31,7 @@ def context(tmp_path):
         facts=SimpleNamespace(directory=tmp_path, resumed=None), layout=SimpleNamespace(n_walkers=3),
         mailboxes=Mailboxes(),
         config=SimpleNamespace(steering=SimpleNamespace(strategy="greedy")),
-        status=StatusPost(lambda record: None, EventLog(None, "inference", 0)))
+        status=StatusPost(lambda record: None, EventLog(None, "inference", 0)), vigil=NoVigil())
 
 
 def send(ledger, walker, decided=100.0):
@@ -83,3 +84,23 @@ def test_only_walkers_with_news_and_without_a_command_are_idle(context):
         ledger.collect()
         assert ledger.idle(window([2, 0])).tolist() == [False, True, False]  # its frames are older than its restart
         assert ledger.idle(window([3, 0])).tolist() == [True, True, False]
+
+
+def test_what_was_under_way_to_a_lost_walker_is_written_off(context):
+    with Ledger(context) as ledger:
+        for walker, frame in ((0, 7), (2, 9)):
+            command = RestartCommand(CommandKind.RESTART, ledger.next_decision(), 1.0, source_simulation=1,
+                                     source_segment=0, source_frame=frame)
+            ledger.send(Restart(walker, 0, 1.0, 2.0, 3.0, 11, 4.0), command, None)
+        assert ledger.lose([2]) == [(1, 9)]
+        assert ledger.lose([2]) == []
+        assert list(ledger.pending) == [0]
+    lines = [json.loads(line) for line in (context.facts.directory / "decisions.jsonl").read_text().splitlines()]
+    assert [(line["decision"], line["outcome"]) for line in lines] == [(1, "undelivered"), (0, "undelivered")]
+
+
+def test_a_lost_walker_is_not_commanded(context):
+    context.vigil = SimpleNamespace(lost_walkers=(1,))
+    block = {"simulation": np.array([0, 1, 2]), "segment": np.zeros(3, int)}
+    with Ledger(context) as ledger:
+        assert ledger.idle(block).tolist() == [True, False, True]

@@ -16,6 +16,7 @@ from ddmd_mpi.parallel.stages import plan
 from ddmd_mpi.roles.context import Facts
 from ddmd_mpi.roles.frame_files import FrameFiles
 from ddmd_mpi.roles.stages import AggregationStage, Best, Desk, InferenceStage, SimulationStage
+from ddmd_mpi.roles.vigil import NoVigil
 from ddmd_mpi.status import StatusPost
 from ddmd_mpi.streams.restarts import Order, Restarts
 
@@ -35,7 +36,8 @@ def context(tmp_path):
     return SimpleNamespace(
         config=config, facts=Facts(28, 28, ("radius_of_gyration", "native_contacts"), tmp_path, 0.0),
         layout=plan([0], [0], config.ranks, config.simulation.walkers_per_rank), rank=0, gpu=None, left_s=1000.0,
-        events=events, status=StatusPost(lambda record: None, events), log=log, mailboxes=Desk())
+        events=events, status=StatusPost(lambda record: None, events), log=log, mailboxes=Desk(),
+        vigil=NoVigil())
 
 
 @pytest.fixture

@@ -1,0 +1,123 @@
+"""Real jobs of six ranks on the fast engine, hurt from outside while they run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SCRIPT = Path(__file__).parent.parent.parent / "jobscripts" / "local.sh"
+SECONDS = 10
+#: Six ranks: three simulate two walkers each. A rank that hangs ends itself after 6 s.
+SETTINGS = ("training.model=none", "steering.strategy=greedy", "simulation.walkers_per_rank=2",
+            "simulation.segment_ps=40", "simulation.report_interval_ps=4", "steering.round_reports=5", "run.drain=15",
+            "faults.hang_after=6")
+LIMIT_SECONDS = 90.0
+#: A rank that waits for another one to say why the run ends may outlive the launcher by so much.
+ORPHAN_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a job has left behind."""
+
+    directory: Path
+    code: int
+    out: str
+    err: str
+    seconds_after: float  # from the injection to the end
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The content of ``summary.json``."""
+        return json.loads((self.directory / "summary.json").read_text())
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """The records of a file of JSON lines."""
+        return [json.loads(line) for line in (self.directory / name).read_text().splitlines()]
+
+
+def pid_of(directory: Path, role: str, generator: random.Random) -> tuple[int, int]:
+    """(rank, pid) of one rank of a role."""
+    ranks = json.loads((directory / "environment.json").read_text())["ranks"]
+    chosen = generator.choice([r for r in ranks if r["role"] == role])
+    return chosen["rank"], chosen["pid"]
+
+
+def running(directory: Path) -> bool:
+    """Whether the job has got as far as its first frames."""
+    try:
+        return json.loads((directory / "status.json").read_text())["frames"] > 0
+    except (OSError, ValueError):
+        return False
+
+
+def hurt(directory: Path, role: str, number: int, seed: int, *, sets: tuple[str, ...] = (),
+         options: tuple[str, ...] = ()) -> tuple[int, Ended]:
+    """Run a job and send a signal to a rank of `role`, rank and moment drawn by `seed`; (the rank, what was left)."""
+    generator = random.Random(seed)
+    with start(directory, sets, options) as process:
+        try:
+            wait(lambda: running(directory) or process.poll() is not None)
+            time.sleep(generator.uniform(0.0, 0.5 * SECONDS))
+            rank, pid = pid_of(directory, role, generator)
+            os.kill(pid, number)
+            clock = time.monotonic()
+            out, err = process.communicate(timeout=LIMIT_SECONDS)
+            return rank, Ended(directory, process.returncode, out, err, time.monotonic() - clock)
+        finally:
+            end(process, directory)
+
+
+def start(directory: Path, sets: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    """Start a job in a session of its own."""
+    given = [text for s in (*SETTINGS, *sets) for text in ("--set", s)]
+    command = [str(SCRIPT), "6", "--usecase", "bba-go", "--duration", f"{SECONDS}s", "--output", str(directory),
+               *options, *given]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+                            env={**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent)},
+                            start_new_session=True)
+
+
+def wait(happened: Callable[[], bool], seconds: float = LIMIT_SECONDS) -> None:
+    """Wait until a job has got somewhere."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the job did not get there")
+        time.sleep(0.05)
+
+
+def end(process: subprocess.Popen[str], directory: Path) -> None:
+    """Kill what may be left of a job: its launcher, and the ranks that it names."""
+    if process.poll() is None:
+        process.kill()
+    try:
+        ranks = json.loads((directory / "environment.json").read_text())["ranks"]
+    except (OSError, ValueError):
+        return
+    for rank in ranks:
+        if is_alive(rank["pid"], directory):
+            os.kill(rank["pid"], signal.SIGKILL)
+
+
+def is_alive(pid: int, directory: Path) -> bool:
+    """Whether the process is there and is a rank of this job."""
+    try:
+        return str(directory) in Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return False
+
+
+def nobody_is_left(directory: Path) -> None:
+    """Every rank of the job ends, if not with its launcher then soon after it."""
+    ranks = json.loads((directory / "environment.json").read_text())["ranks"]
+    wait(lambda: not any(is_alive(r["pid"], directory) for r in ranks), ORPHAN_SECONDS)

@@ -1,0 +1,67 @@
+"""A rank of a real job is killed, or stops, at a random moment: what is promised of each role."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from jobs import hurt, nobody_is_left
+
+from ddmd_mpi.report.lineage import check
+from ddmd_mpi.streams.archive import read_archive
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(200)]
+
+#: Seeds of the rank and the moment. DDMD_MPI_FAULT_RUNS=10 adds ten more to each test.
+MORE = tuple(range(100, 100 + int(os.environ.get("DDMD_MPI_FAULT_RUNS", "0"))))
+
+
+def holds_together(ended):
+    """The records fit each other and the files, and nothing is there twice."""
+    assert check(ended.directory) == []
+    decisions = [line["decision"] for line in ended.lines("decisions.jsonl")]
+    assert sorted(decisions) == list(range(len(decisions)))
+    blocks = list(read_archive(next((ended.directory / "frames").glob("*.bp"))))
+    frames = np.concatenate([np.stack([b["simulation"], b["frame"]], axis=1) for b in blocks])
+    assert len(np.unique(frames, axis=0)) == len(frames)
+    nobody_is_left(ended.directory)
+
+
+@pytest.mark.parametrize(("number", "sets", "seed"), [
+    (signal.SIGKILL, (), 1), (signal.SIGKILL, ("streams.first_hop=mpi",), 2), (signal.SIGSTOP, (), 3),
+    *((signal.SIGKILL, (), seed) for seed in MORE)])
+def test_the_run_goes_on_without_a_lost_simulation(tmp_path, number, sets, seed):
+    rank, ended = hurt(tmp_path / "run", "simulation", number, seed, sets=sets)
+    assert ended.code == 0, ended.err
+    summary = ended.summary
+    assert summary["completed"] is True
+    assert summary["simulation"]["lost_ranks"] == [rank]
+    assert summary["simulation"]["lost_walkers"] == [2 * rank, 2 * rank + 1]
+    assert f"rank {rank} (simulation" in ended.err
+    others = [line for line in ended.lines("decisions.jsonl") if line["outcome"] == "applied"]
+    assert others
+    undelivered = [line for line in ended.lines("decisions.jsonl") if line["outcome"] == "undelivered"]
+    lost = set(summary["simulation"]["lost_walkers"])
+    assert len([line for line in undelivered if line["simulation"] in lost]) <= 2
+    holds_together(ended)
+
+
+@pytest.mark.parametrize(("role", "number", "seed"), [
+    ("aggregation", signal.SIGKILL, 4), ("training", signal.SIGKILL, 5), ("inference", signal.SIGKILL, 6),
+    ("training", signal.SIGSTOP, 7), *(("inference", signal.SIGKILL, seed) for seed in MORE),
+    *(("training", signal.SIGKILL, seed) for seed in MORE), *(("aggregation", signal.SIGKILL, seed) for seed in MORE)])
+def test_the_run_ends_with_one_reason_where_it_cannot_go_on(tmp_path, role, number, seed):
+    rank, ended = hurt(tmp_path / "run", role, number, seed)
+    assert ended.code == 1, ended.out
+    assert ended.seconds_after < 60
+    reasons = [line for line in ended.err.splitlines() if "the run ends:" in line]
+    assert len(reasons) == 1, ended.err
+    assert f"rank {rank} ({role}" in reasons[0]
+    nobody_is_left(ended.directory)
+
+
+def test_in_file_mode_every_rank_is_needed(tmp_path):
+    rank, ended = hurt(tmp_path / "run", "simulation", signal.SIGKILL, 8, options=("--mode", "file"))
+    assert ended.code == 1, ended.out
+    assert f"rank {rank} (simulation" in ended.err
+    nobody_is_left(ended.directory)

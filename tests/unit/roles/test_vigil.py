@@ -1,0 +1,140 @@
+"""Who is lost: by what MPI says, by broken promises, by declaration."""
+
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ddmd_mpi.errors import LostRankError
+from ddmd_mpi.parallel import layout, stages
+from ddmd_mpi.roles import vigil as module
+from ddmd_mpi.roles.vigil import MARGIN_SECONDS, Vigil
+from ddmd_mpi.sections import FaultsSection, RanksSection
+from ddmd_mpi.status import STATUS_DTYPE, State
+
+ROLES = ("simulation", "simulation", "simulation", "aggregation", "training", "inference")
+SETTINGS = FaultsSection(hang_after=20, start_within=100)
+
+
+class Job:
+    """Six ranks in one process, seen from one of them."""
+
+    def __init__(self, rank, planned=layout.plan):
+        self.now, self.dead, self.list, self.beats = 0.0, frozenset(), frozenset(), []
+        self.records = np.zeros(6, STATUS_DTYPE)
+        self.records["within"] = 20.0
+        self.sequences = [1] * 6
+        places = planned([0] * 6, [0], RanksSection(), 2)
+        losses = SimpleNamespace(failed=lambda: self.dead, declared=lambda: self.list, declare=self.declare)
+        self.vigil = Vigil(places, rank, ("node",), losses, self.read if planned is layout.plan else None,
+                           SimpleNamespace(beat=self.beats.append), SETTINGS, logging.getLogger("ddmd_mpi.test"),
+                           clock=lambda: self.now)
+
+    def read(self, rank):
+        return self.sequences[rank], self.records[rank]
+
+    def declare(self, ranks):
+        self.list = frozenset(ranks)
+
+    def heard(self, *ranks):
+        for rank in ranks:
+            self.sequences[rank] += 1
+
+
+@pytest.fixture(autouse=True)
+def killed(monkeypatch):
+    pids = []
+    monkeypatch.setattr(module.os, "kill", lambda pid, number: pids.append(pid))
+    return pids
+
+
+def test_the_plan_of_these_tests():
+    assert layout.plan([0] * 6, [0], RanksSection(), 2).roles == ROLES
+
+
+@pytest.mark.parametrize("rank", [0, 3, 5])
+def test_the_run_goes_on_without_a_dead_simulation(rank, killed):
+    job = Job(rank)
+    job.dead = frozenset({1})
+    job.vigil.look(20.0)
+    assert job.vigil.lost == {1}
+    assert job.vigil.lost_walkers == (2, 3)
+    assert job.list == ({1} if rank == 3 else frozenset())
+    assert job.beats == [20.0]
+    assert killed == [], "there is no process any more, and its number may be another one's"
+
+
+@pytest.mark.parametrize("lost", [3, 4, 5])
+def test_it_does_not_without_another_one(lost):
+    job = Job(0)
+    job.dead = frozenset({lost})
+    with pytest.raises(LostRankError, match=rf"rank {lost} \({ROLES[lost]}, on node\).*its process has ended"):
+        job.vigil.look(20.0)
+
+
+def test_the_first_aggregator_declares_who_breaks_a_promise(killed):
+    job = Job(3)
+    job.records["pid"] = range(1000, 1006)
+    job.vigil.look(20.0)
+    job.now = 20.0 + MARGIN_SECONDS
+    job.vigil.look(20.0)
+    assert not job.vigil.lost
+    job.heard(0, 1, 4, 5)
+    job.now += 1.0
+    job.vigil.look(20.0)
+    assert job.vigil.lost == job.list == {2}
+    assert killed == [1002]
+
+
+def test_a_longer_promise_holds_longer():
+    job = Job(3)
+    job.records["within"][2] = 500.0
+    job.vigil.look(20.0)
+    for job.now in (100.0, 200.0, 300.0, 400.0, 500.0):
+        job.heard(0, 1, 4, 5)
+        job.records["within"][[0, 1, 4, 5]] = 100.0
+        job.vigil.look(20.0)
+    assert not job.vigil.lost
+
+
+def test_others_watch_the_first_aggregator_only():
+    job = Job(4)
+    job.vigil.look(20.0)
+    job.heard(3)
+    job.now = 100.0
+    job.vigil.look(20.0)
+    assert not job.vigil.lost, "silent simulations are not this rank's to judge"
+    job.now = 100.0 + 20.0 + MARGIN_SECONDS + 1.0
+    with pytest.raises(LostRankError, match="rank 3"):
+        job.vigil.look(20.0)
+
+
+def test_a_rank_that_has_come_to_its_end_is_not_lost():
+    job = Job(5)
+    job.records["state"][[1, 4]] = State.DONE
+    job.dead = frozenset({1, 4})
+    job.vigil.look(20.0)
+    assert not job.vigil.lost
+
+
+def test_one_rank_speaks_for_all():
+    for rank in range(6):
+        job = Job(rank)
+        job.dead = frozenset({3})
+        with pytest.raises(LostRankError):
+            job.vigil.look(20.0)
+        assert job.vigil.speaks == (rank == 4)
+
+
+def test_in_file_mode_every_rank_is_needed():
+    job = Job(0, stages.plan)
+    job.dead = frozenset({2})
+    with pytest.raises(LostRankError, match="rank 2"):
+        job.vigil.look(20.0)
+
+
+def test_an_error_of_mpi_is_explained_by_a_loss():
+    job = Job(0)
+    job.dead = frozenset({4})
+    assert isinstance(job.vigil.explain(RuntimeError("MPI_ERR_PROC_FAILED")), LostRankError)
