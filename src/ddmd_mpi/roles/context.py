@@ -34,11 +34,18 @@ CREDIT_DTYPE = np.dtype([("consumed", "<i8")])
 class Facts:
     """What rank 0 found out about the system before the roles began."""
 
-    n_atoms: int
+    n_atoms: int  # of the largest topology
     n_residues: int
     order_parameters: tuple[str, ...]
     directory: Path
     started: float  # Unix time of the launch on rank 0, s
+    atoms_of: tuple[int, ...] = ()  # of each topology, where there are several
+    target_nm: np.ndarray | None = None  # descriptor atoms, nm, shape (n_residues, 3)
+
+    def n_atoms_of(self, topology: int) -> int | None:
+        """Atoms of a topology; None for one that the run does not have."""
+        atoms_of = self.atoms_of or (self.n_atoms,)
+        return atoms_of[topology] if 0 <= topology < len(atoms_of) else None
 
 
 @dataclass

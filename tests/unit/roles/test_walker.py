@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from bodies import Bodies
 
 from ddmd_mpi import config
 from ddmd_mpi.errors import EngineError
@@ -45,7 +46,10 @@ class Trajectory:
     """Keeps what it is given."""
 
     def __init__(self):
-        self.frames, self.segments = [], []
+        self.frames, self.segments, self.changes = [], [], []
+
+    def change(self, name, topology):
+        self.changes.append((name, topology))
 
     def append(self, positions, time_ps, segment, *_, **__):
         self.frames.append((segment, float(positions[0, 0])))
@@ -59,7 +63,7 @@ class Trajectory:
 
 
 class Features:
-    def compute(self, positions):
+    def compute(self, *_):
         return {"rmsd": 1.0, "order_parameters": [], "ca_positions": None, "contact_counts": None,
                 "contact_columns": None}
 
@@ -69,7 +73,8 @@ def walker():
     settings = config.load("cln025", assignments=(
         "simulation.timestep_fs=1", "simulation.report_interval_ps=0.01", "simulation.segment_ps=0.03",
         "simulation.failures_per_walker=3"))
-    return Walker(3, Engine(), Features(), Trajectory(), np.arange(2), settings, EventLog(None, "simulation", 0))
+    bodies = Bodies(lambda _: Engine(), Features())
+    return Walker(3, bodies, 0, Trajectory(), settings, EventLog(None, "simulation", 0))
 
 
 def never():
