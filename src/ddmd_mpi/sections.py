@@ -152,7 +152,7 @@ class SystemSection(Section):
     @property
     def target_name(self) -> str:
         """What RMSDs are to: the target's file, or the protein as the first complex has it."""
-        return self.topologies[0] if self.target is None else self.target.stem
+        return "the first complex" if self.target is None else self.target.stem
 
 
 class SimulationSection(Section):

@@ -154,3 +154,17 @@ def test_frames_that_come_while_a_window_is_looked_at_leave_it_alone():
         window.append(block)
     np.testing.assert_array_equal(shown["contact_columns"], before[0])
     np.testing.assert_array_equal(shown["simulation"], before[1])
+
+
+def test_rows_of_different_topologies_make_blocks_of_one_each():
+    def row(topology, n_atoms, frame):
+        return {f.name: np.zeros([{"atoms": n_atoms, "residues": 2, "contacts": 0}.get(n, n) if n != "order_parameters"
+                                  else 1 for n in f.shape]) for f in FIELDS} | {"topology": topology, "frame": frame}
+
+    rows = [row(2, 5, 0), row(0, 3, 1), row(2, 5, 2)]
+    blocks = FrameBlock.by_topology(rows, Hop.COORDINATES)
+    assert [(b["topology"].tolist(), b["frame"].tolist(), b["positions"].shape) for b in blocks] == [
+        ([2, 2], [0, 2], (2, 5, 3)), ([0], [1], (1, 3, 3))]
+    features = FrameBlock.concatenate([b.on(Hop.FEATURES, aggregator=np.zeros(len(b)), ring_slot=np.zeros(len(b)),
+                                            slot_generation=np.zeros(len(b))) for b in blocks])
+    assert features["frame"].tolist() == [0, 2, 1]
