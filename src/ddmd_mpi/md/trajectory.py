@@ -165,13 +165,13 @@ class Trajectory:
         Names of the declared order parameters: further columns of the index.
     resume
         Whether to go on with the files, if they exist.
+    name
+        Name of the topology in a run that has several.
 
     Attributes
     ----------
     history
         What the files held at the begin.
-    name
-        Name of the topology in a run that has several.
 
     Raises
     ------

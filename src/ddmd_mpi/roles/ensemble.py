@@ -116,6 +116,6 @@ class Ensemble(ABC):
         begins = first_topology(index, len(names))
         trajectory = Trajectory(
             facts.directory / "trajectories", index, self.bodies.topology(begins).structures.topology,
-            config.simulation, facts.order_parameters, names[begins] if len(names) > 1 else None)
+            config.simulation, facts.order_parameters, name=names[begins] if len(names) > 1 else None)
         kind = EmulatedWalker if self.emulated else Walker
         return kind(index, self.bodies, begins, trajectory, config, self.context.events)

@@ -108,7 +108,7 @@ def test_a_walker_that_changes_its_topology_has_a_file_for_each(tmp_path):
     beads = load_structures(load("bba-go").system)
     write_topology(STRUCTURES, tmp_path / "a.pdb")
     write_topology(beads, tmp_path / "b.pdb")
-    with Trajectory(tmp_path, 7, STRUCTURES.topology, CONFIG.simulation, ["x"], "a") as written:
+    with Trajectory(tmp_path, 7, STRUCTURES.topology, CONFIG.simulation, ["x"], name="a") as written:
         for name, structures, n in (("a", STRUCTURES, 2), ("b", beads, 3), ("a", STRUCTURES, 1)):
             written.change(name, structures.topology)
             for _ in range(n):
