@@ -21,6 +21,7 @@ from .errors import DDMDError, LayoutError
 from .events import EventLog
 from .sections import Config
 from .status import STATUS_DTYPE, Activity, State, StatusPost
+from .stopping import Control, Signals, time_left
 from .wiring import Link, links
 
 T = TypeVar("T")
@@ -223,8 +224,9 @@ def place(world, config: Config, layout, facts, wires: Wires, log):
     events = EventLog(facts.directory / "events" / f"{role}-{world.rank:04d}.jsonl", role, world.rank)
     status = StatusPost(lambda record: wires.board.put(world.rank, record), events)
     status.update(now=True, state=State.STARTING, activity=Activity.STARTING)
-    deadline = time.monotonic() + config.run.duration - (time.time() - facts.started)
-    return Context(config, facts, layout, world.rank, role, world.gpu(layout), deadline, events, status, log,
+    left = time_left(config.run.duration, 0.0, None, facts.started, time.time())
+    control = Control(*left, config.run.drain, Signals())
+    return Context(config, facts, layout, world.rank, role, world.gpu(layout), control, events, status, log,
                    **vars(wires))
 
 

@@ -16,6 +16,7 @@ from ddmd_mpi.parallel.stages import plan
 from ddmd_mpi.roles.context import Context, Facts
 from ddmd_mpi.roles.iteration import Iteration
 from ddmd_mpi.status import STATUS_DTYPE, StatusPost
+from ddmd_mpi.stopping import Control, Signals
 
 SETTINGS = ("run.mode=file", "simulation.walkers_per_rank=2", "simulation.report_interval_ps=0.2",
             "simulation.segment_ps=0.6", "simulation.minimize=false", "training.model=none", "steering.strategy=greedy",
@@ -37,7 +38,7 @@ def make(tmp_path):
         log.propagate = True
         facts = Facts(28, 28, ("radius_of_gyration", "native_contacts"), tmp_path, time.time())
         return Iteration(Context(
-            config, facts, layout, 0, "simulation", None, time.monotonic() + 1000, events,
+            config, facts, layout, 0, "simulation", None, Control(1000.0, "duration", 10.0, Signals()), events,
             StatusPost(lambda record: board.put(0, record), events), log, (), comm, None, None, None, None, board))
 
     return iteration
