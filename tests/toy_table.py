@@ -11,8 +11,8 @@ duration = "3min"
 [simulation]
 timestep_fs = 20.0
 friction_per_ps = 0.5
-report_interval_ps = 1.0
-segment_ps = 10.0
+report_interval_ps = 4.0
+segment_ps = 40.0
 minimize = false
 [features]
 cutoff_angstrom = 8.0
