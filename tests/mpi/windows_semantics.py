@@ -118,7 +118,8 @@ def rings():
     for aggregator, (host, walkers) in enumerate(zip(hosts, walkers_of, strict=True)):
         placed = None
         if comm.rank == host:
-            placed = [(w, k, ring.store(w, *frames[w, k, :, : atoms_of[w]], box * k)) for w in walkers for k in range(8)]
+            placed = [(w, k, ring.store(w, *frames[w, k, :, : atoms_of[w]], box * k))
+                      for w in walkers for k in range(8)]
         for walker, k, (slot, generation) in comm.bcast(placed, root=host):
             n = atoms_of[walker]
             fetched = ring.fetch(aggregator, slot, generation, None if n == n_atoms else n)
