@@ -15,7 +15,9 @@ N_NODES=2  # as -nnodes above
 RANKS_PER_NODE=7
 GPUS_PER_NODE=6
 CORES_PER_NODE=42
-OPTIONS=(--usecase bba --duration 110min)
+MINUTES=120  # as -W above: the program stops in order before they are over; "--resume runs/DIR" goes on with a run
+OPTIONS=(--usecase bba --duration 2h)
+export DDMD_MPI_END_TIME=$(($(date +%s) + 60 * MINUTES))
 
 # The site's modules, if its own MPI is used, and the environment that ddmd-mpi is installed in.
 # module load spectrum-mpi cuda

@@ -12,7 +12,9 @@
 set -euo pipefail
 
 RANKS_PER_NODE=5  # as mpiprocs above
-OPTIONS=(--usecase bba --duration 110min)
+MINUTES=120  # as walltime above: the program stops in order before they are over; "--resume runs/DIR" goes on with a run
+OPTIONS=(--usecase bba --duration 2h)
+export DDMD_MPI_END_TIME=$(($(date +%s) + 60 * MINUTES))
 
 # The site's modules, if its own MPI is used, and the environment that ddmd-mpi is installed in.
 # module load openmpi cuda

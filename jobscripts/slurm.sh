@@ -12,6 +12,9 @@
 #SBATCH --ntasks-per-node=5
 #SBATCH --cpus-per-task=8
 ##SBATCH --gpus-per-node=4
+# Two minutes before the end all ranks get a signal and stop in order; where Slurm tells its jobs the end they stop by themselves.
+# To go on with a run:   sbatch jobscripts/slurm.sh --resume runs/DIR
+#SBATCH --signal=USR1@120
 # Not --gpus-per-task: every rank must see all GPUs of its node. The program gives each rank its own.
 set -euo pipefail
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-RANKS = Path(__file__).parent.parent / "jobscripts" / "ranks.sh"
+from jobs import RANKS, kill_session
 
 
 @pytest.fixture(scope="session")
@@ -43,23 +41,11 @@ def start_ranks(
     try:
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        _kill_session(process.pid)
+        kill_session(process.pid)
         out, err = process.communicate()
         pytest.fail(f"{program} on {n} ranks was still running after {timeout} s\n{out}\n{err}")
     finally:
-        _kill_session(process.pid)
+        kill_session(process.pid)
     if check and process.returncode != 0:
         pytest.fail(f"{program} on {n} ranks ended with exit code {process.returncode}\n{out}\n{err}")
     return subprocess.CompletedProcess(command, process.returncode, out, err)
-
-
-def _kill_session(session: int) -> None:
-    """Kill every process of a session: mpiexec gives its ranks process groups of their own."""
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            if os.getsid(int(entry.name)) == session:
-                os.kill(int(entry.name), signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            continue

@@ -46,13 +46,15 @@ def run_options(command):
 @click.version_option(__version__)
 @run_options
 @click.option("--output", type=click.Path(path_type=Path), help="Run directory; default runs/USECASE-DATE-TIME.")
+@click.option("--resume", metavar="DIR", type=click.Path(path_type=Path),
+              help="Go on with the run in DIR from its newest checkpoint, on any number of ranks.")
 @click.option("--dry-run", is_flag=True, help="Print the plan for -n ranks and stop; needs no MPI.")
 @click.option("-n", "n_ranks", type=click.IntRange(1), help="Number of ranks of the dry run.")
 @click.option("--ranks-per-node", type=click.IntRange(1), help="Ranks on each node of the dry run.")
 @click.option("--gpus-per-node", type=click.IntRange(0), default=0, help="GPUs on each node of the dry run.")
 @click.option("--cores-per-node", type=click.IntRange(1), help="Cores of each node of the dry run.")
 @click.pass_context
-def cli(context, output, dry_run, n_ranks, ranks_per_node, gpus_per_node, cores_per_node, **settings):
+def cli(context, output, resume, dry_run, n_ranks, ranks_per_node, gpus_per_node, cores_per_node, **settings):
     """DeepDriveMD as one MPI program: machine learning steers an ensemble of MD simulations.
 
     \b
@@ -61,7 +63,7 @@ def cli(context, output, dry_run, n_ranks, ranks_per_node, gpus_per_node, cores_
     """
     if context.invoked_subcommand is not None:
         return
-    options = resolve(output=output, **settings)
+    options = resolve(output=output, resume=resume, **settings)
     if dry_run:
         click.echo(plan(options, n_ranks or 4, ranks_per_node, gpus_per_node, cores_per_node))
         return
@@ -70,10 +72,15 @@ def cli(context, output, dry_run, n_ranks, ranks_per_node, gpus_per_node, cores_
     sys.exit(run(options))
 
 
-def resolve(usecase, file, assignments, mode, duration, iterations, target_rmsd, seed, output=None):
+def resolve(usecase, file, assignments, mode, duration, iterations, target_rmsd, seed, output=None, resume=None):
     """The run's options: the dedicated options are short for --set of their keys."""
     from .run import Options
 
+    if resume is not None:
+        if usecase or file or output:
+            raise click.UsageError("--resume takes all settings from DIR: leave --usecase, --config and --output out, "
+                                   "and change single ones by --set")
+        usecase = ""
     if usecase is None and file is not None:
         usecase = config.read_toml(file).get("run", {}).get("usecase")
     if usecase is None:
@@ -82,7 +89,7 @@ def resolve(usecase, file, assignments, mode, duration, iterations, target_rmsd,
     short = {"run.mode": mode, "run.duration": duration, "run.target_rmsd_angstrom": target_rmsd, "run.seed": seed,
              "file.iterations": iterations}
     given = tuple(f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None)
-    return Options(usecase, file, (*assignments, *given), output)
+    return Options(usecase, file, (*assignments, *given), output, resume)
 
 
 def plan(options, n_ranks: int, ranks_per_node: int | None, gpus_per_node: int, cores_per_node: int | None) -> str:
@@ -98,9 +105,27 @@ def plan(options, n_ranks: int, ranks_per_node: int | None, gpus_per_node: int, 
         planned,
         ring_nbytes=int(settings.aggregation.ring_mb * 1e6),
         queue_nbytes=int(settings.streams.queue_mb * 1e6),
+        windows=window_nbytes(settings, planned.n_walkers),
         n_threads=settings.simulation.threads,
         cores_per_node=cores_per_node,
     )
+
+
+def window_nbytes(settings, n_walkers: int) -> dict[str, int]:
+    """Bytes of a full window of training and of inference, of frames like the start structure."""
+    from .frames import Extents, Hop, packed_nbytes
+    from .md.structures import load_structures
+    from .structure.features import FeatureCalculator
+    from .window import inference_frames
+
+    structures = load_structures(settings.system)
+    start = FeatureCalculator(structures.target_nm, settings.features).compute(
+        structures.positions_nm[structures.descriptor])
+    one = Extents(1, 0, len(structures.descriptor), len(start["order_parameters"]), len(start["contact_columns"]))
+    n_frames = {"inference": inference_frames(settings, n_walkers)[1]}
+    if settings.training.model != "none":
+        n_frames["training"] = settings.training.window_frames
+    return {role: n * packed_nbytes(Hop.FEATURES, one) for role, n in n_frames.items()}
 
 
 @cli.command()

@@ -128,12 +128,10 @@ class FrameBlock:
     def take(self, indices: np.ndarray) -> FrameBlock:
         """Block of the frames at `indices` (integers or a boolean mask), in that order."""
         indices = np.arange(len(self))[indices]
-        offsets = self.contact_offsets
-        starts, lengths = offsets[indices], np.diff(offsets)[indices]
-        first = np.cumsum(lengths) - lengths
-        ragged = np.repeat(starts - first, lengths) + np.arange(lengths.sum())
+        offsets, contacts = self.contact_offsets, self.columns["contact_columns"]
+        rows = [contacts[offsets[i] : offsets[i + 1]] for i in indices]
         picked = {name: c[indices] for name, c in self.columns.items() if name != "contact_columns"}
-        return FrameBlock({**picked, "contact_columns": self.columns["contact_columns"][ragged]})
+        return FrameBlock({**picked, "contact_columns": np.concatenate([contacts[:0], *rows])})
 
     def after(self, n: int) -> FrameBlock:
         """The frames but for the first `n`: views of the columns."""
@@ -205,6 +203,11 @@ def _spans(hop: Hop, extents: Extents) -> tuple[list[tuple[Field, int, int, tupl
         spans.append((row, position, stop, shape))
         position = -(-stop // ALIGNMENT) * ALIGNMENT
     return spans, position
+
+
+def packed_nbytes(hop: Hop, extents: Extents) -> int:
+    """Bytes of a packed block of these sizes."""
+    return _spans(hop, extents if hop is Hop.COORDINATES else extents._replace(atoms=0))[1]
 
 
 class CommandKind(IntEnum):

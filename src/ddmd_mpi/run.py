@@ -15,13 +15,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from . import __version__, logs, resuming, rundir
 from . import config as configuration
-from . import logs, rundir
-from .errors import DDMDError, LayoutError
+from .checkpoints import Store
+from .errors import ConfigError, DDMDError, LayoutError
 from .events import EventLog
 from .sections import Config
 from .status import STATUS_DTYPE, Activity, State, StatusPost
-from .stopping import Control, Signals, time_left
+from .stopping import CONTROL_DTYPE, Control, Signals, job_end, time_left
 from .wiring import Link, links
 
 T = TypeVar("T")
@@ -42,6 +43,8 @@ class Wires:
     mailboxes: Any = None
     ring: Any = None
     credits: Any = None
+    register: Any = None  # of the first aggregator's orders
+    announcements: Any = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Options:
     file: Path | None = None
     assignments: tuple[str, ...] = ()
     output: Path | None = None
+    resume: Path | None = None
 
     def load(self) -> Config:
         """The resolved settings."""
@@ -65,6 +69,7 @@ def run(options: Options) -> int:
     """
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, "1")
+    signals = Signals().install()
     from .parallel.launch import launch
 
     world, log, wires, facts = launch(), logs.configure(None, "start", 0), None, None
@@ -74,10 +79,10 @@ def run(options: Options) -> int:
             role = layout.roles[world.rank]
             log = logs.configure(facts.directory / "logs" / f"{role}-{world.rank:04d}.log", role, world.rank)
             wires = all_or_none(world.comm, lambda: wire(world, config, layout, facts))
-            context = place(world, config, layout, facts, wires, log)
+            context = place(world, config, layout, facts, wires, log, signals)
             player = all_or_none(world.comm, lambda: cast(layout.player(world.rank))(context))
         except DDMDError as error:
-            refuse(world, error, wires, facts and facts.directory)
+            refuse(world, error, wires, facts.directory if facts and not facts.resumed else None)
             return BAD_INPUT
         log.info("starts %.2f s after the launch", time.time() - facts.started)
         with context.events:
@@ -130,24 +135,44 @@ def prepare(options: Options, world: object) -> tuple:
     from .parallel.stages import PLANS
     from .roles.context import Facts
 
-    started = time.time()
-    config = options.load()
+    started, manifest = time.time(), None
+    if options.resume is None:
+        config = options.load()
+    else:
+        config, manifest = resuming.find(options.resume.absolute(), options.assignments)
     plan = PLANS[config.run.mode]
-    layout = plan(world.nodes, world.gpus_per_node, config.ranks, config.simulation.walkers_per_rank)
+    layout = plan(world.nodes, world.gpus_per_node, config.ranks, config.simulation.walkers_per_rank,
+                  manifest and manifest.about["n_walkers"])
     if layout.n_walkers < 2 and config.steering.strategy != "none":
         raise LayoutError("one walker cannot be steered: set simulation.walkers_per_rank to 2 or more")
     check_ligands(config, layout.n_walkers)
-    gpu = next((g for g in layout.gpu if g is not None), None)
-    directory = rundir.create(options.output or config.output.directory, config.run.usecase, config.run.mode)
+    end = job_end(os.environ, started)
+    if time_left(config.run.duration, config.run.margin, end, started, started)[0] <= 0:
+        raise ConfigError(f"the job ends in {end - started:.0f} s and run.margin is {config.run.margin:.0f} s: lower "
+                          "run.margin, or correct DDMD_MPI_END_TIME")
+    if manifest and len(config.system.topologies) > 1:
+        raise ConfigError("a run of many complexes cannot be resumed: begin a new one")
+    directory, session = open_directory(options, config)
     try:
         found = found_topologies(config, directory / "topology")
-        check_engine(config, max(found.atoms_of), gpu)
+        check_engine(config, max(found.atoms_of), next((g for g in layout.gpu if g is not None), None))
     except DDMDError:
-        shutil.rmtree(directory, ignore_errors=True)
+        if manifest is None:
+            shutil.rmtree(directory, ignore_errors=True)
         raise
     rundir.write_text(directory / "config.toml", configuration.to_toml(config))
     names = tuple(p.name for p in config.features.order_parameters)
-    return config, layout, Facts(max(found.atoms_of), len(found.target_nm), names, directory, started, *found)
+    about = {"program_version": __version__, "system": config.system.name, "n_walkers": layout.n_walkers}
+    return config, layout, Facts(max(found.atoms_of), len(found.target_nm), names, directory, started, about, session,
+                                 manifest, Store(directory).last_number, end, *found)
+
+
+def open_directory(options: Options, config: Config) -> tuple[Path, int]:
+    """The run directory, fresh or of the run that goes on, and the number of the session."""
+    if options.resume is None:
+        return rundir.create(options.output or config.output.directory, config.run.usecase, config.run.mode), 0
+    directory = options.resume.absolute()
+    return directory, resuming.reopen(directory)
 
 
 def check_ligands(config: Config, n_walkers: int) -> None:
@@ -194,6 +219,7 @@ def wire(world, config: Config, layout, facts) -> Wires:
     from .parallel.mailbox import Mailboxes
     from .parallel.register import Registers
     from .parallel.ring import CoordinateRing
+    from .roles.checkpointing import ANNOUNCEMENT_DTYPE
     from .roles.context import CREDIT_DTYPE
     from .streams.network import Network
 
@@ -209,11 +235,13 @@ def wire(world, config: Config, layout, facts) -> Wires:
         mailboxes=Mailboxes(world.comm, layout.hosts),
         credits=Registers(world.comm, [link.host for link in plan], CREDIT_DTYPE, "credits"),
         board=Registers(world.comm, [aggregators[0]] * world.size, STATUS_DTYPE, "board"),
+        register=Registers(world.comm, [aggregators[0]], CONTROL_DTYPE, "orders"),
+        announcements=Registers(world.comm, [aggregators[0]] * world.size, ANNOUNCEMENT_DTYPE, "announcements"),
         network=Network(world.comm, world.node_comm, config.streams, facts.directory / "streams"),
     )
 
 
-def place(world, config: Config, layout, facts, wires: Wires, log):
+def place(world, config: Config, layout, facts, wires: Wires, log, signals: Signals):
     """The context of this rank's role. Collective over the world."""
     from .roles.context import Context
 
@@ -224,10 +252,11 @@ def place(world, config: Config, layout, facts, wires: Wires, log):
     events = EventLog(facts.directory / "events" / f"{role}-{world.rank:04d}.jsonl", role, world.rank)
     status = StatusPost(lambda record: wires.board.put(world.rank, record), events)
     status.update(now=True, state=State.STARTING, activity=Activity.STARTING)
-    left = time_left(config.run.duration, 0.0, None, facts.started, time.time())
-    control = Control(*left, config.run.drain, Signals())
-    return Context(config, facts, layout, world.rank, role, world.gpu(layout), control, events, status, log,
-                   **vars(wires))
+    run, ends = config.run, dict(vars(wires))
+    left = time_left(run.duration, run.margin, facts.job_end, facts.started, time.time())
+    control = Control(*left, run.margin, signals, ends.pop("register"),
+                      lambda stop: status.update(now=True, wants_stop=stop))
+    return Context(config, facts, layout, world.rank, role, world.gpu(layout), control, events, status, log, **ends)
 
 
 def cast(role: str) -> type:
@@ -240,7 +269,8 @@ def leave(world, wires: Wires) -> None:
     barrier = world.comm.Ibarrier()
     while not barrier.Test():
         time.sleep(0.005)
-    for end in (wires.network, wires.mailboxes, wires.ring, wires.credits, wires.board):
+    for end in (wires.network, wires.mailboxes, wires.ring, wires.credits, wires.register, wires.announcements,
+                wires.board):
         if end is not None:
             end.free()
     wires.comm.Free()

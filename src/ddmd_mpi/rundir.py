@@ -16,6 +16,7 @@ from .errors import RunDirectoryError
 
 SUBDIRECTORIES = ("topology", "trajectories", "models", "events", "logs", "checkpoints")
 OF_MODE = {"stream": ("frames", "streams"), "file": ("segments", "restarts")}
+TAIL_BYTES = 1 << 16
 LIBRARIES = ("adios2", "h5py", "horovod", "mpi4py", "numpy", "openmm", "scikit-learn", "scipy", "keras", "torch")
 
 
@@ -72,6 +73,29 @@ def write_durably(path: Path, content: bytes | memoryview) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Replace `path` by the value as JSON."""
     write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The values of a file of JSON lines, none if there is no such file; a last line that is not whole is left out."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+
+def cut_torn_line(path: Path) -> None:
+    """Cut off what a kill has left behind the last whole line of a file."""
+    with path.open("r+b") as file:
+        end = position = file.seek(0, 2)
+        while position:
+            start = max(0, position - TAIL_BYTES)
+            file.seek(start)
+            newline = file.read(position - start).rfind(b"\n")
+            position = start
+            if newline >= 0:
+                break
+        whole = position + newline + 1 if end and newline >= 0 else 0
+        if whole < end:
+            file.truncate(whole)
 
 
 class Lines:

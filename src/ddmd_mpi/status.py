@@ -125,11 +125,10 @@ def of_role(records: np.ndarray, roles: tuple[str, ...], role: str) -> np.ndarra
 
 def best_frame(records: np.ndarray, roles: tuple[str, ...]) -> tuple[float, int, int] | None:
     """(RMSD in Å, walker, frame) of the frame nearest the target so far, None before the first."""
-    aggregators = of_role(records, roles, "aggregation")
-    aggregators = aggregators[np.isfinite(aggregators["best_rmsd"])]
-    if not len(aggregators):
+    known = records[np.isfinite(records["best_rmsd"]) & np.isin(roles, ("aggregation", "simulation"))]
+    if not len(known):
         return None
-    best = aggregators[np.argmin(aggregators["best_rmsd"])]
+    best = known[np.argmin(known["best_rmsd"])]
     return float(best["best_rmsd"]), int(best["best_simulation"]), int(best["best_frame"])
 
 

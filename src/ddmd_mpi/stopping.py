@@ -161,6 +161,11 @@ class Control:
             self.stop = stop
             self._deadline = min(self._deadline, time.monotonic())
 
+    def order_stop(self, stop: int) -> None:
+        """Order a stop for this reason, unless it is 0 or the run stops already."""
+        if (stop or self.stop) and not self._order["stop"]:
+            self.order(stop=stop or self.stop)
+
     def order(self, *, stop: int = 0, checkpoint: int = 0) -> None:
         """Give all ranks an order; for the first aggregator alone."""
         self._order["stop"] = self._order["stop"] or stop

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .status import DATA_PARALLEL, STOP_REASONS, best_frame, of_role
+from .totals import with_carried
 from .wiring import KINDS
 
 ROLES = ("simulation", "aggregation", "training", "inference")
@@ -17,7 +18,10 @@ WARNING = (
 )
 
 
-def summarise(records: np.ndarray, roles: tuple[str, ...], facts: dict[str, Any]) -> dict[str, Any]:
+def summarise(
+    records: np.ndarray, roles: tuple[str, ...], facts: dict[str, Any], carried: dict[str, Any] | None = None,
+    earlier_s: float = 0.0,
+) -> dict[str, Any]:
     """Everything of ``summary.json``.
 
     Parameters
@@ -29,33 +33,40 @@ def summarise(records: np.ndarray, roles: tuple[str, ...], facts: dict[str, Any]
     facts
         usecase, mode, completed, strategy, target, note, the trajectories' file pattern and, where ranks have several
         records, n_ranks.
+    carried, earlier_s
+        What earlier sessions of a resumed run have done, by role, and their wall time.
     """
+    ranks = {role: roles.count(role) for role in ROLES}
+    n_ranks, stop = facts.get("n_ranks", len(records)), int(records["stop"].max(initial=0))
+    wall, rank_s = float(records["wall_s"].max()) + earlier_s, float(records["wall_s"].mean()) * n_ranks
+    rank_s += sum(c["wall_s"] for c in (carried or {}).values())
+    records, roles = with_carried(records, roles, carried)
     by_role = {role: of_role(records, roles, role) for role in ROLES}
-    wall = float(records["wall_s"].max())
     return {
         "usecase": facts["usecase"],
         "mode": facts["mode"],
-        "ranks": {role: len(by_role[role]) for role in ROLES},
+        "ranks": ranks,
         "wall_s": wall,
+        "sessions": facts["session"] + 1,
         "completed": facts["completed"],
-        "stop_reason": STOP_REASONS[int(records["stop"].max(initial=0))],
+        "stop_reason": STOP_REASONS[stop],
         "note": facts["note"],
         "warning": WARNING if facts["strategy"] != "none" else "",
-        "roles": {role: _role(by_role[role]) for role in ROLES},
+        "roles": {role: _role(by_role[role], wall) for role in ROLES},
         "memory": _memory(by_role, facts["mode"]),
         "simulation": {"walkers": facts["walkers"], **_simulation(by_role["simulation"])},
         "aggregation": _aggregation(by_role["aggregation"]),
         "steering": {"strategy": facts["strategy"], **_steering(by_role["inference"])},
-        "streams": _streams(records, by_role, facts.get("n_ranks", len(records))),
+        "streams": _streams(records, by_role, rank_s),
         "training": _training(by_role["training"]),
         "inference": _inference(by_role["inference"]),
         "science": {**_best(best_frame(records, roles), facts["trajectory"]), "target": facts["target"]},
     }
 
 
-def _role(records: np.ndarray) -> dict[str, Any]:
+def _role(records: np.ndarray, wall: float) -> dict[str, Any]:
     """Table II's row of one role: iterations are segments, blocks, training rounds and inference rounds."""
-    iterations, wall = float(records["iterations"].sum()), float(records["wall_s"].max(initial=0))
+    iterations = float(records["iterations"].sum())
     return {
         "iterations": int(iterations),
         "iterations_per_hour": iterations * 3600 / wall if wall else 0.0,
@@ -86,7 +97,7 @@ def _steering(inference: np.ndarray) -> dict[str, Any]:
 def _simulation(records: np.ndarray) -> dict[str, Any]:
     """Totals of the ensemble; ns/day is the sum over ranks of what each integrates in a day."""
     began = records[records["busy_s"] > 0]
-    ns_per_day = float((began["ns"] / began["busy_s"]).sum()) * 86400
+    ns_per_day = float(((began["ns"] - began["earlier_ns"]) / began["busy_s"]).sum()) * 86400
     counts = {name: int(records[name].sum()) for name in ("segments", "frames", "failures")}
     return {"aggregate_ns": float(records["ns"].sum()), "ns_per_day": ns_per_day, **counts}
 
@@ -96,9 +107,7 @@ def _aggregation(records: np.ndarray) -> dict[str, Any]:
     return {key: int(records[name].sum()) for key, name in names.items()}
 
 
-def _streams(records: np.ndarray, by_role: dict[str, np.ndarray], n_ranks: int) -> dict[str, Any]:
-    wall = float(records["wall_s"].mean()) * n_ranks  # a rank may have several records
-
+def _streams(records: np.ndarray, by_role: dict[str, np.ndarray], wall: float) -> dict[str, Any]:
     def by_hop(name: str, kind: type = int, over: Callable = np.sum) -> dict[str, Any]:
         return dict(zip(KINDS, map(kind, over(records[name], axis=0, initial=0)), strict=True))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .frames import FIELD, FrameBlock
+from .sections import Config
 
 #: Spare contacts, so that chains which become more compact do not move the column to a larger one.
 RESERVE = 1.5
@@ -90,6 +91,12 @@ class FrameWindow:
             self._n_waiting = self._surplus = 0
         return FrameBlock({name: column.rows for name, column in self._columns.items()})
 
+    def copy(self) -> FrameBlock:
+        """All frames of the window in memory of their own: what :meth:`block` gave stays as it is."""
+        held = [FrameBlock({name: column.rows for name, column in self._columns.items()})] if self._held else []
+        block = FrameBlock.concatenate([*held, *self._waiting])
+        return block.after(len(block) - self._frames)
+
     def _take(self, waiting: list[FrameBlock]) -> None:
         """Copy the waiting blocks into the columns, and forget them one by one."""
         n_new = sum(len(block) for block in waiting)
@@ -121,3 +128,12 @@ class FrameWindow:
         for name, column in self._columns.items():
             column.start += n_contacts if name == RAGGED else n_frames
         self._held -= n_frames
+
+
+def inference_frames(config: Config, n_walkers: int) -> tuple[int, int]:
+    """Frames of a round of inference, and of its window."""
+    steering = config.steering
+    reports = config.simulation.reports_per_segment if steering.round_reports == "auto" else steering.round_reports
+    per_round = n_walkers * reports
+    wanted = max(n_walkers, round(steering.window_rounds * per_round))
+    return per_round, min(wanted, steering.window_frames)

@@ -44,10 +44,13 @@ class Bodies:
         Gives a topology by its index.
     make
         Makes an engine for a topology from a seed.
+    session
+        Starts of the program before this one, of a run that goes on.
     """
 
-    def __init__(self, config: Config, load: Callable[[int], Topology], make: Callable[[Topology, int], Any]):
-        self._config, self._load, self._make = config, load, make
+    def __init__(self, config: Config, load: Callable[[int], Topology], make: Callable[[Topology, int], Any],
+                 session: int = 0):
+        self._config, self._load, self._make, self._session = config, load, make, session
         self._budget = config.simulation.contexts_mb * 1e6
         self._known: dict[int, tuple[Topology, FeatureCalculator]] = {}
         self._idle: list[Body] = []  # the last one put back comes last
@@ -103,7 +106,7 @@ class Bodies:
 
     def _new(self, index: int, walker: int) -> Body:
         topology, features = self._topology(index)
-        seed = engine_seed(self._config.run.seed, walker, self._made[walker])
+        seed = engine_seed(self._config.run.seed, walker, self._session, self._made[walker])
         self._made[walker] += 1
         try:
             engine = self._make(topology, seed)

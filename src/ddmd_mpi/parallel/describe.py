@@ -14,7 +14,8 @@ _MAX_RANGES = 8
 
 
 def describe(
-    layout: Layout, *, ring_nbytes: int, queue_nbytes: int, n_threads: int = 1, cores_per_node: int | None = None
+    layout: Layout, *, ring_nbytes: int, queue_nbytes: int, windows: dict[str, int] | None = None, n_threads: int = 1,
+    cores_per_node: int | None = None
 ) -> str:
     """The roles, nodes, GPUs and memory of a layout, and every warning.
 
@@ -24,6 +25,8 @@ def describe(
         Budget of one aggregator's coordinate ring.
     queue_nbytes
         Limit of one stream's queue; it is the writer's memory.
+    windows
+        Bytes of a full window of training and of inference, by role; none where there are no windows.
     n_threads
         Threads of one rank.
     cores_per_node
@@ -37,7 +40,8 @@ def describe(
         f"walkers: {layout.n_walkers}, {_shares(layout)} per simulation rank",
         _gpu_line(layout),
         *_stream_lines(layout),
-        *(f"memory of a rank of {role}: {text}" for role, text in _memory(layout, ring_nbytes, queue_nbytes)),
+        *(f"memory of a rank of {role}: {text}"
+          for role, text in _memory(layout, ring_nbytes, queue_nbytes, windows or {})),
     ]
     warnings = [*layout.warnings, *_core_warnings(per_node, n_threads, cores_per_node)]
     return "\n".join(lines + [f"warning: {w}" for w in warnings])
@@ -88,13 +92,15 @@ def _stream_lines(layout: Layout) -> Iterable[str]:
         yield f"training: a rank takes the frames of {_count(_span(read.values()), 'aggregator')}"
 
 
-def _memory(layout: Layout, ring_nbytes: int, queue_nbytes: int) -> Iterable[tuple[str, str]]:
-    """What a rank of each role needs at most, besides its libraries."""
+def _memory(
+    layout: Layout, ring_nbytes: int, queue_nbytes: int, windows: dict[str, int]
+) -> Iterable[tuple[str, str]]:
+    """What a rank of each role needs at most, besides its libraries and its model."""
     written = Counter(link.writer for link in links(layout))
     for role in () if layout.staged else ROLES:
         ring = ring_nbytes if role == "aggregation" else 0
         queues = max(written[rank] for rank in layout.ranks(role)) * queue_nbytes
-        parts = {"ring": ring, "stream queues up to": queues}
+        parts = {"ring": ring, "window up to": windows.get(role, 0), "stream queues up to": queues}
         if any(parts.values()):
             yield role, ", ".join(f"{what} {nbytes / 1e6:.1f} MB" for what, nbytes in parts.items() if nbytes)
 

@@ -9,10 +9,12 @@ from itertools import cycle
 
 import numpy as np
 
+from ..checkpoints import Part
 from ..frames import FrameBlock, Hop
 from ..status import Activity, State
-from ..streams.archive import Archive
+from ..streams.archive import Archive, archive_name
 from ..wiring import SIMULATION, TO_INFERENCE, TO_TRAINING
+from .checkpointing import Checkpoints
 from .context import IDLE_SECONDS, Context, Inlet
 from .observer import Observer
 
@@ -34,17 +36,18 @@ class Aggregation:
         to_training, self.to_inference = context.outboxes(TO_TRAINING), context.outboxes(TO_INFERENCE)
         self.outboxes, self.next_trainer = [*to_training, *self.to_inference], cycle(to_training)
         context.status.update(now=True, state=State.RUNNING, activity=Activity.MERGING)
-        observer = Observer(context)
+        observer, checkpoints = Observer(context), Checkpoints(context, self.snapshot)
         with self.archive():
             while not self.finished():
                 busy = [self.receive(inlet) for inlet in self.inlets]
                 self.forward()
                 self.watch()
                 self.post()
+                checkpoints.look()
                 observer.tick()
                 if not any(busy):
                     time.sleep(IDLE_SECONDS)
-            return self.finish(observer)
+            return self.finish(observer, checkpoints)
 
     def finished(self) -> bool:
         """Whether every simulation has ended, or the time for draining is over."""
@@ -58,7 +61,8 @@ class Aggregation:
         if settings.aggregation.archive == "none":
             yield
             return
-        path = directory / "frames" / f"agg-{self.index:02d}.bp"
+        session = self.context.facts.session
+        path = directory / "frames" / archive_name(self.index, session)
         with Archive(path, settings.aggregation.archive) as self.archived:
             yield
 
@@ -146,7 +150,11 @@ class Aggregation:
         self.context.status.update(
             now=now, silent=len(self.silent), iteration_s=block.seconds, busy_s=block.seconds, **values)
 
-    def finish(self, observer: Observer) -> bool:
+    def snapshot(self) -> Part:
+        """Nothing yet: what I know is in the archive."""
+        return Part({})
+
+    def finish(self, observer: Observer, checkpoints: Checkpoints) -> bool:
         """Pass on what is left, end my streams, and see the run to its end if I lead it."""
         self.post(now=True, state=State.DRAINING, activity=Activity.DRAINING)
         self.forward(everything=True)
@@ -156,5 +164,6 @@ class Aggregation:
             time.sleep(IDLE_SECONDS)
         for end in (*(outbox.writer for outbox in self.outboxes), *self.inlets):
             end.close()
+        checkpoints.last()
         self.post(now=True, state=State.DONE, activity=Activity.DONE)
         return observer.see_to_the_end()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checkpoints import Manifest, Store
 from ..events import EventLog
 from ..parallel.layout import Layout
 from ..parallel.mailbox import Mailboxes
@@ -39,8 +40,18 @@ class Facts:
     order_parameters: tuple[str, ...]
     directory: Path
     started: float  # Unix time of the launch on rank 0, s
+    about: dict[str, Any] = field(default_factory=dict)  # what a checkpoint says of the run
+    session: int = 0  # starts of the program before this one, of a run that goes on
+    resumed: Manifest | None = None  # the checkpoint that it goes on from
+    last_checkpoint: int = 0  # the highest number in use
+    job_end: float | None = None  # Unix time, s
     atoms_of: tuple[int, ...] = ()  # of each topology, where there are several
     target_nm: np.ndarray | None = None  # descriptor atoms, nm, shape (n_residues, 3)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Wall time of the sessions before."""
+        return self.resumed.elapsed_s if self.resumed else 0.0
 
     def n_atoms_of(self, topology: int) -> int | None:
         """Atoms of a topology; None for one that the run does not have."""
@@ -69,10 +80,16 @@ class Context:
     ring: CoordinateRing
     credits: Registers
     board: Registers  # a MessageBoard in file mode
+    announcements: Registers | None = None  # of the parts of checkpoints
     opened: dict[str, list[Outbox]] = field(default_factory=dict)  # my writing ends, by kind
 
     def __post_init__(self) -> None:
         self.status.gather = self.traffic
+
+    @property
+    def store(self) -> Store:
+        """The run's checkpoints."""
+        return Store(self.facts.directory)
 
     @property
     def threads(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from .. import model
 from ..errors import ModelError
 from ..frames import CommandKind, FrameBlock, RestartCommand
 from ..model import ModelWeights, Setup
-from ..rundir import Lines
+from ..rundir import Lines, read_lines
 from ..status import Activity
 from ..steering.ligands import LigandCensus, first_topology
 from ..steering.outliers import Outliers, find_outliers
@@ -20,6 +21,7 @@ from .context import Context
 from .decisions import Ledger
 from .embedding import Embedding
 from .emulation import stage_seconds, wait_until
+from .versions import found
 
 
 class Decider:
@@ -41,7 +43,8 @@ class Decider:
         self.embedding: Embedding | None = None
         if self.policy.needs_model:
             model.check(config.training, context.facts.n_residues)
-        self.rounds = 0
+        self.rounds = last_round(context.facts.directory / "rounds.jsonl")
+        context.status.record["rounds"] = context.status.record["iterations"] = self.rounds
         self.ledger: Ledger
         self.lines: Lines
 
@@ -54,6 +57,10 @@ class Decider:
                 context.gpu)))
         except ModelError as error:
             self.context.log.error("the run goes on without a model: %s", error)
+            return
+        newest = max(dict(found(context.facts.directory / "models")), default=0)
+        if context.facts.resumed is not None and newest:
+            self.take(lambda: ModelWeights.read(context.facts.directory / "models" / f"v{newest:06d}"))
 
     @property
     def ready(self) -> bool:
@@ -134,3 +141,8 @@ class Decider:
         except ModelError as error:
             self.context.log.error("the run goes on with model version %d: %s", self.embedding.version, error)
             return None
+
+
+def last_round(path: Path) -> int:
+    """Number of the last round that is recorded, 0 for none."""
+    return max((line["round"] for line in read_lines(path)), default=0)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..frames import FrameBlock, Outcome, Receipt, RestartCommand
-from ..rundir import Lines
+from ..rundir import Lines, read_lines
 from ..steering.outliers import Outliers
 from ..steering.policy import Restart
 from .context import Context
+
+#: Every decision before it is sent, so that a kill leaves none unknown: as in ``decisions.jsonl``, without an outcome.
+SENT = "checkpoints/sent.jsonl"
 
 
 @dataclass
@@ -33,7 +38,50 @@ class Ledger:
         self.apply_ms: list[float] = []
         self.names = context.config.system.topologies
         self._decisions = 0
-        self._lines = Lines(context.facts.directory / "decisions.jsonl")
+        self.sources: list[tuple[int, int, int]] = []  # of every decision: simulation, segment, frame
+        directory = context.facts.directory
+        (directory / SENT).parent.mkdir(exist_ok=True)
+        self._lines, self._sent = Lines(directory / "decisions.jsonl"), Lines(directory / SENT)
+        if context.facts.resumed is not None:
+            self.resume(directory)
+
+    def resume(self, directory: Path) -> None:
+        """Recall the decisions of earlier sessions, and settle those that were sent and never seen answered.
+
+        Whether such a one was obeyed the walkers' segments say: the one that it began names it.
+        """
+        written, sent = read_lines(directory / "decisions.jsonl"), read_lines(directory / SENT)
+        finished = {line["decision"] for line in written}
+        lost = [line for line in sent if line["decision"] not in finished]
+        begun = {}
+        for path in sorted((directory / "trajectories").glob("*.segments.jsonl")) if lost else ():
+            begun |= {s["decision"]: s for s in read_lines(path) if s["decision"] >= 0}
+        for line in lost:
+            segment = begun.get(line["decision"])
+            known = {"outcome": "undelivered"} if segment is None else {
+                "outcome": "applied", "segment": segment["segment"], "first_step": segment["start"]}
+            written.append({**line, **known})
+            self._lines.append(written[-1])
+        self._decisions = max((line["decision"] + 1 for line in written), default=0)
+        self._recall(written)
+
+    def _recall(self, written: list[dict[str, Any]]) -> None:
+        outcomes = Counter(line["outcome"] for line in written)
+        self.context.status.add(decisions=len(written), delivered=outcomes["applied"], stale=outcomes["stale"],
+                                failed=outcomes["failed"])
+        for line in written:
+            source = line["source"]
+            self.sources.append((source["simulation"], source["segment"], source["frame"]))
+            if line["outcome"] == "applied":
+                self.restarted[line["simulation"]] = line["segment"]
+            if line["outcome"] == "applied" and line["delivered"] is not None:
+                self.latency_ms.append((line["first_step"] - line["decided"]) * 1000)
+                self.apply_ms.append((line["first_step"] - line["delivered"]) * 1000)
+        if self.latency_ms:
+            self._tell_latencies()
+
+    def _tell_latencies(self) -> None:
+        self.context.status.update(**percentiles("latency", self.latency_ms), **percentiles("apply", self.apply_ms))
 
     def __enter__(self) -> Ledger:
         return self
@@ -46,6 +94,7 @@ class Ledger:
         for pending in self.pending.values():
             self._lines.append({**pending.line, "outcome": "undelivered"})
         self._lines.free()
+        self._sent.free()
 
     def next_decision(self) -> int:
         """Id of the next decision."""
@@ -64,9 +113,8 @@ class Ledger:
         return idle
 
     def send(self, restart: Restart, command: RestartCommand, outliers: Outliers | None) -> None:
-        """Put a command into its walker's mailbox and remember it until its receipt comes."""
-        self.context.mailboxes.send(restart.walker, command)
-        self.pending[command.decision] = Pending(restart.walker, {
+        """Put a command into its walker's mailbox and remember it, on the disk too, until its receipt comes."""
+        line = {
             "decision": command.decision, "simulation": restart.walker,
             "strategy": self.context.config.steering.strategy, "model_version": command.model_version,
             "decided": command.decided, "delivered": None, "first_step": None, "outcome": None, "segment": None,
@@ -78,7 +126,10 @@ class Ledger:
             "replaced": {"rmsd_angstrom": number(restart.walker_rmsd), "score": number(restart.walker_score)},
             "velocity_seed": command.velocity_seed,
             "outlier_method": None if outliers is None else outliers.method,
-            "eps": None if outliers is None else number(outliers.eps)})
+            "eps": None if outliers is None else number(outliers.eps)}
+        self.pending[command.decision] = Pending(restart.walker, line)
+        self._sent.append(line)
+        self.context.mailboxes.send(restart.walker, command)
         self.context.status.add(decisions=1)
 
     def collect(self) -> None:
@@ -97,7 +148,7 @@ class Ledger:
             self.restarted[pending.walker] = receipt.segment
             self.latency_ms.append((receipt.first_step - pending.line["decided"]) * 1000)
             self.apply_ms.append((receipt.first_step - receipt.received) * 1000)
-            status.update(**percentiles("latency", self.latency_ms), **percentiles("apply", self.apply_ms))
+            self._tell_latencies()
         status.add(delivered=applied, stale=outcome is Outcome.STALE, failed=outcome is Outcome.FAILED)
         self._lines.append({
             **pending.line, "outcome": outcome.name.lower(), "delivered": receipt.received,

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from ..checkpoints import Part, prefixed, under
 from ..errors import EngineError
 from ..frames import Outcome, Receipt, RestartCommand
 from ..md.affinity import stay_on_one_core
@@ -32,7 +33,7 @@ class Ensemble(ABC):
         platform = check_engine(config, facts.n_atoms, context.gpu)
         self._bind(platform)
         self.bodies = Bodies(config, lambda k: load_topology(config, k, facts.target_nm),
-                             engine_maker(config, context.gpu, platform))
+                             engine_maker(config, context.gpu, platform), facts.session)
         self.side_by_side = context.layout.walkers_per_rank if self.emulated else 1  # walkers that move at a time
         self.walkers = [self._walker(w) for w in context.layout.walkers(context.rank)]
 
@@ -44,6 +45,29 @@ class Ensemble(ABC):
         """Note the begin of the walkers' time."""
         self.started = time.time()
         self.context.log.info("%d walkers on platform %s", len(self.walkers), self.walkers[0].engine.platform)
+        if self.context.facts.resumed is not None:
+            self.resume()
+
+    def resume(self) -> None:
+        """Go on where the walkers were, whichever ranks had them."""
+        context, mine = self.context, {w.index: w for w in self.walkers}
+        for entry in context.facts.resumed.of_role("simulation"):
+            if mine.keys() & set(entry.walkers):
+                part = context.store.read_part(entry)
+                for index in mine.keys() & set(entry.walkers):
+                    with self.contained(mine[index]):
+                        mine[index].resume(part.values[str(index)], under(str(index), part.arrays))
+        rmsd, frame, walker = min((*w.trajectory.history.best, w.index) for w in self.walkers)
+        if frame >= 0:
+            context.status.update(best_rmsd=rmsd, best_simulation=walker, best_frame=frame)
+
+    def snapshot(self) -> Part:
+        """My walkers as a part of a checkpoint."""
+        values, arrays = {}, {}
+        for walker in self.walkers:
+            values[str(walker.index)], own = walker.snapshot()
+            arrays |= prefixed(str(walker.index), own)
+        return Part(values, arrays)
 
     def restart(self, walker: Walker, command: RestartCommand, coordinates: tuple[np.ndarray, ...] | None) -> None:
         """Restart a walker from the commanded frame; without coordinates the command is stale, and refused."""
@@ -80,7 +104,8 @@ class Ensemble(ABC):
         self.context.status.update(
             now=now, frames=sum(w.frames for w in walkers), ns=sum(w.ps for w in walkers) / 1000,
             segments=sum(w.segments for w in walkers), iterations=sum(w.segments for w in walkers),
-            failures=sum(w.failures for w in walkers), iteration_s=md_s, busy_s=md_s / self.side_by_side, **values)
+            failures=sum(w.failures for w in walkers), earlier_ns=sum(w.earlier_ps for w in walkers) / 1000,
+            iteration_s=md_s, busy_s=md_s / self.side_by_side, **values)
 
     def end(self) -> None:
         """Record where the time went, and close the walkers' files."""
@@ -116,6 +141,7 @@ class Ensemble(ABC):
         begins = first_topology(index, len(names))
         trajectory = Trajectory(
             facts.directory / "trajectories", index, self.bodies.topology(begins).structures.topology,
-            config.simulation, facts.order_parameters, name=names[begins] if len(names) > 1 else None)
+            config.simulation, facts.order_parameters, facts.resumed is not None,
+            names[begins] if len(names) > 1 else None)
         kind = EmulatedWalker if self.emulated else Walker
         return kind(index, self.bodies, begins, trajectory, config, self.context.events)

@@ -6,12 +6,14 @@ import time
 
 import numpy as np
 
-from ..frames import CommandKind, FrameBlock, RestartCommand
+from ..checkpoints import Part
+from ..frames import CommandKind, FrameBlock, Hop, RestartCommand
 from ..model import ModelWeights
 from ..rundir import Lines
 from ..status import Activity, State
-from ..window import FrameWindow
+from ..window import FrameWindow, inference_frames
 from ..wiring import TO_INFERENCE, WEIGHTS
+from .checkpointing import Checkpoints
 from .context import IDLE_SECONDS, Context
 from .decider import Decider
 from .decisions import Ledger
@@ -22,14 +24,13 @@ class Inference(Decider):
 
     def __init__(self, context: Context):
         super().__init__(context)
-        n_walkers, reports = context.layout.n_walkers, self.settings.round_reports
-        reports = context.config.simulation.reports_per_segment if reports == "auto" else reports
-        self.round_frames = n_walkers * reports
-        wanted = max(n_walkers, round(self.settings.window_rounds * self.round_frames))
-        self.window = FrameWindow(min(wanted, self.settings.window_frames))
+        self.round_frames, n_frames = inference_frames(context.config, context.layout.n_walkers)
+        self.window = FrameWindow(n_frames)
         self.fresh = 0
         self.best_rmsd = np.inf
         self.stopped = False
+        if context.facts.resumed is not None:
+            self.resume()
 
     def run(self) -> None:
         """Decide a round whenever every walker has reported often enough, until the streams end."""
@@ -40,10 +41,13 @@ class Inference(Decider):
         with context.events.span("start"):
             if self.policy.needs_model:
                 self.load()
+        checkpoints = Checkpoints(context, self.snapshot)
         with Ledger(context) as self.ledger, Lines(directory / "rounds.jsonl") as self.lines:
+            self.policy.recall(self.ledger.sources)
             while not all(inlet.ended for inlet in (*self.inlets, self.weights_inlet)) and not context.overdue:
                 moved = self.drain()
                 self.ledger.collect()
+                checkpoints.look()
                 self.stop_at_target()
                 if self.due():
                     self.fresh = 0
@@ -52,6 +56,23 @@ class Inference(Decider):
                     context.status.update(activity=Activity.WAITING)
                     time.sleep(IDLE_SECONDS)
             self.finish()
+        checkpoints.last()
+
+    def snapshot(self) -> Part:
+        """The window and the policy's random numbers as a part of a checkpoint; what was decided is on record."""
+        window = {"window": self.window.block().pack(Hop.FEATURES)} if len(self.window) else {}
+        return Part({"fresh": self.fresh, "policy": self.policy.state()}, window)
+
+    def resume(self) -> None:
+        """Go on with the window of an earlier session, whose coordinates are no longer kept."""
+        for entry in self.context.facts.resumed.of_role("inference"):
+            part = self.context.store.read_part(entry)
+            self.fresh = part.values["fresh"]
+            self.policy.restore(part.values["policy"])
+            if "window" in part.arrays:
+                block = FrameBlock.unpack(part.arrays["window"])
+                self.window.append(block.on(Hop.FEATURES, slot_generation=np.zeros(len(block), np.int64)))
+                self.best_rmsd = np.nanmin(block["rmsd"], initial=self.best_rmsd)
 
     def drain(self) -> bool:
         """Take every block of features and the newest weights that have arrived."""

@@ -106,7 +106,7 @@ class Iteration:
         return self.inference.run(self.iteration + 1, self.training.versions.newest)
 
     def verdict(self, enough: bool = False) -> str:
-        """Why the run shall end now, "" if it goes on: the first rank's word."""
+        """Why the run shall end now, "" if it goes on: the first rank's word, or the signal that any rank has got."""
         target, reason = self.context.config.run.target_rmsd_angstrom, ""
         if target is not None and self.best.rmsd <= target:
             reason = "target_rmsd"
@@ -115,8 +115,11 @@ class Iteration:
         elif enough:
             reason = "iterations"
         elif self.context.left_s <= 0:
-            reason = "duration"
-        return self.meeting.tell(reason)
+            reason = self.context.control.reason
+        heard = self.meeting.exchange((reason, self.context.control.stop))
+        stop = max(stop for _, stop in heard)
+        self.context.control.halt(stop)
+        return heard[0][0] or STOP_REASONS[stop]
 
     def together(self, stage: str, function: Callable[..., Any], *arguments: Any, alone: bool = True) -> list[Any]:
         """What `function` comes to on each rank, once all have ended it.

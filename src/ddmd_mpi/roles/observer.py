@@ -10,7 +10,10 @@ import numpy as np
 from .. import rundir, status, summary
 from ..progress import Progress
 from ..status import STATUS_DTYPE, State
+from .checkpointing import Keeper
 from .context import IDLE_SECONDS, Context
+
+SUMMARY_SECONDS = 30.0
 
 
 class Observer:
@@ -21,10 +24,11 @@ class Observer:
         self.directory = context.facts.directory
         output = context.config.output
         self.progress = Progress(output.progress) if context.leads else None
-        self.due = self.checkpoint_due = time.monotonic()
+        self.due = self.summary_due = time.monotonic()
+        self.keeper = Keeper(context) if context.leads and context.announcements is not None else None
 
     def tick(self) -> None:
-        """Refresh the live view, and the summary at every checkpoint, when they are due."""
+        """Refresh the live view and the summary, and order stops and checkpoints, when they are due."""
         now = time.monotonic()
         if self.progress is None or now < self.due:
             return
@@ -34,8 +38,11 @@ class Observer:
         view = status.view(records, self.context.layout.seats, self.facts(), self.context.left_s)
         rundir.write_json(self.directory / "status.json", view)
         self.progress.show(view)
-        if now >= self.checkpoint_due:
-            self.checkpoint_due = now + config.run.checkpoint_interval
+        self.context.control.order_stop(int(records["wants_stop"].max()))
+        if self.keeper is not None:
+            self.keeper.tick(records)
+        if now >= self.summary_due:
+            self.summary_due = now + SUMMARY_SECONDS
             self.write_summary(records, completed=False)
 
     def see_to_the_end(self, whole: bool = True) -> bool:
@@ -59,6 +66,8 @@ class Observer:
         self.due = 0.0
         self.tick()
         records = self.records()
+        if self.keeper is not None:
+            self.keeper.complete(records)
         result = self.write_summary(records, completed=whole and bool((records["state"] == State.DONE).all()))
         self.progress.finish(result, self.directory)
         return result["completed"]
@@ -80,8 +89,9 @@ class Observer:
 
     def write_summary(self, records: np.ndarray, *, completed: bool) -> dict[str, Any]:
         """Replace ``summary.json``."""
-        facts = {**self.facts(), "completed": completed}
-        result = summary.summarise(records, self.context.layout.seats, facts)
+        facts, resumed = {**self.facts(), "completed": completed}, self.context.facts.resumed
+        result = summary.summarise(records, self.context.layout.seats, facts, resumed and resumed.carried,
+                                   self.context.facts.elapsed_s)
         rundir.write_json(self.directory / "summary.json", result)
         return result
 
@@ -97,6 +107,7 @@ class Observer:
             "target": config.system.target_name,
             "directory": str(self.directory),
             "duration_s": config.run.duration,
+            "session": self.context.facts.session,
             "walkers": layout.n_walkers,
             "n_ranks": len(layout.roles),
             "ranks": {role: len(layout.ranks(role)) for role in dict.fromkeys(layout.seats)},

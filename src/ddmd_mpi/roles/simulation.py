@@ -9,6 +9,7 @@ import numpy as np
 from ..frames import CommandKind, FrameBlock, Hop, Receipt, RestartCommand
 from ..status import STOP_REASONS, Activity, State
 from ..wiring import SIMULATION
+from .checkpointing import Checkpoints
 from .context import Context
 from .ensemble import Ensemble
 from .walker import Walker
@@ -29,6 +30,7 @@ class Simulation(Ensemble):
         context = self.context
         (self.outbox,) = context.outboxes(SIMULATION)
         self.begin()
+        self.checkpoints = Checkpoints(context, self.snapshot)
         context.status.update(now=True, state=State.RUNNING, activity=Activity.MD)
         while not self.stopping():
             active = [w for w in self.walkers if w.active]
@@ -36,6 +38,7 @@ class Simulation(Ensemble):
                 break
             for walker in active:
                 self.turn(walker)
+            self.checkpoints.look()
             self.pause(active)
         self.finish()
 
@@ -100,8 +103,9 @@ class Simulation(Ensemble):
         self.outbox.pump()
 
     def finish(self) -> None:
-        """Close the trajectories, ship what is left and end the stream."""
+        """Write a checkpoint, close the trajectories, ship what is left and end the stream."""
         self.post(now=True, state=State.DRAINING, activity=Activity.DRAINING)
+        self.checkpoints.last()
         self.end()
         self.ship(everything=True)
         self.outbox.flush(lambda: self.context.overdue)
@@ -113,6 +117,6 @@ class Simulation(Ensemble):
         if self.told_to_stop:
             return STOP_REASONS.index("target_rmsd")
         if self.context.left_s <= 0:
-            return STOP_REASONS.index("duration")
+            return STOP_REASONS.index(self.context.control.reason)
         retired = all(walker.retired for walker in self.walkers)
         return STOP_REASONS.index("failure" if retired else "all simulations ended")

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import model
+from ..checkpoints import Part
 from ..errors import ModelError, NothingToLearnError
+from ..frames import FrameBlock, Hop
 from ..model import Epoch, ModelWeights, Ranks, Round, Setup, Supervisor
 from ..parallel.agreement import Agreement
 from ..status import DATA_PARALLEL, Activity
@@ -41,7 +43,34 @@ class Trainer(Supervisor):
         self.window = FrameWindow(self.settings.window_frames)
         self.versions = Versions(context.facts.directory / "models", self.settings.keep_versions)
         self.rounds, self.samples = 0, 0
+        self.state: list[np.ndarray] = []  # of the model between two rounds, with its optimiser's
         self.drain_s = 0.0  # of the present round, spent on streams
+        if context.facts.resumed is not None:
+            self.resume()
+
+    def resume(self) -> None:
+        """Go on with the model of an earlier session, and with my share of its windows."""
+        context = self.context
+        parts = [context.store.read_part(entry) for entry in context.facts.resumed.of_role("training")]
+        if not parts:
+            return
+        ranks = context.layout.ranks("training")
+        first, mine = parts[0], parts[ranks.index(context.rank) :: len(ranks)]
+        self.rounds, self.samples = first.values["rounds"], sum(p.values["samples"] for p in mine)
+        self.state = [first.arrays[f"model/{i}"] for i in range(first.values["n_arrays"])]
+        for part in mine:
+            if "window" in part.arrays:
+                self.window.append(FrameBlock.unpack(part.arrays["window"]))
+        record = self.context.status.record
+        record["rounds"] = record["iterations"] = self.rounds if self.leads else 0
+        record["samples"], record["version"] = self.samples, self.versions.newest
+
+    def snapshot(self) -> Part:
+        """The model and the window as a part of a checkpoint."""
+        arrays = {f"model/{i}": array for i, array in enumerate(self.state)}
+        if len(self.window):
+            arrays["window"] = self.window.copy().pack(Hop.FEATURES)
+        return Part({"rounds": self.rounds, "samples": self.samples, "n_arrays": len(self.state)}, arrays)
 
     def load(self) -> None:
         """Make the model, if there is to be one; the run goes on without one that no rank can make."""
@@ -49,10 +78,12 @@ class Trainer(Supervisor):
         if self.settings.model == "none":
             return
         votes = context.comm.Dup()
-        setup = Setup(self.settings, context.facts.n_residues, context.config.run.seed, context.threads, context.gpu,
-                      Ranks(context.comm))
+        setup = Setup(self.settings, context.facts.n_residues, context.config.run.seed + context.facts.session,
+                      context.threads, context.gpu, Ranks(context.comm))
         try:
             self.model = model.create(setup)
+            self.take_back()
+            self.state = self.model.state()
         except ModelError as error:
             fault = error
         if not all_fail(votes, fault):
@@ -60,6 +91,15 @@ class Trainer(Supervisor):
         else:
             context.log.error("the run goes on without a model: %s", fault)
         votes.Free()
+
+    def take_back(self) -> None:
+        """Take back the model's state of an earlier session; a model that was changed since begins anew."""
+        if not self.state:
+            return
+        try:
+            self.model.restore(self.state)
+        except ModelError as error:
+            self.context.log.error("the model begins anew: %s", error)
 
     def go_on(self, error: ModelError) -> None:
         """Go on without a model, or raise `error` where other ranks may be waiting for this one."""
@@ -75,6 +115,7 @@ class Trainer(Supervisor):
             self.warn_of_small_window()
             try:
                 result, arrays = self.model.train(self.window.block(), self), self.model.weights()
+                self.state = self.model.state()
             except ModelError as error:
                 span.update(error=str(error))
                 self.go_on(error)

@@ -15,6 +15,7 @@ from ..model import ModelWeights, Round
 from ..parallel.agreement import Agreement
 from ..status import Activity, State
 from ..wiring import TO_TRAINING, WEIGHTS
+from .checkpointing import Checkpoints
 from .context import IDLE_SECONDS, Context
 from .trainer import Trainer
 
@@ -24,13 +25,13 @@ class Training(Trainer):
 
     def __init__(self, context: Context):
         super().__init__(context)
-        self.fresh, self.trained_on = 0, 0.0
+        self.fresh, self.trained_on = 0, float(len(self.window)) if self.versions.newest else 0.0
 
     def run(self) -> None:
         """Train whenever the window has grown enough, until the streams end."""
         context = self.context
         self.inlets, self.outboxes = context.inlets(TO_TRAINING), context.outboxes(WEIGHTS)
-        self.agreement = Agreement(context.comm)
+        self.agreement, self.checkpoints = Agreement(context.comm), Checkpoints(context, self.snapshot)
         context.status.update(now=True, state=State.RUNNING, activity=Activity.LOADING)
         with context.events.span("start"):
             self.load()
@@ -72,6 +73,7 @@ class Training(Trainer):
                 self.fresh += len(block)
         for outbox in self.outboxes:
             outbox.pump()
+        self.checkpoints.look()
         self.context.status.update(window=len(self.window))
         self.drain_s += time.perf_counter() - clock
 
@@ -113,5 +115,6 @@ class Training(Trainer):
             outbox.flush(lambda: self.context.overdue)
         for end in (*(outbox.writer for outbox in self.outboxes), *self.inlets):
             end.close()
+        self.checkpoints.last()
         if self.model is not None:
             self.model.free()

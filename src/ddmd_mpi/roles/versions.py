@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -22,8 +24,8 @@ class Versions:
 
     def __init__(self, directory: Path, keep: int | Literal["all"]):
         self._directory, self._keep = directory, keep
-        self._losses: dict[int, float] = {}  # of the versions that are there
-        self.newest = 0
+        self._losses = dict(found(directory))  # of the versions that are there
+        self.newest = max(self._losses, default=0)
 
     def save(self, weights: ModelWeights) -> None:
         """Write the next version; what is surplus then goes."""
@@ -34,3 +36,10 @@ class Versions:
             worst = max((v for v in self._losses if v != self.newest), key=self._losses.__getitem__)
             del self._losses[worst]
             shutil.rmtree(self._directory / f"v{worst:06d}", ignore_errors=True)
+
+
+def found(directory: Path) -> Iterator[tuple[int, float]]:
+    """The versions that are there, with their validation losses."""
+    for path in sorted(directory.glob("v*/metadata.json")):
+        metadata = json.loads(path.read_text())
+        yield int(metadata["version"]), float(metadata["validation_loss"])

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import EngineError
+from ..checkpoints import prefixed, under
+from ..errors import CheckpointError, EngineError
 from ..events import EventLog
 from ..frames import Outcome, Receipt, RestartCommand
 from ..md.seeds import segment_seed
@@ -30,6 +32,9 @@ class Origin(NamedTuple):
     frame: int
     decision: int = -1
 
+
+#: What is kept of the last frame.
+MARK = ("positions", "velocities", "box")
 
 #: The origin of a segment that begins at the start structure.
 START = Origin(-1, -1, -1)
@@ -77,6 +82,8 @@ class Walker:
         self._segment, self._reports, self._decision, self._closed = -1, 0, -1, False
         self.beginning: dict[str, Any] = {}  # how the present segment began
         self._started = self._busy = 0.0
+        self._mark: tuple[np.ndarray, np.ndarray | None, np.ndarray] | None = None  # state of the last frame
+        self.earlier_ps = 0.0  # simulated in earlier sessions
         self._good: RestartPoint | None = None  # began a segment that has given a report
         self._current: RestartPoint | None = None
         self._last = START
@@ -150,6 +157,59 @@ class Walker:
         elif not self.retired:
             self._begin_segment(good.origin, seed, good.positions, good.box)
 
+    def snapshot(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What a later session needs to go on: values for JSON, and arrays; without the engine's if that has failed."""
+        values = {"frames": self.trajectory.n_frames, "failures": self.failures, "retired": self.retired,
+                  "ahead": self._ahead, "last": self._last, "topology": 0}
+        arrays = {}
+        if self._mark is not None:
+            arrays |= {f"mark/{n}": a for n, a in zip(MARK, self._mark, strict=True) if a is not None}
+        if self._good is not None:
+            values["good"] = self._good.origin
+            arrays |= {"good/positions": self._good.positions, "good/box": self._good.box}
+        if self._mark is not None and not self.retired:
+            with suppress(EngineError):
+                arrays |= prefixed("engine", self.engine.snapshot())
+        self.trajectory.sync()
+        return values, arrays
+
+    def resume(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Go on after an earlier session, in a new segment.
+
+        Where the files hold frames that are younger than the snapshot, these stay, and the segment begins with its
+        last frame as restart point.
+
+        Raises
+        ------
+        CheckpointError
+            If frames that the snapshot knows are missing.
+        """
+        history, self._last = self.trajectory.history, Origin(*values["last"])
+        if history.n_frames < values["frames"]:
+            raise CheckpointError(f"{self.trajectory.path} has {history.n_frames} frames where the checkpoint knows of "
+                                  f"{values['frames']}: it was cut or replaced; put the file back, or start a new run")
+        self.failures, self.retired = values["failures"], values["retired"]
+        self.ps = self.earlier_ps = history.time_ps
+        self.frames, self._segment = history.n_frames - history.restart_points, history.segment
+        self.segments, self._closed = history.segment + 1, True
+        if "good" in values:
+            self._good = RestartPoint(
+                self.topology, arrays["good/positions"], arrays["good/box"], Origin(*values["good"]))
+        if self._segment < 0 or self.retired:
+            return
+        seed = segment_seed(self._seed, self.index, self._segment + 1)
+        if "mark/positions" not in arrays:
+            self.engine.start(seed)
+            self._begin_segment(START, seed)
+        elif history.n_frames == values["frames"] and "engine/positions" in arrays:
+            self.engine.restore(under("engine", arrays), seed)
+            self._begin_segment(self._last, -1)
+            self._ahead, self._mark = values["ahead"], tuple(arrays.get(f"mark/{n}") for n in MARK)
+        else:
+            positions, velocities, box = (arrays.get(f"mark/{n}") for n in MARK)
+            self.engine.set_state(positions, velocities, box, seed=seed)
+            self._begin_segment(self._last, seed if velocities is None else -1, positions, box)
+
     def end(self) -> None:
         """Close the last segment and the files."""
         if not self.retired and self._segment >= 0:
@@ -200,6 +260,7 @@ class Walker:
             self._account(steps, spent)
             left -= steps
             if left and interrupted():
+                self._ahead = self._settings.steps_per_report - left
                 return False
             if left and time.perf_counter() > turn:
                 self._ahead = self._settings.steps_per_report - left
@@ -224,6 +285,7 @@ class Walker:
         self._events.add("features", computed - clock)
         self._events.add("trajectory", time.perf_counter() - computed)
         self._last = Origin(self.index, self._segment, frame)
+        self._mark = state.positions, state.velocities, state.box
         return {
             **features, "simulation": self.index, "segment": self._segment, "frame": frame,
             "topology": self.topology,
@@ -260,6 +322,7 @@ class Walker:
                                        features["order_parameters"], box=box)
         self._last = Origin(self.index, self._segment, frame)
         self._current = RestartPoint(self.topology, positions, box, self._last)
+        self._mark = positions, None, box
 
     def _end_segment(self, reason: str, **attributes: Any) -> None:
         if self._closed:

@@ -7,7 +7,9 @@ frame is used once, a segment has few children, and the frames chosen together a
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +62,20 @@ class Policy:
         self._generator = np.random.default_rng(seed)
         self._used: set[tuple[int, int]] = set()  # (simulation, frame)
         self._children: Counter[tuple[int, int]] = Counter()  # of (simulation, segment)
+
+    def recall(self, sources: Iterable[tuple[int, int, int]]) -> None:
+        """Count the (simulation, segment, frame) of restarts that were chosen in earlier sessions as used."""
+        for simulation, segment, frame in sources:
+            self._used.add((simulation, frame))
+            self._children[simulation, segment] += 1
+
+    def state(self) -> dict[str, Any]:
+        """The state of the random numbers; what JSON can hold."""
+        return self._generator.bit_generator.state
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back a :meth:`state`."""
+        self._generator.bit_generator.state = state
 
     @property
     def needs_model(self) -> bool:

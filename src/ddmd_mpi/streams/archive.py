@@ -21,6 +21,11 @@ KIND = "Archive"
 FILE_SETTINGS = StreamsSection(engine="BP5")
 
 
+def archive_name(aggregator: int, session: int) -> str:
+    """Name of an aggregator's archive of a session: a file that a kill may have torn is never gone on with."""
+    return f"agg-{aggregator:02d}.{session:04d}.bp" if session else f"agg-{aggregator:02d}.bp"
+
+
 class Archive:
     """Writer of an archive; goes on with a file that exists.
 

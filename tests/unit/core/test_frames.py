@@ -156,6 +156,18 @@ def test_frames_that_come_while_a_window_is_looked_at_leave_it_alone():
     np.testing.assert_array_equal(shown["simulation"], before[1])
 
 
+def test_a_copy_of_a_window_leaves_what_is_looked_at_alone():
+    window, everything = FrameWindow(9), []
+    for seed, n in enumerate((4, 5, 3)):
+        everything.append(random_block(n, 2, 3, Hop.FEATURES, seed=seed))
+        window.append(everything[-1])
+        assert_same(window.copy(), FrameBlock.concatenate(everything).after(max(0, sum(map(len, everything)) - 9)))
+        if seed == 1:
+            looked_at = window.block()
+    assert_same(looked_at, FrameBlock.concatenate(everything[:2]))
+    assert_same(window.block(), FrameBlock.concatenate(everything).after(3))
+
+
 def test_rows_of_different_topologies_make_blocks_of_one_each():
     def row(topology, n_atoms, frame):
         return {f.name: np.zeros([{"atoms": n_atoms, "residues": 2, "contacts": 0}.get(n, n) if n != "order_parameters"

@@ -14,7 +14,7 @@ from ddmd_mpi.status import STATUS_DTYPE, STOP_REASONS, Activity, State, StatusP
 ROLES = ("simulation", "simulation", "aggregation", "training", "inference")
 FACTS = {
     "usecase": "cln025", "mode": "stream", "strategy": "ml_rmsd", "note": "", "target": "cln025-target",
-    "directory": "runs/x", "duration_s": 180.0, "walkers": 8, "trajectory": "trajectories/sim-{:04d}.dcd",
+    "directory": "runs/x", "duration_s": 180.0, "walkers": 8, "session": 0, "trajectory": "trajectories/sim-{:04d}.dcd",
     "ranks": {"simulation": 2, "aggregation": 1, "training": 1, "inference": 1}, "completed": True,
 }
 
@@ -38,6 +38,24 @@ def records():
     records["latency_p50_ms"][4] = 12.0
     records["stop"][:2] = STOP_REASONS.index("all simulations ended"), STOP_REASONS.index("duration")
     return records
+
+
+def test_memory_is_added_up_over_ranks_and_not_over_their_stages(records):
+    records["peak_mb"] = 100, 150, 80, 900, 700
+    memory = summary.summarise(records, ROLES, FACTS)["memory"]
+    assert memory["peak_mb_total"] == 1930
+    assert memory["peak_mb_of_a_rank"] == {"simulation": 150, "aggregation": 80, "training": 900, "inference": 700}
+    staged = summary.summarise(records, ROLES, {**FACTS, "mode": "file"})["memory"]
+    assert staged["peak_mb_total"] == 250
+
+
+def test_a_rank_tells_its_peak_memory():
+    posted, before = [], status.peak_memory_mb()
+    taken = np.ones(40_000_000, np.uint8)
+    StatusPost(lambda record: posted.append(float(record["peak_mb"])), EventLog(None, "training", 0)).update(now=True)
+    del taken
+    assert posted[0] >= max(40.0, before)
+    assert posted[0] < 50_000
 
 
 def test_summary_adds_up(records):

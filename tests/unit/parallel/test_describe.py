@@ -48,3 +48,9 @@ def test_warnings_of_the_layout_and_of_the_cores():
     assert "warning: up to 3 of the 8 cores of a node would be idle" in text(5, cores_per_node=8)
     assert "warning: up to 10 threads would share the 8 cores of a node" in text(5, cores_per_node=8, n_threads=2)
     assert "warning" not in text(8, cores_per_node=8)
+
+
+def test_the_memory_of_windows():
+    lines = text(4, windows={"training": 1_340_000_000, "inference": 5_400_000}).splitlines()
+    assert "memory of a rank of training: window up to 1340.0 MB, stream queues up to 32.0 MB" in lines
+    assert "memory of a rank of inference: window up to 5.4 MB" in lines

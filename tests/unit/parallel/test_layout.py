@@ -201,3 +201,19 @@ def test_machine_fills_its_nodes():
     assert machine(4) == ((0, 0, 0, 0), (0,))
     with pytest.raises(LayoutError, match="fill 3 nodes, but 2 were given"):
         machine(5, n_nodes=2, ranks_per_node=2)
+
+
+@settings(max_examples=300, deadline=None)
+@given(machines(min_ranks=4), st.integers(1, 80))
+def test_walkers_that_are_there_are_shared_evenly_or_refused(hardware, n_walkers):
+    n_simulations = len(plan(*hardware, AUTO, "auto").ranks("simulation"))
+    if n_walkers < n_simulations:
+        with pytest.raises(LayoutError, match="cannot be shared"):
+            plan(*hardware, AUTO, 3, n_walkers)
+        return
+    layout = plan(*hardware, AUTO, 3, n_walkers)
+    check(layout, *hardware)
+    shares = [len(layout.walkers(r)) for r in layout.ranks("simulation")]
+    assert sum(shares) == layout.n_walkers == n_walkers >= n_simulations
+    assert max(shares) - min(shares) <= 1
+    assert max(shares) == layout.walkers_per_rank

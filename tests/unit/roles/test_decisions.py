@@ -27,7 +27,8 @@ class Mailboxes:
 @pytest.fixture
 def context(tmp_path):
     return SimpleNamespace(
-        facts=SimpleNamespace(directory=tmp_path), layout=SimpleNamespace(n_walkers=3), mailboxes=Mailboxes(),
+        facts=SimpleNamespace(directory=tmp_path, resumed=None), layout=SimpleNamespace(n_walkers=3),
+        mailboxes=Mailboxes(),
         config=SimpleNamespace(steering=SimpleNamespace(strategy="greedy"),
                                system=SimpleNamespace(topologies=("beads",))),
         status=StatusPost(lambda record: None, EventLog(None, "inference", 0)))

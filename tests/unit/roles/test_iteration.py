@@ -38,7 +38,7 @@ def make(tmp_path):
         log.propagate = True
         facts = Facts(28, 28, ("radius_of_gyration", "native_contacts"), tmp_path, time.time())
         return Iteration(Context(
-            config, facts, layout, 0, "simulation", None, Control(1000.0, "duration", 10.0, Signals()), events,
+            config, facts, layout, 0, "simulation", None, Control(1000, "duration", 60, Signals()), events,
             StatusPost(lambda record: board.put(0, record), events), log, (), comm, None, None, None, None, board))
 
     return iteration

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ddmd_mpi import config, model
+from ddmd_mpi.checkpoints import Store
 from ddmd_mpi.errors import ModelError, NothingToLearnError
 from ddmd_mpi.events import EventLog
 from ddmd_mpi.frames import FIELDS, FrameBlock, Hop
@@ -141,10 +142,13 @@ def play(tmp_path, monkeypatch):
 
         monkeypatch.setattr(model, "create", create)
         events = EventLog(tmp_path / "events.jsonl", "training", rank)
+        (tmp_path / "checkpoints").mkdir(exist_ok=True)
         inlet, outbox = Inlet(sizes), Outbox()
         context = SimpleNamespace(
             config=config.load("bba-go", assignments=("training.model=pca", "training.first_frames=10", *settings)),
-            facts=SimpleNamespace(n_residues=3, directory=tmp_path), rank=rank, threads=1, gpu=None,
+            facts=SimpleNamespace(n_residues=3, directory=tmp_path, session=0, resumed=None, last_checkpoint=0),
+            rank=rank, threads=1, gpu=None, role="training", announcements=SimpleNamespace(put=lambda rank, said: None),
+            store=Store(tmp_path), control=SimpleNamespace(checkpoint=0),
             overdue=False, left_s=left_s,
             layout=SimpleNamespace(ranks=lambda role: [2, 3]), comm=comm or Comm(), events=events,
             status=StatusPost(lambda record: None, events), log=logging.getLogger("ddmd_mpi"),

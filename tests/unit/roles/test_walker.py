@@ -1,5 +1,6 @@
 """A walker's chain of segments: who came from where, and what a failure does."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 from bodies import Bodies
 
 from ddmd_mpi import config
-from ddmd_mpi.errors import EngineError
+from ddmd_mpi.errors import CheckpointError, EngineError
 from ddmd_mpi.events import EventLog
 from ddmd_mpi.frames import Outcome, RestartCommand
+from ddmd_mpi.md.history import History
 from ddmd_mpi.roles.walker import Walker
 
 BOX = np.zeros((3, 3), np.float32)
@@ -38,6 +40,14 @@ class Engine:
         return SimpleNamespace(positions=np.full((2, 3), self.x, np.float32), velocities=np.ones((2, 3), np.float32),
                                box=BOX, potential_energy=-1.0)
 
+    def snapshot(self):
+        if self.broken:
+            raise EngineError("NaN")
+        return {"positions": np.full((2, 3), self.x)}
+
+    def restore(self, snapshot, seed):
+        self.x = float(snapshot["positions"][0, 0])
+
     def free(self):
         pass
 
@@ -46,10 +56,18 @@ class Trajectory:
     """Keeps what it is given."""
 
     def __init__(self):
-        self.frames, self.segments, self.changes = [], [], []
+        self.frames, self.segments, self.history, self.path = [], [], History(), "sim"
+        self.changes = []
 
     def change(self, name, topology):
         self.changes.append((name, topology))
+
+    @property
+    def n_frames(self):
+        return len(self.frames)
+
+    def sync(self):
+        pass
 
     def append(self, positions, time_ps, segment, *_, **__):
         self.frames.append((segment, float(positions[0, 0])))
@@ -69,12 +87,18 @@ class Features:
 
 
 @pytest.fixture
-def walker():
+def walker(new):
+    return new()
+
+
+@pytest.fixture
+def new():
+    """``new()`` makes a walker."""
     settings = config.load("cln025", assignments=(
         "simulation.timestep_fs=1", "simulation.report_interval_ps=0.01", "simulation.segment_ps=0.03",
         "simulation.failures_per_walker=3"))
-    bodies = Bodies(lambda _: Engine(), Features())
-    return Walker(3, bodies, 0, Trajectory(), settings, EventLog(None, "simulation", 0))
+    return lambda: Walker(3, Bodies(lambda _: Engine(), Features()), 0, Trajectory(), settings,
+                          EventLog(None, "simulation", 0))
 
 
 def never():
@@ -250,3 +274,74 @@ def test_a_turn_that_is_over_goes_on_where_it_stopped(walker):
         rows.append(walker.report(never))
     assert len(rows) > 1
     assert rows[-1]["positions"][0, 0] == 10
+def later(new, walker, snapshot, **history):
+    """A walker of the next session, whose files are those of `walker`."""
+    successor, files = new(), walker.trajectory
+    successor.trajectory.frames, successor.trajectory.segments = list(files.frames), list(files.segments)
+    points = sum(s["restart_point"] for s in files.segments)
+    successor.trajectory.history = History(**{
+        "n_frames": files.n_frames, "restart_points": points, "time_ps": walker.ps,
+        "segment": files.segments[-1]["segment"], **history})
+    values, arrays = snapshot
+    successor.resume(json.loads(json.dumps(values)), arrays)
+    return successor
+
+
+def test_a_walker_that_was_stopped_goes_on_with_the_next_step(new, walker):
+    walker.report(never)
+    walker._rate = 1e-3  # one step a call
+    assert walker.report(lambda: True) is None
+    successor = later(new, walker, walker.snapshot())
+    assert successor.engine.x == walker.engine.x == 11
+    row = successor.report(never)
+    assert successor.engine.x == 20, "one of ten steps was done"
+    assert (row["segment"], row["frame"], row["time"]) == (1, 2, pytest.approx(0.02))
+    line = successor.trajectory.segments[-1]
+    assert (line["restart_point"], line["source_simulation"], line["source_frame"]) == (False, 3, 1)
+    assert (successor.frames, successor.segments) == (2, 1)
+
+
+def test_frames_that_are_younger_than_the_snapshot_stay_and_the_walker_goes_back_to_its_last_one(new, walker):
+    walker.report(never)
+    snapshot = walker.snapshot()
+    walker.report(never)
+    walker.restart(command(), coordinates(1000))
+    walker.report(never)
+    successor = later(new, walker, snapshot)
+    row = successor.report(never)
+    line = successor.trajectory.segments[-1]
+    assert (line["segment"], line["restart_point"], line["source_segment"], line["source_frame"]) == (2, True, 0, 1)
+    assert successor.trajectory.frames[line["first_frame"]] == (2, 10.0)
+    assert ("set_state", 10.0, True, line["velocity_seed"]) not in successor.engine.calls
+    assert (row["frame"], successor.engine.x) == (6, 20)
+    assert (successor.frames, successor.segments) == (4, 2), "frames of the lost session count"
+
+
+def test_a_walker_whose_engine_fails_at_the_checkpoint_goes_back_to_its_last_frame(new, walker):
+    walker.report(never)
+    walker.engine.broken = True
+    successor = later(new, walker, walker.snapshot())
+    assert successor.engine.x == 10.0
+    assert successor.trajectory.segments[-1]["restart_point"] is True
+
+
+def test_a_retired_walker_stays_retired(new, walker):
+    walker.report(never)
+    for _ in range(4):
+        walker.recover(EngineError("NaN"))
+    successor = later(new, walker, walker.snapshot())
+    assert (successor.active, successor.failures) == (False, 4)
+
+
+def test_a_trajectory_that_was_cut_is_refused(new, walker):
+    walker.report(never)
+    walker.report(never)
+    with pytest.raises(CheckpointError, match="has 2 frames where the checkpoint knows of 3"):
+        later(new, walker, walker.snapshot(), n_frames=2)
+
+
+def test_a_walker_that_has_not_begun_begins(new, walker):
+    values, arrays = walker.snapshot()
+    successor = new()
+    successor.resume(json.loads(json.dumps(values)), arrays)
+    assert successor.report(never)["segment"] == 0

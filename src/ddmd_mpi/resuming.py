@@ -1,0 +1,116 @@
+"""Going on with a run: its settings, its newest whole checkpoint, and what a kill has left half written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from . import config as configuration
+from .checkpoints import Manifest, Store
+from .errors import CheckpointError, ConfigError, RunDirectoryError
+from .rundir import cut_torn_line
+from .sections import Config
+
+#: A view that has not been renewed for so long is that of a run that ended; a younger one is watched.
+SILENT_SECONDS = 60.0
+WATCH_SECONDS, LOOK_SECONDS = 3.0, 0.1
+#: What must stay as it was: frames before and after would not be of the same system, or not in the same files.
+FIXED = {
+    "run": ("usecase", "mode"),
+    "system": ("name", "model", "start", "target", "descriptor", "force_field"),
+    "simulation": ("engine", "timestep_fs", "report_interval_ps", "hydrogen_mass_amu", "trajectory_format"),
+    "features": ("cutoff_angstrom", "order_parameters"),
+    "training": ("model",),
+}
+
+
+def find(directory: Path, assignments: tuple[str, ...]) -> tuple[Config, Manifest]:
+    """The settings of a run, overlaid by `assignments`, and its newest whole checkpoint.
+
+    Raises
+    ------
+    RunDirectoryError
+        If `directory` is none of a run, or the run is still alive.
+    ConfigError
+        If a setting is to change that must not.
+    CheckpointError
+        If there is no whole checkpoint.
+    """
+    file = directory / "config.toml"
+    if not file.is_file():
+        raise RunDirectoryError(f"{directory} is no run directory: it has no config.toml; name the one that the run "
+                                "printed at its begin or its end")
+    usecase = configuration.read_toml(file).get("run", {}).get("usecase", "")
+    before = configuration.load(usecase, file)
+    config = configuration.load(usecase, file, assignments)
+    for section, keys in FIXED.items():
+        for key in keys:
+            old, new = (getattr(getattr(c, section), key) for c in (before, config))
+            if old != new:
+                raise ConfigError(f"{section}.{key} was {old} and cannot become {new} where a run goes on: leave it as "
+                                  "it is, or start a new run")
+    if config.run.mode != "stream":
+        raise CheckpointError(f"{directory} is a run in file mode, which writes no checkpoints: start a new run; its "
+                              "frames are whole in segments/")
+    refuse_if_alive(directory)
+    manifest = Store(directory).newest(lambda error: sys.stderr.write(f"ddmd-mpi: skipped: {error}\n"))
+    return config, manifest
+
+
+def refuse_if_alive(directory: Path, silent_after: float = SILENT_SECONDS, watch: float = WATCH_SECONDS) -> None:
+    """Refuse a run whose live view is being renewed.
+
+    Raises
+    ------
+    RunDirectoryError
+    """
+    view = read_view(directory)
+    if view is None or view.get("done") or time.time() - view["time"] > silent_after:
+        return
+    deadline = time.monotonic() + watch
+    while time.monotonic() < deadline:
+        newer = read_view(directory)
+        if newer is not None and newer["time"] != view["time"]:
+            raise RunDirectoryError(f"the run in {directory} is still alive: wait for its end, or stop it first "
+                                    "(a signal to mpiexec, scancel, bkill, qdel)")
+        time.sleep(LOOK_SECONDS)
+
+
+def read_view(directory: Path) -> dict[str, Any] | None:
+    """The live view in ``status.json``; None if there is none that can be read."""
+    try:
+        view = json.loads((directory / "status.json").read_text())
+        return view if isinstance(view["time"], float) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def reopen(directory: Path) -> int:
+    """Clear away what a kill left half written; returns the number of this session, 1 for the first that goes on.
+
+    Raises
+    ------
+    RunDirectoryError
+        If the directory cannot be written to.
+    """
+    session = len(list(directory.glob("environment.[0-9]*.json"))) + 1
+    try:
+        for name in ("environment.json", "config.toml"):
+            kept = directory / name.replace(".", f".{session - 1:04d}.")
+            if (directory / name).exists():
+                shutil.copyfile(directory / name, kept)
+        shutil.rmtree(directory / "streams", ignore_errors=True)
+        (directory / "streams").mkdir()
+        for pattern in ("models/.v*", "checkpoints/.*", ".*.json.*"):
+            for path in directory.glob(pattern):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for pattern in ("*.jsonl", "checkpoints/*.jsonl", "events/*.jsonl"):
+            for path in directory.glob(pattern):
+                cut_torn_line(path)
+    except OSError as error:
+        raise RunDirectoryError(f"the run directory {directory} cannot be gone on with: {error.strerror}") from error
+    return session

@@ -1,0 +1,135 @@
+"""Proves from the files of a run directory that nothing which was promised is lost, and nothing is there twice."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ddmd_mpi.checkpoints import Store
+from ddmd_mpi.md.history import coordinate_ends
+from ddmd_mpi.report.lineage import check, rebuild
+from ddmd_mpi.streams.archive import read_archive
+
+
+def problems(directory: Path, *, ended: bool = True) -> list[str]:
+    """Sentences about what is wrong in a run directory, none if all is well.
+
+    Parameters
+    ----------
+    ended
+        Whether the last session came to its end; else the summary is older than the records, lines may be torn, and
+        decisions under way.
+    """
+    directory = Path(directory)
+    found = [*check(directory), *decisions(directory, ended), *archived(directory)]
+    if ended:
+        found += [*frames(directory), *totals(directory), *checkpoints(directory)]
+    return found
+
+
+def lines(path: Path) -> list[dict]:
+    """The whole lines of a file of JSON lines."""
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
+
+
+def written(directory: Path) -> dict[int, np.ndarray]:
+    """Rows of the index of every walker: frame, segment, time in ps, RMSD in angstrom."""
+    return {
+        int(path.name[4:8]): np.loadtxt(
+            path.read_text().split("\n")[1:-1], delimiter=",", usecols=range(4), ndmin=2).reshape(-1, 4)
+        for path in sorted((directory / "trajectories").glob("*.frames.csv"))
+    }
+
+
+def decisions(directory: Path, ended: bool) -> Iterator[str]:
+    """Every decision that was sent has one line, and no frame was used twice."""
+    ids = [d["decision"] for d in lines(directory / "decisions.jsonl")]
+    sent = [d["decision"] for d in lines(directory / "checkpoints" / "sent.jsonl")]
+    for name, numbers in (("decisions.jsonl", ids), ("sent.jsonl", sent)):
+        if twice := [d for d, n in Counter(numbers).items() if n > 1]:
+            yield f"{name} has decisions twice: {twice}"
+    if sorted(sent) != list(range(len(sent))):
+        yield "the decisions that were sent are not numbered from 0"
+    if lost := set(sent) - set(ids) if ended else set():
+        yield f"decisions without a line: {sorted(lost)}"
+    if unknown := set(ids) - set(sent):
+        yield f"decisions that were never sent: {sorted(unknown)}"
+    sources = Counter((d["source"]["simulation"], d["source"]["frame"]) for d in lines(directory / "decisions.jsonl"))
+    if twice := [s for s, n in sources.items() if n > 1]:
+        yield f"frames that were used twice: {twice}"
+
+
+def frames(directory: Path) -> Iterator[str]:
+    """Index and coordinates have the same frames, numbered from 0, and simulated time never goes back."""
+    first = [line for line in (directory / "topology").glob("*.pdb").__next__().read_text().splitlines()]
+    n_atoms = sum(line.startswith(("ATOM", "HETATM")) for line in first)
+    periodic = any(line.startswith("CRYST1") for line in first)
+    for walker, rows in written(directory).items():
+        if rows[:, 0].tolist() != list(range(len(rows))):
+            yield f"walker {walker}: frames are missing in the index, or there twice"
+        if (np.diff(rows[:, 2]) < 0).any() or (np.diff(rows[:, 1]) < 0).any():
+            yield f"walker {walker}: time or segments go back"
+        (path,) = (p for p in (directory / "trajectories").glob(f"sim-{walker:04d}.*") if p.suffix in (".dcd", ".xtc"))
+        ends = coordinate_ends(path, n_atoms, periodic, len(rows) + 1)
+        if len(ends) - 1 != len(rows) or ends[-1] != path.stat().st_size:
+            yield f"walker {walker}: {len(ends) - 1} frames of coordinates and {len(rows)} in the index"
+
+
+def restart_points(directory: Path) -> set[tuple[int, int]]:
+    """(walker, frame) of the frames that repeat another one."""
+    return {(s.simulation, s.first_frame) for s in rebuild(directory) if s.restart_point and s.n_frames}
+
+
+def archived(directory: Path) -> Iterator[str]:
+    """No frame is archived twice, and none that was not simulated."""
+    found = Counter(
+        (int(s), int(f)) for path in sorted((directory / "frames").glob("agg-*.bp")) for block in read_archive(path)
+        for s, f in zip(block["simulation"], block["frame"], strict=True))
+    if twice := [frame for frame, n in found.items() if n > 1]:
+        yield f"frames that are archived twice: {twice[:5]}"
+    simulated = {(w, int(f)) for w, rows in written(directory).items() for f in rows[:, 0]}
+    if unknown := set(found) - simulated:
+        yield f"archived frames that no trajectory has: {sorted(unknown)[:5]}"
+    if repeated := set(found) & restart_points(directory):
+        yield f"restart points in the archive: {sorted(repeated)[:5]}"
+
+
+def totals(directory: Path) -> Iterator[str]:
+    """The summary is what the records of all sessions add up to."""
+    summary, rows = json.loads((directory / "summary.json").read_text()), written(directory)
+    outcomes = Counter(d["outcome"] for d in lines(directory / "decisions.jsonl"))
+    segments = sum(len(lines(p)) for p in (directory / "trajectories").glob("*.segments.jsonl"))
+    expected = {
+        ("simulation", "frames"): sum(map(len, rows.values())) - len(restart_points(directory)),
+        ("simulation", "segments"): segments,
+        ("simulation", "aggregate_ns"): sum(r[-1, 2] for r in rows.values() if len(r)) / 1000,
+        ("simulation", "walkers"): len(rows),
+        ("steering", "decisions"): outcomes.total(),
+        ("steering", "delivered"): outcomes["applied"],
+        ("steering", "stale"): outcomes["stale"],
+        ("inference", "rounds"): len(lines(directory / "rounds.jsonl")),
+    }
+    for (table, key), value in expected.items():
+        if not np.isclose(summary[table][key], value, rtol=1e-6):
+            yield f"summary.json says {summary[table][key]} {table}.{key}, the records {value}"
+    best = min(np.nanmin(r[:, 3]) for r in rows.values())
+    if not summary["science"]["best_rmsd_angstrom"] >= best - 1e-3:
+        yield "the best RMSD of the summary is in no trajectory"
+
+
+def checkpoints(directory: Path) -> Iterator[str]:
+    """The newest checkpoint is whole and holds every walker once."""
+    skipped = []
+    manifest = Store(directory).newest(skipped.append)
+    yield from (str(error) for error in skipped)
+    walkers = sorted(w for part in manifest.parts for w in part.walkers)
+    if walkers != list(range(manifest.about["n_walkers"])):
+        yield f"the newest checkpoint holds the walkers {walkers}"
+    mode = tomllib.loads((directory / "config.toml").read_text())["run"]["mode"]
+    if mode == "stream" and {p.role for p in manifest.parts} != {"simulation", "aggregation", "training", "inference"}:
+        yield "the newest checkpoint lacks a role"

@@ -1,0 +1,28 @@
+"""What --dry-run says of windows."""
+
+import numpy as np
+import pytest
+
+from ddmd_mpi.__main__ import window_nbytes
+from ddmd_mpi.config import load
+from ddmd_mpi.md.structures import load_structures
+from ddmd_mpi.structure.features import FeatureCalculator
+
+
+@pytest.mark.parametrize("name", ["bba-go", "spike"])
+def test_windows_are_as_large_as_their_frames(name):
+    config = load(name, assignments=("training.window_frames=20000", "steering.window_frames=30"))
+    structures = load_structures(config.system)
+    row = FeatureCalculator(structures.target_nm, config.features).compute(structures.positions_nm)
+    own = sum(np.asarray(row[column]).nbytes for column in ("ca_positions", "contact_counts", "contact_columns"))
+    found = window_nbytes(config, n_walkers=12)
+    for role, n_frames in (("training", 20_000), ("inference", 30)):
+        others = 250  # bytes a frame: ids, energies and padding
+        assert own * n_frames < found[role] < (own + others) * n_frames
+    if name == "spike":
+        assert found["training"] < 1.5e9
+
+
+def test_without_a_model_training_has_no_window():
+    config = load("bba-go", assignments=("training.model=none", "steering.strategy=greedy"))
+    assert window_nbytes(config, 12).keys() == {"inference"}
