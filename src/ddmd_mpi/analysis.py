@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -147,11 +148,27 @@ def read_trajectory(trajectory: Path, topology: Path, descriptor: list[str] | li
         if not path.is_file():
             raise InputError(f"the file {path} does not exist")
     atoms = read_pdb(topology)[0]
-    chosen = [atom.index for atom in descriptor_atoms(atoms, descriptor, topology)]
+    chosen = _of_complex(topology, atoms.getNumAtoms())
+    if chosen is None:
+        chosen = [atom.index for atom in descriptor_atoms(atoms, descriptor, topology)]
     known = mdtraj.Topology.from_openmm(atoms)
     pieces = mdtraj.iterload(str(trajectory), top=known, chunk=max(1, ATOMS_AT_A_TIME // known.n_atoms))
     for piece in readable(pieces, trajectory, topology):
         yield piece.xyz[:, chosen]
+
+
+def _of_complex(topology: Path, n_atoms: int) -> list[int] | None:
+    """The descriptor atoms that a run of many complexes notes beside a topology; None where there is no such note."""
+    path = topology.with_suffix(".json")
+    if not path.is_file():
+        return None
+    try:
+        chosen = json.loads(path.read_text())["descriptor"]
+        if all(isinstance(i, int) and 0 <= i < n_atoms for i in chosen):
+            return chosen
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{path} cannot be read: {error!r}") from error
+    raise InputError(f"{path} is of another topology: it names atoms that {topology} does not have")
 
 
 def readable(pieces: Iterable[Any], trajectory: Path, topology: Path) -> Iterator[Any]:

@@ -15,11 +15,13 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from .errors import ConfigError
-from .sections import Config
+from .sections import OF_OPENMM, Config
 
 #: Settings that are paths, or lists of them.
 PATHS = (("system", "start"), ("system", "target"), ("system", "topology"), ("system", "parameters"),
          ("streams", "adios2_xml"), ("training", "initial_weights"), ("emulation", "trajectory"))
+#: The same in a row of system.complexes.
+ROW_PATHS = ("coordinates", "topology", "parameters", "ligand", "start")
 
 
 def inputs() -> Path:
@@ -77,20 +79,28 @@ def read_toml(file: Path) -> dict[str, Any]:
 
 
 def make_absolute(settings: dict[str, Any], directory: Path) -> None:
-    """Take relative paths in `settings` as relative to `directory`."""
+    """Take relative paths in `settings` as relative to `directory`; what OpenMM brings keeps its name."""
     for section, key in PATHS:
-        table = settings.get(section)
-        if isinstance(table, dict) and key in table:
-            table[key] = _resolved(table[key], directory)
+        _resolve(settings.get(section), (key,), directory)
     system = settings.get("system")
-    if isinstance(system, dict) and isinstance(system.get("force_field"), list):
-        system["force_field"] = [_force_field(name, directory) for name in system["force_field"]]
+    rows = system.get("complexes") if isinstance(system, dict) else None
+    for row in rows if isinstance(rows, list) else ():
+        _resolve(row, ROW_PATHS, directory)
+    for table in (system, *(rows if isinstance(rows, list) else ())):
+        if isinstance(table, dict) and isinstance(table.get("force_field"), list):
+            table["force_field"] = [_force_field(name, directory) for name in table["force_field"]]
+
+
+def _resolve(table: Any, keys: tuple[str, ...], directory: Path) -> None:
+    for key in keys if isinstance(table, dict) else ():
+        if key in table:
+            table[key] = _resolved(table[key], directory)
 
 
 def _resolved(value: Any, directory: Path) -> Any:
     if isinstance(value, list):
         return [_resolved(v, directory) for v in value]
-    return str(directory / value) if isinstance(value, str) else value
+    return str(directory / value) if isinstance(value, str) and not value.startswith(OF_OPENMM) else value
 
 
 def _force_field(name: Any, directory: Path) -> Any:
@@ -174,8 +184,10 @@ def toml_value(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, list) and any(isinstance(v, dict) for v in value):  # a row a line
+        return "[\n" + "".join(f"  {toml_value(v)},\n" for v in value) + "]"
     if isinstance(value, list):
         return f"[{', '.join(toml_value(v) for v in value)}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{toml_value(k)} = {toml_value(v)}' for k, v in value.items())}}}"
+        return f"{{{', '.join(f'{toml_value(k)} = {toml_value(v)}' for k, v in value.items() if v is not None)}}}"
     return repr(value)

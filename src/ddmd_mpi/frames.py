@@ -40,7 +40,7 @@ FIELDS = (
     Field("simulation", "<i4", (), "", BOTH, "index of the walker, 0 .. walkers-1"),
     Field("segment", "<i4", (), "", BOTH, "segment of the walker, counted from 0"),
     Field("frame", "<i8", (), "", BOTH, "index of the frame in the walker's trajectory file"),
-    Field("topology", "<i4", (), "", BOTH, "index of the topology"),
+    Field("topology", "<i4", (), "", BOTH, "index of the topology; all frames of a block with positions have the same"),
     Field("decision", "<i8", (), "", BOTH, "restart decision the segment came from, -1 for none"),
     Field("time", "<f8", (), "ps", BOTH, "simulated time of the walker over all its segments"),
     Field("potential_energy", "<f8", (), "kJ/mol", BOTH, "potential energy"),
@@ -152,6 +152,12 @@ class FrameBlock:
                 join = np.concatenate if "contacts" in row.shape else np.stack
                 columns[row.name] = join([np.asarray(r[row.name], row.dtype) for r in rows])
         return FrameBlock(columns)
+
+    @staticmethod
+    def by_topology(rows: Sequence[dict[str, object]], hop: Hop) -> list[FrameBlock]:
+        """As :meth:`from_rows`, a block for each topology: frames of different atoms share no columns."""
+        topologies = dict.fromkeys(row["topology"] for row in rows)
+        return [FrameBlock.from_rows([r for r in rows if r["topology"] == t], hop) for t in topologies]
 
     @staticmethod
     def concatenate(blocks: Sequence[FrameBlock]) -> FrameBlock:

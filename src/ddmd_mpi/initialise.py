@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import config as configuration
 from .errors import RunDirectoryError
+from .sections import SystemSection
 
 
 def initialise(directory: Path, usecase: str) -> list[Path]:
@@ -22,12 +23,20 @@ def initialise(directory: Path, usecase: str) -> list[Path]:
         if directory.exists() and any(directory.iterdir()):
             raise RunDirectoryError(f"the directory {directory} is not empty: name a new one")
         directory.mkdir(parents=True, exist_ok=True)
-        written = [shutil.copy(path, directory / path.name) for path in (settings.system.start, settings.system.target)]
-        text = configuration.to_toml(settings)
-        for path in (settings.system.start, settings.system.target):
+        written, text = [], configuration.to_toml(settings)
+        for path in files_of(settings.system):
+            written.append(shutil.copy(path, directory / path.name))
             text = text.replace(f'"{path}"', f'"{path.name}"')
         file = directory / "config.toml"
         file.write_text(f"# Every setting of the use case {usecase}; paths are relative to this file.\n\n{text}")
     except OSError as error:
         raise RunDirectoryError(f"cannot write into {directory}: {error.strerror}") from error
     return [file, *map(Path, written)]
+
+
+def files_of(system: SystemSection) -> list[Path]:
+    """The files that a system is made of, without those that come with OpenMM."""
+    named = [system.start, system.target, system.topology, *system.parameters, *system.force_field]
+    for row in system.complexes:
+        named += [row.coordinates, row.topology, *row.parameters, row.ligand, row.start, *(row.force_field or ())]
+    return [path for path in dict.fromkeys(Path(n) for n in named if n is not None) if path.is_file()]

@@ -11,7 +11,9 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
+
+import numpy as np
 
 from . import __version__, logs, resuming, rundir
 from . import config as configuration
@@ -149,8 +151,6 @@ def prepare(options: Options, world: object) -> tuple:
     Runs on rank 0, before any role starts.
     """
     from .md.engines import check_engine
-    from .md.structures import load_structures
-    from .md.trajectory import write_topology
     from .parallel.stages import PLANS
     from .roles.context import Facts
 
@@ -164,19 +164,26 @@ def prepare(options: Options, world: object) -> tuple:
                   manifest and manifest.about["n_walkers"])
     if layout.n_walkers < 2 and config.steering.strategy != "none":
         raise LayoutError("one walker cannot be steered: set simulation.walkers_per_rank to 2 or more")
-    structures = load_structures(config.system)
-    check_engine(config, structures, next((g for g in layout.gpu if g is not None), None))
+    check_ligands(config, layout.n_walkers)
     end = job_end(os.environ, started)
     if time_left(config.run.duration, config.run.margin, end, started, started)[0] <= 0:
         raise ConfigError(f"the job ends in {end - started:.0f} s and run.margin is {config.run.margin:.0f} s: lower "
                           "run.margin, or correct DDMD_MPI_END_TIME")
+    if manifest and len(config.system.topologies) > 1:
+        raise ConfigError("a run of many complexes cannot be resumed: begin a new one")
     directory, session = open_directory(options, config)
+    try:
+        found = found_topologies(config, directory / "topology")
+        check_engine(config, max(found.atoms_of), next((g for g in layout.gpu if g is not None), None))
+    except DDMDError:
+        if manifest is None:
+            shutil.rmtree(directory, ignore_errors=True)
+        raise
     rundir.write_text(directory / "config.toml", configuration.to_toml(config))
-    write_topology(structures, directory / "topology" / f"{config.system.name}.pdb")
     names = tuple(p.name for p in config.features.order_parameters)
     about = {"program_version": __version__, "system": config.system.name, "n_walkers": layout.n_walkers}
-    return config, layout, Facts(len(structures.positions_nm), len(structures.descriptor), names, directory, started,
-                                 about, session, manifest, Store(directory).last_number, end)
+    return config, layout, Facts(max(found.atoms_of), len(found.target_nm), names, directory, started, about, session,
+                                 manifest, Store(directory).last_number, end, *found)
 
 
 def open_directory(options: Options, config: Config) -> tuple[Path, int]:
@@ -185,6 +192,44 @@ def open_directory(options: Options, config: Config) -> tuple[Path, int]:
         return rundir.create(options.output or config.output.directory, config.run.usecase, config.run.mode), 0
     directory = options.resume.absolute()
     return directory, resuming.reopen(directory)
+
+
+def check_ligands(config: Config, n_walkers: int) -> None:
+    """Raise a LayoutError if the walkers cannot be given to the complexes as the settings ask."""
+    n, settings = len(config.system.complexes), config.steering
+    if n_walkers < n:
+        raise LayoutError(f"{n} complexes need at least {n} walkers and there are {n_walkers}: use more ranks, or set "
+                          f"simulation.walkers_per_rank higher")
+    if n and n * settings.walkers_per_ligand_min > n_walkers:
+        raise LayoutError(f"{n} complexes of {settings.walkers_per_ligand_min} walkers at least need more than the "
+                          f"{n_walkers} walkers: set steering.walkers_per_ligand_min lower")
+    if n and settings.walkers_per_ligand_max is not None and n * settings.walkers_per_ligand_max < n_walkers:
+        raise LayoutError(f"{n} complexes of {settings.walkers_per_ligand_max} walkers at most have no place for "
+                          f"{n_walkers} walkers: set steering.walkers_per_ligand_max higher")
+
+
+class Found(NamedTuple):
+    """What the topologies are like."""
+
+    atoms_of: tuple[int, ...]
+    target_nm: np.ndarray
+
+
+def found_topologies(config: Config, directory: Path) -> Found:
+    """Check every topology and write it into `directory`."""
+    from .md.engines import check_motion
+    from .md.topologies import check_topologies
+    from .md.trajectory import write_topology
+
+    atoms_of, target_nm = [], None
+    for topology in check_topologies(config):
+        check_motion(config, topology.structures)
+        write_topology(topology.structures, directory / f"{topology.name}.pdb")
+        if topology.pose is not None:
+            rundir.write_json(directory / f"{topology.name}.json", topology.atoms())
+        atoms_of.append(topology.n_atoms)
+        target_nm = topology.structures.target_nm
+    return Found(tuple(atoms_of), target_nm)
 
 
 def wire(world, config: Config, layout, facts) -> Wires:

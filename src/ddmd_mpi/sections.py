@@ -17,6 +17,9 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
+#: Before the name of a file that OpenMM brings in its app/data.
+OF_OPENMM = "openmm:"
+
 _DURATION = re.compile(r"(?P<n>\d+(\.\d+)?)\s*(?P<unit>s|sec|min|m|h|d)?$")
 _SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, None: 1}
 
@@ -65,22 +68,91 @@ class RanksSection(Section):
 
 #: Names of protein atoms, indices, or a selection.
 Descriptor = Annotated[str | list[str] | list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+
+
+Solvent = Literal["auto", "explicit", "implicit", "vacuum"]
+Edges = Annotated[list[Positive], Field(min_length=3, max_length=3)]
+
+
+class ComplexRow(Section):
+    """[[system.complexes]]: one row of the systems table, a complex of the protein with one ligand.
+
+    Its files are coordinates, with a topology or under a force field; or the ligand alone.
+    """
+
+    name: Name
+    coordinates: Path | None = None
+    topology: Path | None = None
+    parameters: list[Path] = []
+    solvent: Solvent = "auto"
+    box_nm: Edges | None = None
+    ligand: Path | None = None
+    water_edge_nm: Positive | None = None
+    start: Path | None = None
+    ligand_residues: list[str] = []
+    force_field: list[str] | None = None
+    nonbonded_cutoff_nm: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> ComplexRow:
+        if (self.coordinates is None) == (self.ligand is None):
+            cure = "not both" if self.ligand is not None else "with its topology or under a force field"
+            raise ValueError(f"complex {self.name}: give coordinates or a ligand, {cure}")
+        form = "coordinates" if self.ligand is None else "ligand"
+        of_ligand, of_coordinates = ("water_edge_nm",), ("topology", "parameters", "box_nm", "ligand_residues")
+        others = of_ligand if form == "coordinates" else of_coordinates
+        wrong = next((key for key in others if getattr(self, key)), None)
+        if wrong is not None:
+            raise ValueError(f"complex {self.name}: {wrong} does not go with {form}: leave it out")
+        return self
 
 
 class SystemSection(Section):
-    """[system]: the molecule, its start, its target and its force field."""
+    """[system]: the molecule, its start, its target and its force field; or many complexes of one protein."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Name
     model: Literal["all-atom", "go"] = "all-atom"
-    start: Path
-    target: Path
+    start: Path | None = None
+    target: Path | None = None
     topology: Path | None = None
     parameters: list[Path] = []
-    solvent: Literal["auto", "explicit", "implicit", "vacuum"] = "auto"
-    box_nm: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None = None
+    solvent: Solvent = "auto"
+    box_nm: Edges | None = None
     descriptor: Descriptor = ["CA"]
     force_field: list[str] = ["amber99sbildn.xml", "amber99_obc.xml"]
+    site: list[str] = []
+    complexes: list[ComplexRow] = []
     note: str = ""
+
+    @model_validator(mode="after")
+    def _has_its_files(self) -> SystemSection:
+        if not self.complexes:
+            missing = [key for key in ("start", "target") if getattr(self, key) is None]
+            if missing:
+                raise ValueError(f"the setting system.{missing[0]} is missing: add it to the config file")
+            return self
+        names = [row.name.casefold() for row in self.complexes]  # some file systems do not tell cases apart
+        twice = next((row.name for i, row in enumerate(self.complexes) if row.name.casefold() in names[:i]), None)
+        if twice is not None:
+            raise ValueError(f"two complexes have the name {twice}: their files would be the same, rename one")
+        if self.model != "all-atom":
+            raise ValueError("complexes are all-atom: leave system.model out")
+        alone = next((row.name for row in self.complexes if row.ligand is not None), None)
+        if alone is not None and (self.start is None or not self.site):
+            raise ValueError(f"complex {alone} is a ligand alone: set system.start to the protein, and system.site to "
+                             "the residues on which it is set down")
+        return self
+
+    @property
+    def topologies(self) -> tuple[str, ...]:
+        """Names of the topologies, in the order of their indices."""
+        return tuple(row.name for row in self.complexes) or (self.name,)
+
+    @property
+    def target_name(self) -> str:
+        """What RMSDs are to: the target's file, or the protein as the first complex has it."""
+        return "the first complex" if self.target is None else self.target.stem
 
 
 class SimulationSection(Section):
@@ -102,6 +174,9 @@ class SimulationSection(Section):
     report_interval_ps: Positive = 50.0
     walker_length_ns: Positive | None = None
     minimize: bool = True
+    minimize_iterations: Annotated[int, Field(ge=0)] = 0
+    contexts_mb: Positive = 1000.0
+    turn: Duration = 1.0
     failures_per_walker: Count = 20
     trajectory_format: Literal["dcd", "xtc"] = "dcd"
 
@@ -141,7 +216,8 @@ class OrderParameter(Section):
     """One declared order parameter: `kind` names a function of structure/order_parameters.py."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
-    kind: Literal["radius_of_gyration", "fraction_of_native_contacts", "distance", "handedness"]
+    kind: Literal["radius_of_gyration", "fraction_of_native_contacts", "distance", "handedness", "ligand_contacts",
+                  "ligand_rmsd"]
     residues: list[Annotated[int, Field(ge=0)]] = []
 
 
@@ -149,10 +225,17 @@ class FeaturesSection(Section):
     """[features]: what is computed of every frame."""
 
     cutoff_angstrom: Annotated[float, Field(gt=0, le=100)] = 8.0
+    ligand_cutoff_angstrom: Annotated[float, Field(gt=0, le=100)] = 4.5
     order_parameters: list[OrderParameter] = [
         OrderParameter(name="radius_of_gyration", kind="radius_of_gyration"),
         OrderParameter(name="native_contacts", kind="fraction_of_native_contacts"),
     ]
+
+    @property
+    def ligand_contacts(self) -> int | None:
+        """Which of the order parameters is the number of ligand contacts, None for none."""
+        kinds = [p.kind for p in self.order_parameters]
+        return kinds.index("ligand_contacts") if "ligand_contacts" in kinds else None
 
 
 class StreamsSection(Section):
@@ -220,7 +303,7 @@ class TrainingSection(Section):
 class SteeringSection(Section):
     """[steering]: which frames are rare, and which walkers restart from them."""
 
-    strategy: Literal["ml", "greedy", "ml_rmsd", "ml_lof", "random", "none"] = "ml_rmsd"
+    strategy: Literal["ml", "greedy", "ml_rmsd", "ml_lof", "ml_contacts", "random", "none"] = "ml_rmsd"
     window_rounds: Positive = 5.0
     window_frames: Count = 20_000
     outlier_fraction_min: Fraction = 0.05
@@ -232,12 +315,16 @@ class SteeringSection(Section):
     children_per_parent: Count = 2
     min_latent_distance: NonNegative | Auto = "auto"
     copy_velocities_probability: Fraction = 0.0
+    walkers_per_ligand_min: Annotated[int, Field(ge=0)] = 0
+    walkers_per_ligand_max: Count | None = None
     threads: Count = 1
 
     @model_validator(mode="after")
     def _ordered(self) -> SteeringSection:
         if self.outlier_fraction_min > self.outlier_fraction_max:
             raise ValueError("outlier_fraction_min must not exceed outlier_fraction_max")
+        if self.walkers_per_ligand_max is not None and self.walkers_per_ligand_min > self.walkers_per_ligand_max:
+            raise ValueError("walkers_per_ligand_min must not exceed walkers_per_ligand_max")
         return self
 
 
@@ -295,6 +382,32 @@ class Config(Section):
     def _strategy_has_its_model(self) -> Config:
         if self.training.model == "none" and self.steering.strategy.startswith("ml"):
             raise ValueError(f"strategy {self.steering.strategy} needs a model: set training.model to cvae")
+        return self
+
+    @model_validator(mode="after")
+    def _target_is_there_where_it_is_needed(self) -> Config:
+        if self.system.target is not None:
+            return self
+        if self.steering.strategy in ("greedy", "ml_rmsd"):
+            raise ValueError(f"strategy {self.steering.strategy} needs a target: set system.target, or "
+                             "steering.strategy to ml_lof or ml_contacts")
+        if self.run.target_rmsd_angstrom is not None:
+            raise ValueError("run.target_rmsd_angstrom needs a target: set system.target")
+        if self.simulation.engine == "emulated":
+            raise ValueError("the engine emulated moves from the start to the target: set system.target")
+        return self
+
+    @model_validator(mode="after")
+    def _ligands_are_there_where_they_are_needed(self) -> Config:
+        kinds = {p.kind for p in self.features.order_parameters}
+        of_ligands = sorted(kind for kind in kinds if kind.startswith("ligand_"))
+        if of_ligands and not self.system.complexes:
+            raise ValueError(f"order parameter {of_ligands[0]} needs ligands: list the complexes in system.complexes")
+        if self.steering.strategy == "ml_contacts" and self.features.ligand_contacts is None:
+            raise ValueError("strategy ml_contacts ranks by an order parameter of the kind ligand_contacts: add one to "
+                             "features.order_parameters")
+        if self.emulation.trajectory is not None and len(self.system.complexes) > 1:
+            raise ValueError("emulation.trajectory is of one topology: leave it out, or list one complex")
         return self
 
     @model_validator(mode="after")

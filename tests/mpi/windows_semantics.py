@@ -103,8 +103,11 @@ def receipts():
 
 
 def rings():
-    """Two aggregators keep the newest frames of their walkers, all ranks fetch them, and nobody an older one."""
-    n_atoms, n_slots = 7, 3
+    """Two aggregators keep the newest frames of their walkers, all ranks fetch them, and nobody an older one.
+
+    Walker 1 holds a smaller topology than the others.
+    """
+    n_atoms, n_slots, atoms_of = 7, 3, (7, 5, 7)
     hosts, walkers_of = ([first, last], [[0, 1], [2]]) if comm.size > 1 else ([0], [[0, 1, 2]])
     most = max(map(len, walkers_of))
     ring = CoordinateRing(comm, hosts, walkers_of, n_atoms, most * n_slots * slot_nbytes(n_atoms) + 5)
@@ -115,13 +118,15 @@ def rings():
     for aggregator, (host, walkers) in enumerate(zip(hosts, walkers_of, strict=True)):
         placed = None
         if comm.rank == host:
-            placed = [(w, k, ring.store(w, *frames[w, k], box * k)) for w in walkers for k in range(8)]
+            placed = [(w, k, ring.store(w, *frames[w, k, :, : atoms_of[w]], box * k))
+                      for w in walkers for k in range(8)]
         for walker, k, (slot, generation) in comm.bcast(placed, root=host):
-            fetched = ring.fetch(aggregator, slot, generation)
+            n = atoms_of[walker]
+            fetched = ring.fetch(aggregator, slot, generation, None if n == n_atoms else n)
             assert (fetched is not None) == (k >= 8 - n_slots)
             if fetched is not None:
-                assert np.array_equal(fetched[0], frames[walker, k, 0])
-                assert np.array_equal(fetched[1], frames[walker, k, 1])
+                assert np.array_equal(fetched[0], frames[walker, k, 0, :n])
+                assert np.array_equal(fetched[1], frames[walker, k, 1, :n])
                 assert np.array_equal(fetched[2], box * k)
             assert ring.fetch(aggregator, slot, generation + 10) is None
             assert ring.fetch(aggregator, slot, 0) is None

@@ -11,9 +11,11 @@ import numpy as np
 from openmm import app, unit
 
 from ..errors import InputError
+from ..sections import OF_OPENMM
 
 #: Cells up to this edge are no cells: 1 angstrom stands for "none" in PDB files of microscopy and NMR.
 NO_CELL_NM = 0.11
+OPENMM_DATA = Path(app.__file__).parent / "data"
 AMBER_SUFFIXES = (".inpcrd", ".rst7", ".rst", ".restrt", ".ncrst", ".crd")
 KNOWN = ".pdb, .cif, .gro, .inpcrd, .rst7 or .crd"
 
@@ -56,6 +58,7 @@ def read_coordinates(path: Path, *, charmm: bool = False) -> Coordinates:
     InputError
         If the file is missing, unknown or unreadable, holds no atoms, or positions that are not finite.
     """
+    path = located(path)
     suffix = path.suffix.lower()
     if suffix in (".cor", ".crd") and charmm:
         found = _charmm(path)
@@ -71,6 +74,12 @@ def read_coordinates(path: Path, *, charmm: bool = False) -> Coordinates:
     if not np.isfinite(positions).all():
         raise InputError(f"{path} holds positions that are not finite: correct the file")
     return found
+
+
+def located(path: Path) -> Path:
+    """Where a file is: ``openmm:NAME`` is NAME in OpenMM's app/data, which nothing in NAME can lead out of."""
+    name = str(path)
+    return OPENMM_DATA / Path(name.removeprefix(OF_OPENMM)).name if name.startswith(OF_OPENMM) else path
 
 
 def read_pdb(path: Path) -> tuple[app.Topology, np.ndarray]:

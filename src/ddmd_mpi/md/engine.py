@@ -12,6 +12,7 @@ from openmm import unit
 
 from ..errors import EngineError
 from ..sections import SimulationSection, SystemSection
+from .coordinates import box_array
 from .molecules import seed_barostat
 from .structures import Structures
 from .systems import build_system
@@ -88,6 +89,8 @@ class OpenMMEngine:
         Index of the GPU on this node, None for the platform's own choice.
     model
         The system of :func:`build_system`, which the walkers of a rank may share; None to build it.
+    platform
+        Name of a platform that is known to work; None to look for one.
 
     Raises
     ------
@@ -105,10 +108,11 @@ class OpenMMEngine:
         seed: int,
         gpu: int | None = None,
         model: openmm.System | None = None,
+        platform: str | None = None,
     ):
         self._structures, self._simulation = structures, simulation
         self.n_atoms = len(structures.positions_nm)
-        self.platform = check_platform(simulation, gpu, self.n_atoms)
+        self.platform = platform or check_platform(simulation, gpu, self.n_atoms)
         model = model or build_system(structures, simulation, system)
         self._periodic = model.usesPeriodicBoundaryConditions()
         self._integrator = openmm.LangevinMiddleIntegrator(
@@ -117,10 +121,10 @@ class OpenMMEngine:
         self._integrator.setConstraintTolerance(CONSTRAINT_TOLERANCE)
         self._integrator.setRandomNumberSeed(seed)
         seed_barostat(model, seed)
-        platform = openmm.Platform.getPlatformByName(self.platform)
         try:
             self._context = openmm.Context(
-                model, self._integrator, platform, _properties(self.platform, simulation, gpu)
+                model, self._integrator, openmm.Platform.getPlatformByName(self.platform),
+                _properties(self.platform, simulation, gpu)
             )
         except openmm.OpenMMException as error:
             raise EngineError(f"OpenMM cannot run this system on {self.platform}: {error}") from error
@@ -132,7 +136,8 @@ class OpenMMEngine:
                 self._context.setPeriodicBoxVectors(*self._structures.box_nm.astype(np.float64))
             self._context.setPositions(self._structures.positions_nm)
             if self._simulation.minimize:
-                openmm.LocalEnergyMinimizer.minimize(self._context)
+                openmm.LocalEnergyMinimizer.minimize(
+                    self._context, maxIterations=self._simulation.minimize_iterations)
         self._thermalise(seed)
 
     def set_state(
@@ -155,7 +160,7 @@ class OpenMMEngine:
         """
         with _engine_errors("restart"):
             if self._periodic and box is not None:
-                self._context.setPeriodicBoxVectors(*np.asarray(box, np.float64))
+                self._context.setPeriodicBoxVectors(*box_array(box))
             self._context.setPositions(np.asarray(positions, np.float64))
             self._context.applyConstraints(CONSTRAINT_TOLERANCE)
             if velocities is not None:

@@ -10,9 +10,8 @@ import numpy as np
 from ..sections import Config
 from .emulated import EmulatedEngine, motion
 from .engine import OpenMMEngine, State, check_platform
-from .seeds import engine_seed
 from .structures import Structures
-from .systems import build_system
+from .topologies import Topology
 
 
 class Engine(Protocol):
@@ -31,28 +30,28 @@ class Engine(Protocol):
     def free(self) -> None: ...
 
 
-def check_engine(config: Config, structures: Structures, gpu: int | None) -> str:
-    """Name of the platform on which the engine of the config runs here.
+def check_engine(config: Config, n_atoms: int, gpu: int | None) -> str:
+    """Name of the platform on which the engine of the config runs topologies of at most `n_atoms` here.
 
     Raises
     ------
-    DDMDError
-        If it cannot run, as far as that is known before a system is built.
+    EngineError
+        If the platform that the config names does not work.
     """
+    emulated = config.simulation.engine == "emulated"
+    return EmulatedEngine.platform if emulated else check_platform(config.simulation, gpu, n_atoms)
+
+
+def check_motion(config: Config, structures: Structures) -> None:
+    """Raise an InputError if an emulated engine has nothing to show of this molecule."""
     if config.simulation.engine == "emulated":
         motion(structures, config.simulation, config.emulation)
-        return EmulatedEngine.platform
-    return check_platform(config.simulation, gpu, len(structures.positions_nm))
 
 
-def engine_maker(
-    config: Config, structures: Structures, gpu: int | None, session: int = 0
-) -> Callable[[int], Engine]:
-    """A function that makes the engine of a walker; what the walkers of a rank can share is made once, now."""
-    simulation, seed = config.simulation, config.run.seed
+def engine_maker(config: Config, gpu: int | None, platform: str) -> Callable[[Topology, int], Engine]:
+    """A function that makes an engine for a topology, from a seed; the topology's System is shared."""
+    simulation = config.simulation
     if simulation.engine == "emulated":
-        return lambda walker: EmulatedEngine(
-            structures, simulation, config.emulation, engine_seed(seed, walker, session))
-    model = build_system(structures, simulation, config.system)
-    return lambda walker: OpenMMEngine(
-        structures, simulation, config.system, engine_seed(seed, walker, session), gpu, model)
+        return lambda topology, seed: EmulatedEngine(topology.structures, simulation, config.emulation, seed)
+    return lambda topology, seed: OpenMMEngine(
+        topology.structures, simulation, config.system, seed, gpu, topology.system, platform)

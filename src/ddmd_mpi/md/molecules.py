@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -291,13 +292,28 @@ def _of_force_field(files: MoleculeFiles, found: Coordinates, box: np.ndarray | 
 
 
 def _force_field(molecule: Molecule) -> Maker:
-    files = molecule.files
+    return _with(force_field(molecule.files).createSystem, topology=molecule.topology)
+
+
+def force_field(files: MoleculeFiles) -> app.ForceField:
+    """The force field of a molecule's files.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be read.
+    """
     try:
-        force_field = app.ForceField(*files.force_field)
+        return _read_force_field(files.force_field)
     except Exception as error:  # noqa: BLE001 - OpenMM raises bare exceptions for files that are no force field
         reason = str(error).splitlines()[0]
         raise InputError(f"{files.said_by} is no force field that OpenMM reads: {reason}") from error
-    return _with(force_field.createSystem, topology=molecule.topology)
+
+
+@lru_cache(maxsize=4)
+def _read_force_field(names: tuple[str, ...]) -> app.ForceField:
+    """Read once for all molecules of a run."""
+    return app.ForceField(*names)
 
 
 #: kind of topology -> function(files, coordinates, box or None) -> Parsed

@@ -11,8 +11,14 @@ def segment_seed(run_seed: int, walker: int, segment: int) -> int:
     return int(word) % (2**31 - 1) + 1
 
 
-def engine_seed(run_seed: int, walker: int, session: int = 0) -> int:
-    """Seed in [1, 2^31) of a walker's thermostat, independent of its segments' seeds, another in every session."""
-    key = (walker, 0, session) if session else (walker,)
+def engine_seed(run_seed: int, walker: int, session: int = 0, further: int = 0) -> int:
+    """Seed in [1, 2^31) of a walker's thermostat, independent of its segments' seeds, another in each session.
+
+    Parameters
+    ----------
+    further
+        How many engines the session has made for the walker before this one.
+    """
+    key = (walker,) if not session and not further else (walker, 0, session, further)[: 4 if further else 3]
     word = np.random.SeedSequence(run_seed, spawn_key=key).generate_state(1)[0]
     return int(word) % (2**31 - 1) + 1

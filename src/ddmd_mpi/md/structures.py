@@ -70,7 +70,7 @@ def load_structures(system: SystemSection) -> Structures:
     target, target_nm = target_structure(system, molecule)
     atoms = descriptor_atoms(start, system.descriptor, system.start)
     aims = target_atoms(target, len(atoms), system)
-    _check_same_residues(atoms, aims, system)
+    check_same_residues(atoms, aims, ("start", system.start), ("target", system.target))
     descriptor = np.array([a.index for a in atoms])
     target_nm = target_nm[[a.index for a in aims]]
     molecules = molecules_of(len(start_nm), bonds_of(start))[descriptor]
@@ -146,17 +146,24 @@ def _standard(atom: Atom) -> tuple[str, str]:
     return atom.name, STANDARD.get(atom.residue.name, atom.residue.name)
 
 
-def _check_same_residues(start: list[Atom], target: list[Atom], system: SystemSection) -> None:
-    """Raise an InputError that names the first descriptor atom at which the two differ."""
-    for i, (a, b) in enumerate(zip(start, target, strict=False)):
+def check_same_residues(
+    found: list[Atom], expected: list[Atom], mine: tuple[str, object], theirs: tuple[str, object]
+) -> None:
+    """Raise an InputError that names the first descriptor atom at which two structures differ.
+
+    Parameters
+    ----------
+    found, expected
+        Their descriptor atoms.
+    mine, theirs
+        What each is called, and where it is from.
+    """
+    said = f"{mine[0]} and {theirs[0]} hold different residues"
+    for i, (a, b) in enumerate(zip(found, expected, strict=False)):
         if _standard(a) != _standard(b):
             raise InputError(
-                f"start and target hold different residues: descriptor atom {i + 1} is {a.name} of "
-                f"{a.residue.name}{a.residue.id} in {system.start} and {b.name} of {b.residue.name}{b.residue.id} "
-                f"in {system.target}"
+                f"{said}: descriptor atom {i + 1} is {a.name} of {a.residue.name}{a.residue.id} in {mine[1]} and "
+                f"{b.name} of {b.residue.name}{b.residue.id} in {theirs[1]}"
             )
-    if len(start) != len(target):
-        raise InputError(
-            f"start and target hold different residues: {len(start)} descriptor atoms in {system.start}, "
-            f"{len(target)} in {system.target}"
-        )
+    if len(found) != len(expected):
+        raise InputError(f"{said}: {len(found)} descriptor atoms in {mine[1]}, {len(expected)} in {theirs[1]}")

@@ -9,6 +9,7 @@ import json
 import os
 import struct
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ from .structures import Structures
 ANGSTROM_PER_NM = 10.0
 DCD_TIME_UNIT_PS = 0.04888821  # the time unit of CHARMM, which wrote the first DCD files
 FRAME_COLUMNS = ("frame", "segment", "time_ps", "rmsd_angstrom", "potential_energy_kj_mol")
+FILE_COLUMNS = ("topology", "frame_in_file")  # where there are several files
 
 
 class CoordinateFile(Protocol):
@@ -146,6 +148,9 @@ class XTCFile:
 class Trajectory:
     """Frames of one walker over all its segments: ``sim-0007.dcd``, ``.frames.csv`` and ``.segments.jsonl``.
 
+    A walker that changes its topology has a file for each: ``sim-0007.NAME.dcd``. The index is still one, and says
+    which frame of which file a frame is.
+
     Parameters
     ----------
     directory
@@ -160,6 +165,8 @@ class Trajectory:
         Names of the declared order parameters: further columns of the index.
     resume
         Whether to go on with the files, if they exist.
+    name
+        Name of the topology in a run that has several.
 
     Attributes
     ----------
@@ -180,32 +187,59 @@ class Trajectory:
         simulation: SimulationSection,
         order_parameters: Sequence[str] = (),
         resume: bool = False,
+        name: str | None = None,
     ):
+        if resume and name is not None:
+            raise RunDirectoryError("a run of many complexes cannot be resumed: begin a new one")
         self.walker, self.history = walker, History()
-        self.path = directory / f"sim-{walker:04d}.{simulation.trajectory_format}"
-        frames, segments = self.path.with_suffix(".frames.csv"), self.path.with_suffix(".segments.jsonl")
+        self._stem, self._simulation, self._name = directory / f"sim-{walker:04d}", simulation, name
+        self.path = self._path(name)
+        frames, segments = self._stem.with_suffix(".frames.csv"), self._stem.with_suffix(".segments.jsonl")
         begun = resume and frames.exists() and segments.exists() and self.path.exists()
         if begun:
             self.history = mend(self.path, topology.getNumAtoms(), topology.getPeriodicBoxVectors() is not None)
         self.n_frames = self.history.n_frames
+        self._n_frames: Counter[str | None] = Counter()  # of each file, where there are several
         try:
             if resume and not self.n_frames:  # killed before the first frame was whole
                 for path in (self.path, frames, segments):
                     path.unlink(missing_ok=True)
             mode, n_frames = ("a", self.n_frames) if self.n_frames else ("x", None)
-            self._coordinates = _open(self.path, topology, simulation, n_frames)
+            self._files: dict[str | None, CoordinateFile] = {name: _open(self.path, topology, simulation, n_frames)}
             self._frames = frames.open(mode, buffering=1)
             self._segments = segments.open(mode, buffering=1)
         except OSError as error:
             raise RunDirectoryError(f"the trajectory {self.path} cannot be made: {error.strerror or error}") from error
         if not self.n_frames:
-            self._frames.write(",".join((*FRAME_COLUMNS, *order_parameters)) + "\n")
+            of_files = () if name is None else FILE_COLUMNS
+            self._frames.write(",".join((*FRAME_COLUMNS, *order_parameters, *of_files)) + "\n")
 
     def __enter__(self) -> Trajectory:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.free()
+
+    def change(self, name: str | None, topology: app.Topology) -> None:
+        """Go on with frames of the topology of this name, at the end of its file.
+
+        Raises
+        ------
+        RunDirectoryError
+            If it has no file yet, and none can be made.
+        """
+        self.path = self._path(name)
+        if name not in self._files:
+            try:
+                self._files[name] = _open(self.path, topology, self._simulation, None)
+            except OSError as error:
+                raise RunDirectoryError(
+                    f"the trajectory {self.path} cannot be made: {error.strerror or error}") from error
+        self._name = name
+
+    def _path(self, name: str | None) -> Path:
+        suffix = self._simulation.trajectory_format
+        return self._stem.with_suffix(f".{suffix}" if name is None else f".{name}.{suffix}")
 
     def begin_segment(self, segment: int, restart: Mapping[str, Any]) -> None:
         """Record that the frames from here on belong to `segment`.
@@ -243,21 +277,25 @@ class Trajectory:
             Box vectors, nm, shape (3, 3); None or zero for none.
         """
         frame = self.n_frames
-        self._coordinates.write(positions_nm, box if box is not None and box.any() else None)
+        self._files[self._name].write(positions_nm, box if box is not None and box.any() else None)
         values = "".join(f",{v:.6g}" for v in order_parameters)
+        if self._name is not None:
+            values += f",{self._name},{self._n_frames[self._name]}"
+            self._n_frames[self._name] += 1
         self._frames.write(f"{frame},{segment},{time_ps:.6f},{rmsd:.4f},{potential_energy:.4f}{values}\n")
         self.n_frames = frame + 1
         return frame
 
     def sync(self) -> None:
         """Bring all that was written to the disk."""
-        self._coordinates.sync()
+        for file in self._files.values():
+            file.sync()
         for file in (self._frames, self._segments):
             os.fsync(file.fileno())
 
     def free(self) -> None:
         """Close the files."""
-        for file in (self._coordinates, self._frames, self._segments):
+        for file in (*self._files.values(), self._frames, self._segments):
             file.close()
 
 

@@ -30,7 +30,7 @@ class CoordinateRing:
     walkers_of
         Walkers of each aggregator.
     n_atoms
-        Atoms of a frame.
+        Atoms of a frame of the largest topology: every slot has room for one.
     budget_bytes
         Window memory of one aggregator; it is shared evenly by its walkers.
 
@@ -48,8 +48,7 @@ class CoordinateRing:
     def __init__(
         self, comm: MPI.Comm, hosts: Sequence[int], walkers_of: Sequence[Sequence[int]], n_atoms: int, budget_bytes: int
     ):
-        self._shape = (n_atoms, 3)
-        self._values = frame_values(n_atoms)
+        self._n_atoms = n_atoms
         self._stride = slot_nbytes(n_atoms)
         most = max(len(walkers) for walkers in walkers_of)
         self.slots_per_walker = slots_per_walker(budget_bytes, most, n_atoms)
@@ -72,7 +71,7 @@ class CoordinateRing:
         Parameters
         ----------
         positions, velocities
-            Shape (n_atoms, 3), float32, nm and nm/ps.
+            Shape (n, 3), n <= n_atoms, float32, nm and nm/ps.
         box
             Shape (3, 3), float32, nm.
 
@@ -84,7 +83,7 @@ class CoordinateRing:
         lap, k = divmod(self._stored[walker], self.slots_per_walker)
         slot, generation = self._first_slot[walker] + k, lap + 1
         self._stored[walker] += 1
-        parts = self._parts(self._slots[slot, CACHE_LINE:].view(np.float32))
+        parts = _parts(self._slots[slot, CACHE_LINE:].view(np.float32), len(positions))
         self._word.replace(self._rank, slot * self._stride, 0)
         self._window.Sync()
         for part, values in zip(parts, (positions, velocities, box), strict=True):
@@ -93,8 +92,13 @@ class CoordinateRing:
         self._word.replace(self._rank, slot * self._stride, generation)
         return slot, generation
 
-    def fetch(self, aggregator: int, slot: int, generation: int) -> Frame | None:
+    def fetch(self, aggregator: int, slot: int, generation: int, n_atoms: int | None = None) -> Frame | None:
         """The frame of that generation from that slot of the ring of aggregator number `aggregator`.
+
+        Parameters
+        ----------
+        n_atoms
+            Atoms of the frame's topology; None for the largest one.
 
         Returns
         -------
@@ -105,19 +109,22 @@ class CoordinateRing:
         host, offset = self._hosts[aggregator], slot * self._stride
         if generation < 1 or self._word.fetch(host, offset) != generation:
             return None
-        values = np.empty(self._values, np.float32)
-        self._window.Get([values, MPI.FLOAT], host, (offset + CACHE_LINE, self._values, MPI.FLOAT))
+        n_atoms = self._n_atoms if n_atoms is None else n_atoms
+        values = np.empty(frame_values(n_atoms), np.float32)
+        self._window.Get([values, MPI.FLOAT], host, (offset + CACHE_LINE, len(values), MPI.FLOAT))
         self._window.Flush(host)
         if self._word.fetch(host, offset) != generation:
             return None
-        return self._parts(values)
-
-    def _parts(self, values: np.ndarray) -> Frame:
-        n = self._shape[0] * 3
-        box = values[2 * n : 2 * n + 9].reshape(3, 3)
-        return values[:n].reshape(self._shape), values[n : 2 * n].reshape(self._shape), box
+        return _parts(values, n_atoms)
 
     def free(self) -> None:
         """Collective over the communicator: give the memory back."""
         del self._slots
         free(self._window)
+
+
+def _parts(values: np.ndarray, n_atoms: int) -> Frame:
+    """Positions, velocities and box of a frame of `n_atoms`, which lie at the front of a slot: views of it."""
+    n = 3 * n_atoms
+    box = values[2 * n : 2 * n + 9].reshape(3, 3)
+    return values[:n].reshape(-1, 3), values[n : 2 * n].reshape(-1, 3), box

@@ -39,6 +39,8 @@ class Segment:
         Simulated time of the walker when it began; NaN while no frame tells.
     start
         Unix time of its begin, s.
+    topology
+        Name of its topology.
     """
 
     simulation: int
@@ -51,6 +53,7 @@ class Segment:
     velocity_seed: int | None
     time_ps: float
     start: float
+    topology: str | None = None
 
     @property
     def restarted(self) -> bool:
@@ -121,6 +124,7 @@ def _segment(line: Record, before: Segment | None, decisions: dict, frames: rang
         velocity_seed=_index(line.get("velocity_seed")),
         time_ps=time_ps,
         start=float(line.get("start") or "nan"),
+        topology=line.get("topology"),
     )
 
 

@@ -78,6 +78,7 @@ def decision_table(run: Run) -> Rows:
             "source_simulation": source.get("simulation"),
             "source_segment": source.get("segment"),
             "source_frame": source.get("frame"),
+            "source_topology": source.get("topology"),
             "source_rmsd_angstrom": source.get("rmsd_angstrom"),
             "source_score": source.get("score"),
             "replaced_rmsd_angstrom": replaced.get("rmsd_angstrom"),
@@ -117,6 +118,7 @@ def segment_table(run: Run, segments: list[Segment]) -> Rows:
             "parent_segment": s.parent.segment if s.parent else None,
             "parent_frame": s.parent.frame if s.parent else None,
             "velocity_seed": s.velocity_seed,
+            "topology": s.topology,
             "best_rmsd_angstrom": lowest.get((s.simulation, s.segment)),
             "end_reason": end.get("reason"),
         })  # fmt: skip

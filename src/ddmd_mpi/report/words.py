@@ -111,7 +111,9 @@ def way_of(segments: list[Segment], simulation: int, frame: int) -> list[Segment
 
 
 def trajectory(run: Run, simulation: int) -> str:
-    """Path of a walker's trajectory in the run directory."""
+    """Path of a walker's trajectory in the run directory; of its index where it has a file for each topology."""
+    if len(run.setting("system", "complexes") or ()) > 1:
+        return f"trajectories/sim-{simulation:04d}.frames.csv"
     suffix = run.setting("simulation", "trajectory_format", "dcd")
     return f"trajectories/sim-{simulation:04d}.{suffix}"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import RunDirectoryError
-from . import machine, science, style, tables, training, words
+from . import ligands, machine, science, style, tables, training, words
 from .lineage import Segment, contradictions, segments_of
 from .page import Page, Picture, Table
 from .read import Run, number, read_run
@@ -64,6 +64,9 @@ def _pictures(run: Run, segments: list[Segment]) -> list[Picture]:
         path = run.directory / "plots" / f"{name}.png"
         drawn = _drawer(draw, run, segments)(path)
         pictures.append(Picture(heading, captions[name], path if drawn else None))
+    path = run.directory / "plots" / "ligands.png"
+    if ligands.ligands(run, path):
+        pictures.append(Picture("Walkers per ligand", ligands.CAPTION, path))
     return pictures
 
 
@@ -83,6 +86,8 @@ def _tables(run: Run, segments: list[Segment]) -> list[Table]:
         ("training", "Rounds of training", training.round_table(run)),
         ("models", "Model versions", tables.record_table(run.models, run.start)),
     )
+    pruned = ligands.ligand_table(run)
+    contents += (("ligands", "Walkers per ligand in numbers", pruned),) if pruned else ()
     for name, _, rows in contents:
         if rows:
             tables.write_csv(run.directory / "tables" / f"{name}.csv", rows)

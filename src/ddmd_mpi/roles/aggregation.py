@@ -75,9 +75,8 @@ class Aggregation:
             return False
         with self.context.events.span("block", stream=inlet.link.name) as span:
             block = FrameBlock.unpack(payload)
-            sound = np.isfinite(block["positions"]).all(axis=(1, 2)) & np.isfinite(block["potential_energy"])
+            sound = self.sound(block, inlet.link.name)
             if not sound.all():
-                self.context.log.warning("%s: %d frames are not finite: refused", inlet.link.name, (~sound).sum())
                 self.context.status.add(failures=int((~sound).sum()))
                 block = block.take(sound)
             span["frames"] = len(block)
@@ -101,6 +100,18 @@ class Aggregation:
                 walkers = self.context.layout.walkers(inlet.link.writer)
                 self.context.log.error("%s: its rank is lost, and with it walkers %d to %d, whose frames stay "
                                        "restart points", inlet.link.name, walkers[0], walkers[-1])
+
+    def sound(self, block: FrameBlock, stream: str) -> np.ndarray:
+        """Which frames are finite and of a topology that the run has, shape (n_frames,)."""
+        finite = np.isfinite(block["positions"]).all(axis=(1, 2)) & np.isfinite(block["potential_energy"])
+        if not finite.all():
+            self.context.log.warning("%s: %d frames are not finite: refused", stream, (~finite).sum())
+        n_atoms = block["positions"].shape[1]
+        known = np.array([self.context.facts.n_atoms_of(int(t)) == n_atoms for t in block["topology"]])
+        if not known.all():
+            self.context.log.warning("%s: %d frames of %d atoms name topology %d, which the run does not have: refused",
+                                     stream, (~known).sum(), n_atoms, block["topology"][~known][0])
+        return finite & known
 
     def keep(self, block: FrameBlock) -> FrameBlock:
         """Put the block's coordinates into the ring; its features, with the slots that hold them."""

@@ -36,7 +36,7 @@ CREDIT_DTYPE = np.dtype([("consumed", "<i8")])
 class Facts:
     """What rank 0 found out about the system before the roles began."""
 
-    n_atoms: int
+    n_atoms: int  # of the largest topology
     n_residues: int
     order_parameters: tuple[str, ...]
     directory: Path
@@ -46,11 +46,18 @@ class Facts:
     resumed: Manifest | None = None  # the checkpoint that it goes on from
     last_checkpoint: int = 0  # the highest number in use
     job_end: float | None = None  # Unix time, s
+    atoms_of: tuple[int, ...] = ()  # of each topology, where there are several
+    target_nm: np.ndarray | None = None  # descriptor atoms, nm, shape (n_residues, 3)
 
     @property
     def elapsed_s(self) -> float:
         """Wall time of the sessions before."""
         return self.resumed.elapsed_s if self.resumed else 0.0
+
+    def n_atoms_of(self, topology: int) -> int | None:
+        """Atoms of a topology; None for one that the run does not have."""
+        atoms_of = self.atoms_of or (self.n_atoms,)
+        return atoms_of[topology] if 0 <= topology < len(atoms_of) else None
 
 
 @dataclass

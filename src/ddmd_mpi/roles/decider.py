@@ -14,6 +14,7 @@ from ..frames import CommandKind, FrameBlock, RestartCommand
 from ..model import ModelWeights, Setup
 from ..rundir import Lines, read_lines
 from ..status import Activity
+from ..steering.ligands import LigandCensus, first_topology
 from ..steering.outliers import Outliers, find_outliers
 from ..steering.policy import Policy, Restart
 from .context import Context
@@ -35,7 +36,10 @@ class Decider:
     def __init__(self, context: Context):
         config = context.config
         self.context, self.settings = context, config.steering
-        self.policy = Policy(self.settings, context.layout.n_walkers, config.run.seed)
+        n_walkers, names = context.layout.n_walkers, config.system.topologies
+        begins = np.array([first_topology(w, len(names)) for w in range(n_walkers)])
+        self.policy = Policy(self.settings, n_walkers, config.run.seed, config.features.ligand_contacts,
+                             LigandCensus(begins, len(names), self.settings))
         self.embedding: Embedding | None = None
         if self.policy.needs_model:
             model.check(config.training, context.facts.n_residues)
@@ -114,13 +118,20 @@ class Decider:
             "round": self.rounds, "time": time.time(), "frames": len(block), "model_version": version,
             "outliers": n_outliers, "eps": eps, "method": None if outliers is None else outliers.method,
             "best_rmsd_angstrom": float(rmsd.min()) if len(rmsd) else None,
-            "median_rmsd_angstrom": float(np.median(rmsd)) if len(rmsd) else None, "decisions": len(restarts)})
+            "median_rmsd_angstrom": float(np.median(rmsd)) if len(rmsd) else None, "decisions": len(restarts),
+            **self.walkers_per_ligand()})
         self.context.log.info("round %d: %d frames, model %d, %d outliers, %d restarts", self.rounds, len(block),
                               version, n_outliers, len(restarts))
         spent = self.context.events.totals["inference_round"].seconds
         self.context.status.update(
             now=True, rounds=self.rounds, iterations=self.rounds, iteration_s=spent, busy_s=spent,
             outliers=n_outliers, eps=np.nan if eps is None else eps, version=version)
+
+    def walkers_per_ligand(self) -> dict[str, dict[str, int]]:
+        """Walkers of each complex once the restarts of this round are done; nothing for a run of one topology."""
+        names = self.context.config.system.topologies
+        counts = dict(zip(names, self.policy.census.counts.tolist(), strict=True))
+        return {"walkers_per_ligand": counts} if len(names) > 1 else {}
 
     def take(self, read: Callable[[], ModelWeights]) -> ModelWeights | None:
         """Go over to the newer weights that `read` gives; they are returned, None for none that can be used."""

@@ -37,6 +37,7 @@ class Ledger:
         self.restarted: dict[int, int] = {}  # walker -> the segment that its last restart began
         self.latency_ms: list[float] = []
         self.apply_ms: list[float] = []
+        self.names = context.config.system.topologies
         self._decisions = 0
         self.sources: list[tuple[int, int, int]] = []  # of every decision: simulation, segment, frame
         directory = context.facts.directory
@@ -121,7 +122,8 @@ class Ledger:
             "decided": command.decided, "delivered": None, "first_step": None, "outcome": None, "segment": None,
             "source": {
                 "simulation": command.source_simulation, "segment": command.source_segment,
-                "frame": command.source_frame, "rmsd_angstrom": number(restart.rmsd), "score": number(restart.score),
+                "frame": command.source_frame, "topology": self.names[command.topology],
+                "rmsd_angstrom": number(restart.rmsd), "score": number(restart.score),
                 "aggregator": command.aggregator, "slot": command.ring_slot, "generation": command.slot_generation},
             "replaced": {"rmsd_angstrom": number(restart.walker_rmsd), "score": number(restart.walker_score)},
             "velocity_seed": command.velocity_seed,

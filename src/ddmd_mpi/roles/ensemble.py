@@ -13,10 +13,11 @@ from ..checkpoints import Part, prefixed, under
 from ..errors import EngineError
 from ..frames import Outcome, Receipt, RestartCommand
 from ..md.affinity import stay_on_one_core
+from ..md.bodies import Bodies
 from ..md.engines import check_engine, engine_maker
-from ..md.structures import load_structures
+from ..md.topologies import load_topology
 from ..md.trajectory import Trajectory
-from ..structure.features import FeatureCalculator
+from ..steering.ligands import first_topology
 from .context import Context
 from .emulation import SLICE_SECONDS, EmulatedWalker
 from .walker import Walker
@@ -27,10 +28,12 @@ class Ensemble(ABC):
 
     def __init__(self, context: Context):
         self.context = context
-        self.structures = load_structures(context.config.system)
-        self.emulated = context.config.simulation.engine == "emulated"
-        self._bind()
-        self.make_engine = engine_maker(context.config, self.structures, context.gpu, context.facts.session)
+        config, facts = context.config, context.facts
+        self.emulated = config.simulation.engine == "emulated"
+        platform = check_engine(config, facts.n_atoms, context.gpu)
+        self._bind(platform)
+        self.bodies = Bodies(config, lambda k: load_topology(config, k, facts.target_nm),
+                             engine_maker(config, context.gpu, platform), facts.session)
         self.side_by_side = context.layout.walkers_per_rank if self.emulated else 1  # walkers that move at a time
         self.walkers = [self._walker(w) for w in context.layout.walkers(context.rank)]
 
@@ -112,6 +115,7 @@ class Ensemble(ABC):
                       **seconds)
         for walker in self.walkers:
             walker.end()
+        self.bodies.free()
 
     def _recover(self, walker: Walker, error: EngineError) -> None:
         """Take a failed walker back to its last good restart point, or retire it."""
@@ -123,10 +127,9 @@ class Ensemble(ABC):
             except EngineError as again:
                 error = again
 
-    def _bind(self) -> None:
+    def _bind(self, platform: str) -> None:
         """Take a core of my own where the platform is a CPU and one thread does the work."""
         settings, layout, rank = self.context.config.simulation, self.context.layout, self.context.rank
-        platform = check_engine(self.context.config, self.structures, self.context.gpu)
         if settings.bind and platform == "CPU" and settings.threads == 1:
             neighbours = [r for r in layout.ranks("simulation") if layout.nodes[r] == layout.nodes[rank]]
             core = stay_on_one_core(neighbours.index(rank))
@@ -134,10 +137,12 @@ class Ensemble(ABC):
                 self.context.log.info("bound to core %d", core)
 
     def _walker(self, index: int) -> Walker:
-        config, facts, structures = self.context.config, self.context.facts, self.structures
-        trajectory = Trajectory(facts.directory / "trajectories", index, structures.topology, config.simulation,
-                                facts.order_parameters, facts.resumed is not None)
-        features = FeatureCalculator(structures.target_nm, config.features, structures.molecules)
-        descriptor = np.asarray(structures.descriptor)
+        config, facts = self.context.config, self.context.facts
+        names = config.system.topologies
+        begins = first_topology(index, len(names))
+        trajectory = Trajectory(
+            facts.directory / "trajectories", index, self.bodies.topology(begins).structures.topology,
+            config.simulation, facts.order_parameters, facts.resumed is not None,
+            names[begins] if len(names) > 1 else None)
         kind = EmulatedWalker if self.emulated else Walker
-        return kind(index, self.make_engine(index), features, trajectory, descriptor, config, self.context.events)
+        return kind(index, self.bodies, begins, trajectory, config, self.context.events)

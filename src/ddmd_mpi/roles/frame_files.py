@@ -90,15 +90,22 @@ class FrameFiles:
         path = self.segments.aggregated(iteration)
         if self.settings.aggregate and path not in self._left_out:
             try:
-                yield self.segments.read_aggregated(iteration, share, n_shares)
+                yield self._known(self.segments.read_aggregated(iteration, share, n_shares), path)
                 return
             except StreamError as error:
                 self._leave_out(path, error)
         for walker in self.written[iteration][share::n_shares]:
             try:
-                yield self.segments.read(iteration, walker)
+                yield self._known(self.segments.read(iteration, walker), self.segments.path(iteration, walker))
             except StreamError as error:
                 self._leave_out(self.segments.path(iteration, walker), error)
+
+    def _known(self, block: FrameBlock, path: Path) -> FrameBlock:
+        """The block, if the run has the topologies of all of its frames."""
+        strange = [int(t) for t in np.unique(block["topology"]) if self.context.facts.n_atoms_of(int(t)) is None]
+        if strange:
+            raise StreamError(f"{path} is another file: it names topology {strange[0]}, which the run does not have")
+        return block
 
     def _leave_out(self, path: Path, error: StreamError) -> None:
         if path not in self._left_out:

@@ -106,12 +106,13 @@ class Observer:
     def facts(self) -> dict[str, Any]:
         """What the view and the summary say besides the records."""
         config, layout = self.context.config, self.context.layout
+        of_topology = ".*" if len(config.system.topologies) > 1 else ""
         return {
             "usecase": config.run.usecase,
             "mode": config.run.mode,
             "strategy": config.steering.strategy,
             "note": config.note,
-            "target": config.system.target.stem,
+            "target": config.system.target_name,
             "directory": str(self.directory),
             "duration_s": config.run.duration,
             "session": self.context.facts.session,
@@ -120,5 +121,5 @@ class Observer:
             "lost_walkers": list(self.context.vigil.lost_walkers),
             "n_ranks": len(layout.roles),
             "ranks": {role: len(layout.ranks(role)) for role in dict.fromkeys(layout.seats)},
-            "trajectory": f"trajectories/sim-{{:04d}}.{config.simulation.trajectory_format}",
+            "trajectory": f"trajectories/sim-{{:04d}}{of_topology}.{config.simulation.trajectory_format}",
         }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+
 from ..frames import CommandKind, FrameBlock, Hop, Receipt, RestartCommand
 from ..status import STOP_REASONS, Activity, State
 from ..wiring import SIMULATION
@@ -48,14 +50,22 @@ class Simulation(Ensemble):
         with self.contained(walker):
             command = None if walker.under_way else self.command(walker.index)
             if command is not None:
-                self.restart(walker, command, self.context.ring.fetch(
-                    command.aggregator, command.ring_slot, command.slot_generation))
+                self.restart(walker, command, self.coordinates(command))
             row = walker.report(self.stopping)
         if row is not None:
             self.oldest = self.oldest if self.rows else time.monotonic()
             self.rows.append(row)
         self.ship()
         self.post()
+
+    def coordinates(self, command: RestartCommand) -> tuple[np.ndarray, ...] | None:
+        """The commanded frame from its ring; None when it is not kept any more, or its topology is unknown."""
+        n_atoms = self.context.facts.n_atoms_of(command.topology)
+        if n_atoms is None:
+            self.context.log.warning("decision %d names the unknown topology %d: refused", command.decision,
+                                     command.topology)
+            return None
+        return self.context.ring.fetch(command.aggregator, command.ring_slot, command.slot_generation, n_atoms)
 
     def command(self, walker: int) -> RestartCommand | None:
         """The newest restart command for a walker that was not seen before."""
@@ -89,8 +99,9 @@ class Simulation(Ensemble):
         due = len(self.rows) >= settings.block_frames or time.monotonic() - self.oldest > settings.block_delay
         if self.rows and (due or everything):
             with self.context.events.counted("io"):
-                payload = FrameBlock.from_rows(self.rows, Hop.COORDINATES).pack(Hop.COORDINATES)
-            self.outbox.offer(payload)
+                payloads = [block.pack(Hop.COORDINATES) for block in FrameBlock.by_topology(self.rows, Hop.COORDINATES)]
+            for payload in payloads:
+                self.outbox.offer(payload)
             self.rows = []
         self.outbox.pump()
 

@@ -43,6 +43,7 @@ START = Origin(-1, -1, -1)
 class RestartPoint(NamedTuple):
     """A state that can be gone back to, and the frame it is."""
 
+    topology: int
     positions: np.ndarray
     box: np.ndarray
     origin: Origin
@@ -55,10 +56,12 @@ class Walker:
     ----------
     index
         The walker's number in the whole run.
-    engine, features, trajectory
-        Its own engine, the feature calculator and its own trajectory file.
-    descriptor
-        Indices of the descriptor atoms, shape (n_residues,).
+    bodies
+        What its rank's walkers take their engines from.
+    topology
+        Index of the topology that it begins with.
+    trajectory
+        Its own trajectory, open for that topology.
     """
 
     #: Whether the way to the next report has begun, so that a command waits for that report.
@@ -66,13 +69,14 @@ class Walker:
     #: Seconds until the next report can be there; 0 for an engine that computes.
     left_s = 0.0
 
-    def __init__(self, index: int, engine: Any, features: Any, trajectory: Any, descriptor: np.ndarray,
-                 config: Config, events: EventLog):
-        self.index, self.engine, self.trajectory = index, engine, trajectory
+    def __init__(self, index: int, bodies: Any, topology: int, trajectory: Any, config: Config, events: EventLog):
+        self.index, self.trajectory = index, trajectory
+        self._bodies, self.body = bodies, bodies.take(topology, index)
         self.failures, self.segments, self.frames, self.steps, self.ps = 0, 0, 0, 0, 0.0
         self.retired = False
-        self._features, self._descriptor, self._events = features, descriptor, events
+        self._events = events
         self._config, self._settings, self._seed = config, config.simulation, config.run.seed
+        self._turn_s = self._settings.turn if len(config.system.topologies) > 1 else float("inf")
         self._ahead = 0  # steps of the present report that are done
         self._rate = 0.0  # integration steps per second
         self._segment, self._reports, self._decision, self._closed = -1, 0, -1, False
@@ -83,6 +87,16 @@ class Walker:
         self._good: RestartPoint | None = None  # began a segment that has given a report
         self._current: RestartPoint | None = None
         self._last = START
+
+    @property
+    def engine(self) -> Any:
+        """What moves it at present."""
+        return self.body.engine
+
+    @property
+    def topology(self) -> int:
+        """Index of its present topology."""
+        return self.body.topology.index
 
     @property
     def active(self) -> bool:
@@ -104,9 +118,8 @@ class Walker:
         """Leave the current segment and take the first step from the commanded frame."""
         received = time.time()
         positions, velocities, box = coordinates
-        self.engine.set_state(positions, None if command.velocity_seed >= 0 else velocities, box,
-                              seed=max(command.velocity_seed, 0))
-        self.engine.advance(1)
+        self._go_to(command.topology, positions, None if command.velocity_seed >= 0 else velocities, box,
+                    max(command.velocity_seed, 0), n_steps=1)
         stepped = time.time()
         self._ahead = 1
         self._end_segment("restart")
@@ -137,7 +150,7 @@ class Walker:
         if not self.retired and good is None:
             self.engine.start(seed)
         elif not self.retired:
-            self.engine.set_state(good.positions, None, good.box, seed=seed)
+            self._go_to(good.topology, good.positions, None, good.box, seed)
         self._end_segment("failure", error=str(error))
         if not self.retired and good is None:
             self._begin_segment(START, seed)
@@ -180,7 +193,8 @@ class Walker:
         self.frames, self._segment = history.n_frames - history.restart_points, history.segment
         self.segments, self._closed = history.segment + 1, True
         if "good" in values:
-            self._good = RestartPoint(arrays["good/positions"], arrays["good/box"], Origin(*values["good"]))
+            self._good = RestartPoint(
+                self.topology, arrays["good/positions"], arrays["good/box"], Origin(*values["good"]))
         if self._segment < 0 or self.retired:
             return
         seed = segment_seed(self._seed, self.index, self._segment + 1)
@@ -203,6 +217,24 @@ class Walker:
         self.trajectory.free()
         self.engine.free()
 
+    def _go_to(self, topology: int, positions: np.ndarray, velocities: np.ndarray | None, box: np.ndarray, seed: int,
+               n_steps: int = 0) -> None:
+        """Continue from a state, and take the first steps; a state of another topology needs another body."""
+        changes = topology != self.topology
+        body = self._bodies.take(topology, self.index) if changes else self.body
+        try:
+            body.engine.set_state(positions, velocities, box, seed=seed)
+            if n_steps:
+                body.engine.advance(n_steps)
+        except EngineError:
+            if changes:
+                self._bodies.put(body)
+            raise
+        if changes:
+            self._bodies.put(self.body)
+            self.body, self._rate = body, 0.0
+            self.trajectory.change(body.topology.name, body.topology.structures.topology)
+
     def _open(self) -> None:
         """Begin the first segment, or the next one after a complete one."""
         if self._segment < 0:
@@ -216,8 +248,9 @@ class Walker:
             self._begin_segment(self._last, -1)
 
     def _integrate(self, interrupted: Callable[[], bool]) -> bool:
-        """Integrate one report interval in calls of bounded length; False when interrupted."""
+        """Integrate to the next report in calls of bounded length; False when interrupted, or when the turn is over."""
         left, self._ahead = self._settings.steps_per_report - self._ahead, 0
+        turn = time.perf_counter() + self._turn_s
         while left:
             steps = min(left, max(1, int(self._rate * CALL_SECONDS))) if self._rate else min(left, 50)
             clock = time.perf_counter()
@@ -227,6 +260,9 @@ class Walker:
             self._account(steps, spent)
             left -= steps
             if left and interrupted():
+                self._ahead = self._settings.steps_per_report - left
+                return False
+            if left and time.perf_counter() > turn:
                 self._ahead = self._settings.steps_per_report - left
                 return False
         return True
@@ -251,14 +287,16 @@ class Walker:
         self._last = Origin(self.index, self._segment, frame)
         self._mark = state.positions, state.velocities, state.box
         return {
-            **features, "simulation": self.index, "segment": self._segment, "frame": frame, "topology": 0,
+            **features, "simulation": self.index, "segment": self._segment, "frame": frame,
+            "topology": self.topology,
             "decision": self._decision, "time": self.ps, "potential_energy": state.potential_energy,
             "positions": state.positions, "velocities": state.velocities, "box": state.box,
         }
 
     def _compute(self, positions: np.ndarray, box: np.ndarray | None) -> dict[str, Any]:
+        body = self.body
         try:
-            return self._features.compute(positions[self._descriptor], box)
+            return body.features.compute(positions[body.topology.structures.descriptor], box, positions)
         except ValueError as error:
             raise EngineError(f"the frame has no features: {error}") from error
 
@@ -270,7 +308,7 @@ class Walker:
         self.beginning = {
             "restart_point": jumps, "decision": origin.decision, "source_simulation": origin.simulation,
             "source_segment": origin.segment, "source_frame": origin.frame, "velocity_seed": velocity_seed,
-            "time_ps": self.ps}
+            "time_ps": self.ps, "topology": self.body.topology.name}
         self.trajectory.begin_segment(self._segment, self.beginning)
         self._reports, self._decision, self._closed = 0, origin.decision, False
         self._started, self._busy = time.time(), 0.0
@@ -283,7 +321,7 @@ class Walker:
         frame = self.trajectory.append(positions, self.ps, self._segment, features["rmsd"], float("nan"),
                                        features["order_parameters"], box=box)
         self._last = Origin(self.index, self._segment, frame)
-        self._current = RestartPoint(positions, box, self._last)
+        self._current = RestartPoint(self.topology, positions, box, self._last)
         self._mark = positions, None, box
 
     def _end_segment(self, reason: str, **attributes: Any) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..frames import FrameBlock
 from ..sections import SteeringSection
+from .ligands import LigandCensus
 from .outliers import Outliers
 from .strategies import NEEDS_MODEL, STRATEGIES, Candidates, Ranking
 
@@ -48,10 +49,16 @@ class Policy:
         Walkers of the ensemble.
     seed
         Of the velocity seeds, and of the strategy ``random``.
+    contacts
+        Which order parameter is the number of ligand contacts, None for none.
+    census
+        The walkers' ligands; None for a run of one topology.
     """
 
-    def __init__(self, settings: SteeringSection, n_walkers: int, seed: int):
-        self.settings, self.n_walkers = settings, n_walkers
+    def __init__(self, settings: SteeringSection, n_walkers: int, seed: int, contacts: int | None = None,
+                 census: LigandCensus | None = None):
+        self.settings, self.n_walkers, self._contacts = settings, n_walkers, contacts
+        self.census = LigandCensus(np.zeros(n_walkers, int), 1, settings) if census is None else census
         self._generator = np.random.default_rng(seed)
         self._used: set[tuple[int, int]] = set()  # (simulation, frame)
         self._children: Counter[tuple[int, int]] = Counter()  # of (simulation, segment)
@@ -89,22 +96,27 @@ class Policy:
         may_restart
             Walkers that can take a command now, shape (n_walkers,) bool.
         """
+        newest = newest_frames(block["simulation"], block["frame"], self.n_walkers)
+        seen = np.flatnonzero(may_restart & (newest >= 0))
+        self.census.update(seen, block["topology"][newest[seen]])
         strategy = STRATEGIES.get(self.settings.strategy)
         if strategy is None or (self.needs_model and outliers is None):
             return []
-        ranking = strategy(Candidates(block["rmsd"], outliers, self._generator))
-        newest = newest_frames(block["simulation"], block["frame"], self.n_walkers)
+        contacts = None if self._contacts is None else block["order_parameters"][:, self._contacts]
+        ranking = strategy(Candidates(block["rmsd"], outliers, self._generator, contacts))
         current = walker_scores(ranking.score, newest)
         walkers = [w for w in worse_walkers(current, self.settings.restart_fraction) if may_restart[w]]
         distance = self._distance(outliers)
         chosen: list[Restart] = []
         for index in self._candidates(block, ranking, latents):
-            if len(chosen) == len(walkers) or ranking.score[index] >= current[walkers[len(chosen)]]:
+            score, topology = ranking.score[index], int(block["topology"][index])
+            if not walkers or score >= current[walkers[0]]:
                 break
-            if self._admissible(block, index, latents, [r.index for r in chosen], distance):
-                walker = walkers[len(chosen)]
-                scores = ranking.score[index], current[walker]
-                chosen.append(self._restart(block, index, walker, newest[walker], *scores))
+            walker = next((w for w in walkers if score < current[w] and self.census.allows(w, topology)), None)
+            if walker is not None and self._admissible(block, index, latents, [r.index for r in chosen], distance):
+                walkers.remove(walker)
+                self.census.move(walker, topology)
+                chosen.append(self._restart(block, index, walker, newest[walker], score, current[walker]))
         return chosen
 
     def give_back(self, frames: Iterable[tuple[int, int]]) -> None:

@@ -16,6 +16,7 @@ class Candidates(NamedTuple):
     rmsd: np.ndarray  # (n,) angstrom
     outliers: Outliers | None  # None for strategies that need no model
     generator: np.random.Generator
+    contacts: np.ndarray | None = None  # (n,) between protein and ligand; None where they are not counted
 
 
 class Ranking(NamedTuple):
@@ -40,6 +41,11 @@ def ml_lof(candidates: Candidates) -> Ranking:
     return Ranking(-candidates.outliers.lof, candidates.outliers.mask)
 
 
+def ml_contacts(candidates: Candidates) -> Ranking:
+    """Outliers only, the one with the most contacts between protein and ligand first."""
+    return Ranking(-candidates.contacts.astype(np.float64), candidates.outliers.mask)
+
+
 def greedy(candidates: Candidates) -> Ranking:
     """Every frame, the lowest RMSD to the target first."""
     return Ranking(candidates.rmsd, np.ones(len(candidates.rmsd), bool))
@@ -51,6 +57,7 @@ def random(candidates: Candidates) -> Ranking:
 
 
 #: Strategies by their name in the settings; "none" ranks nothing.
-STRATEGIES: dict[str, Callable[[Candidates], Ranking]] = {f.__name__: f for f in (ml, greedy, ml_rmsd, ml_lof, random)}
+STRATEGIES: dict[str, Callable[[Candidates], Ranking]] = {
+    f.__name__: f for f in (ml, greedy, ml_rmsd, ml_lof, ml_contacts, random)}
 #: Those that rank outliers, and so wait for the first model.
-NEEDS_MODEL = frozenset({"ml", "ml_rmsd", "ml_lof"})
+NEEDS_MODEL = frozenset({"ml", "ml_rmsd", "ml_lof", "ml_contacts"})

@@ -42,7 +42,7 @@ def write(path: Path, identity: Mapping[str, Any], fill: Callable[[h5py.File], N
         If the disk refuses.
     """
     with h5py.File(path.name, "w", driver="core", backing_store=False, block_size=GROWTH, libver=LIBRARY) as file:
-        file.attrs.update({name: _fixed(value) for name, value in {**FORMAT, **identity}.items()})
+        file.attrs.update({name: fixed(value) for name, value in {**FORMAT, **identity}.items()})
         file.attrs["program_version"] = __version__
         fill(file)
         file.flush()
@@ -58,7 +58,7 @@ def write(path: Path, identity: Mapping[str, Any], fill: Callable[[h5py.File], N
     return len(image)
 
 
-def _fixed(value: object) -> object:
+def fixed(value: object) -> object:
     """A text as one of fixed length: HDF5 may search for ever for a longer one in a file that is damaged."""
     return np.bytes_(value.encode()) if isinstance(value, str) else value
 
@@ -81,7 +81,7 @@ def reading(path: Path, identity: Mapping[str, Any]) -> Iterator[h5py.File]:
         with h5py.File(path, "r", locking=False) as file:
             for name, value in {**FORMAT, **identity}.items():
                 found = file.attrs.get(name)
-                if found != _fixed(value):
+                if found != fixed(value):
                     raise StreamError(f"{path} is another file: its {name} is {found} and not {value}")
             yield file
     except FileNotFoundError as error:

@@ -67,8 +67,10 @@ class Restarts:
             for record, order in zip(records, orders, strict=True):
                 record["walker"], record["command"] = order.walker, to_record(order.command)
             file.create_dataset("orders", data=records).attrs["meaning"] = MEANING
+            file.create_dataset("atoms", data=[len(o.coordinates[0]) for o in orders]).attrs["meaning"] = (
+                "atoms of the frame: the rows of positions and velocities that count")
             for name, arrays in zip(COORDINATES, zip(*(o.coordinates for o in orders), strict=True), strict=True):
-                hdf5.describe(file.create_dataset(name, data=np.stack(arrays)), FIELD[name])
+                hdf5.describe(file.create_dataset(name, data=_padded(arrays)), FIELD[name])
 
         return hdf5.write(self.path(iteration), self._identity(iteration), fill)
 
@@ -81,12 +83,20 @@ class Restarts:
             If the file is not there, not whole, or not what was written.
         """
         with hdf5.reading(self.path(iteration), self._identity(iteration)) as file:
-            records = file["orders"][:]
+            records, atoms = file["orders"][:], file["atoms"][:]
             return {
-                walker: Order(walker, from_record(RestartCommand, records["command"][i]),
-                              tuple(file[name][i] for name in COORDINATES))
+                walker: Order(walker, from_record(RestartCommand, records["command"][i]), (
+                    file["positions"][i, : atoms[i]], file["velocities"][i, : atoms[i]], file["box"][i]))
                 for walker in walkers for i in np.flatnonzero(records["walker"] == walker)
             }
 
     def _identity(self, iteration: int) -> dict[str, Any]:
         return {"kind": "restarts", "system": self.system, "iteration": iteration}
+
+
+def _padded(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays of shapes (n, 3) as one, filled up with NaN."""
+    stacked = np.full((len(arrays), max(map(len, arrays)), 3), np.nan, np.float32)
+    for row, array in zip(stacked, arrays, strict=True):
+        row[: len(array)] = array
+    return stacked

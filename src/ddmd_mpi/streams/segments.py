@@ -136,6 +136,8 @@ class Segments:
     def aggregate(self, iteration: int, shapes: Mapping[int, Shapes]) -> int:
         """Write the file that shows the frames of these walkers, one after the other; returns its bytes.
 
+        Frames of different atoms are no one array: their positions and velocities are in the walkers' files only.
+
         Raises
         ------
         StreamError
@@ -147,7 +149,8 @@ class Segments:
         def fill(file: h5py.File) -> None:
             file.attrs["walkers"] = list(shapes)
             file.attrs["frames"] = [shape["simulation"][0] for shape in shapes.values()]
-            for field in COLUMNS:
+            n_atoms = {shape["positions"][1] for shape in shapes.values()}
+            for field in COLUMNS if len(n_atoms) == 1 else (f for f in COLUMNS if "atoms" not in f.shape):
                 layout = _joined(sources, field.name, [shape[field.name] for shape in shapes.values()])
                 missing = GONE if field.name == "simulation" else None
                 hdf5.describe(file.create_virtual_dataset(field.name, layout, fillvalue=missing), field)
@@ -162,11 +165,14 @@ class Segments:
 
     def _columns(self, file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
         """The datasets of a file, all of which fit each other and the system."""
-        columns = {field.name: file[field.name] for field in COLUMNS}
+        shows_all = file.attrs["kind"] == hdf5.fixed("aggregated")
+        fields = [f for f in COLUMNS if f.name in file or not (shows_all and "atoms" in f.shape)]
+        columns = {field.name: file[field.name] for field in fields}
         shapes = {name: dataset.shape for name, dataset in columns.items()}
-        extents = Extents(shapes["simulation"][0], shapes["positions"][1], self.n_residues, len(self.order_parameters),
+        n_atoms = shapes["positions"][1] if "positions" in shapes else 0
+        extents = Extents(shapes["simulation"][0], n_atoms, self.n_residues, len(self.order_parameters),
                           shapes["contact_columns"][0])
-        for field in COLUMNS:
+        for field in fields:
             shape, dtype = column_shape(field, extents), columns[field.name].dtype
             if shapes[field.name] != shape or dtype != field.dtype:
                 found = f"{dtype} {shapes[field.name]}"

@@ -7,6 +7,7 @@ import numpy as np
 from ..errors import ConfigError
 from ..sections import FeaturesSection, OrderParameter
 from .contacts import contact_csr, round_positions
+from .ligands import LigandPose
 from .order_parameters import FUNCTIONS
 from .periodic import bring_together
 from .rmsd import superposed_rmsd
@@ -25,23 +26,30 @@ class FeatureCalculator:
         The contact cutoff and the declared order parameters.
     molecules
         Index of the molecule of each descriptor atom, shape (n,): a box may part different ones. None for one molecule.
+    pose
+        The ligand, for order parameters of ligands.
 
     Raises
     ------
     ConfigError
-        If an order parameter names residues that it cannot use.
+        If an order parameter names residues that it cannot use, or a ligand where there is none.
     """
 
-    def __init__(self, target_nm: np.ndarray, features: FeaturesSection, molecules: np.ndarray | None = None):
+    def __init__(self, target_nm: np.ndarray, features: FeaturesSection, molecules: np.ndarray | None = None,
+                 pose: LigandPose | None = None):
         self.molecules = molecules
         self.target_nm = np.ascontiguousarray(target_nm, np.float64)
         self.cutoff_angstrom = features.cutoff_angstrom
         for parameter in features.order_parameters:
             _check_residues(parameter, len(target_nm))
-        self._functions = [(FUNCTIONS[p.kind], tuple(p.residues)) for p in features.order_parameters]
+            if parameter.kind not in FUNCTIONS and pose is None:
+                raise ConfigError(f"order parameter {parameter.name}: there is no ligand, leave it out")
+        self._parameters, self._pose = features.order_parameters, pose
+        self._ligand_cutoff_nm = features.ligand_cutoff_angstrom / ANGSTROM_PER_NM
 
     def compute(
-        self, descriptor_positions_nm: np.ndarray, box_nm: np.ndarray | None = None
+        self, descriptor_positions_nm: np.ndarray, box_nm: np.ndarray | None = None,
+        positions_nm: np.ndarray | None = None
     ) -> dict[str, np.ndarray | float]:
         """Features of one frame, by the names of the table of frames.
 
@@ -51,6 +59,8 @@ class FeatureCalculator:
             Positions of the descriptor atoms, nm, shape (n, 3).
         box_nm
             Box vectors, nm, shape (3, 3); None or zero for none.
+        positions_nm
+            Positions of all atoms: order parameters of ligands need them.
 
         Raises
         ------
@@ -64,11 +74,21 @@ class FeatureCalculator:
         counts, columns = contact_csr(rounded, self.cutoff_angstrom)
         return {
             "rmsd": ANGSTROM_PER_NM * superposed_rmsd(x, self.target_nm),
-            "order_parameters": np.array([f(x, self.target_nm, r) for f, r in self._functions], np.float32),
+            "order_parameters": np.array(
+                [self._order_parameter(p, x, positions_nm, box_nm) for p in self._parameters], np.float32),
             "ca_positions": rounded,
             "contact_counts": counts,
             "contact_columns": columns,
         }
+
+    def _order_parameter(
+        self, parameter: OrderParameter, x: np.ndarray, positions_nm: np.ndarray | None, box_nm: np.ndarray | None
+    ) -> float:
+        if parameter.kind == "ligand_contacts":
+            return self._pose.contacts(positions_nm, box_nm, self._ligand_cutoff_nm)
+        if parameter.kind == "ligand_rmsd":
+            return self._pose.rmsd(positions_nm, box_nm)
+        return FUNCTIONS[parameter.kind](x, self.target_nm, tuple(parameter.residues))
 
 
 def _check_residues(parameter: OrderParameter, n_residues: int) -> None:

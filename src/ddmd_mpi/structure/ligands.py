@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -10,6 +11,35 @@ from scipy.spatial.distance import cdist
 ANGSTROM_PER_NM = 10.0
 CONTACT_CUTOFF = 0.45  # nm, between heavy atoms
 IMAGES = np.array(list(product((-1, 0, 1), repeat=3)), float)
+
+
+class LigandPose(NamedTuple):
+    """A ligand and its receptor: which atoms they are, and where they are in the reference."""
+
+    descriptor: np.ndarray  # (n,) indices of the atoms that are superposed
+    receptor: np.ndarray  # (r,) indices of its heavy atoms
+    ligand: np.ndarray  # (m,) indices of its heavy atoms
+    descriptor_nm: np.ndarray  # (n, 3)
+    ligand_nm: np.ndarray  # (m, 3)
+
+    @classmethod
+    def at(
+        cls, positions_nm: np.ndarray, descriptor: np.ndarray, receptor: np.ndarray, ligand: np.ndarray,
+        box_nm: np.ndarray
+    ) -> LigandPose:
+        """The pose in these positions of all atoms, nm, shape (n_atoms, 3); a box of zeros is none."""
+        near = nearest_image(positions_nm[ligand], positions_nm[receptor], box_nm)
+        return cls(descriptor, receptor, ligand, positions_nm[descriptor], near)
+
+    def contacts(self, positions_nm: np.ndarray, box_nm: np.ndarray, cutoff_nm: float) -> int:
+        """Contacts in a frame; see :func:`ligand_contacts`."""
+        receptor = positions_nm[self.receptor]
+        return ligand_contacts(receptor, nearest_image(positions_nm[self.ligand], receptor, box_nm), cutoff_nm)
+
+    def rmsd(self, positions_nm: np.ndarray, box_nm: np.ndarray) -> float:
+        """RMSD of the ligand in a frame to the pose, angstrom; see :func:`ligand_rmsd`."""
+        near = nearest_image(positions_nm[self.ligand], positions_nm[self.receptor], box_nm)
+        return ligand_rmsd(positions_nm[self.descriptor], near, self.descriptor_nm, self.ligand_nm)
 
 
 def ligand_contacts(receptor_nm: np.ndarray, ligand_nm: np.ndarray, cutoff_nm: float = CONTACT_CUTOFF) -> int:

@@ -166,3 +166,17 @@ def test_a_copy_of_a_window_leaves_what_is_looked_at_alone():
             looked_at = window.block()
     assert_same(looked_at, FrameBlock.concatenate(everything[:2]))
     assert_same(window.block(), FrameBlock.concatenate(everything).after(3))
+
+
+def test_rows_of_different_topologies_make_blocks_of_one_each():
+    def row(topology, n_atoms, frame):
+        return {f.name: np.zeros([{"atoms": n_atoms, "residues": 2, "contacts": 0}.get(n, n) if n != "order_parameters"
+                                  else 1 for n in f.shape]) for f in FIELDS} | {"topology": topology, "frame": frame}
+
+    rows = [row(2, 5, 0), row(0, 3, 1), row(2, 5, 2)]
+    blocks = FrameBlock.by_topology(rows, Hop.COORDINATES)
+    assert [(b["topology"].tolist(), b["frame"].tolist(), b["positions"].shape) for b in blocks] == [
+        ([2, 2], [0, 2], (2, 5, 3)), ([0], [1], (1, 3, 3))]
+    features = FrameBlock.concatenate([b.on(Hop.FEATURES, aggregator=np.zeros(len(b)), ring_slot=np.zeros(len(b)),
+                                            slot_generation=np.zeros(len(b))) for b in blocks])
+    assert features["frame"].tolist() == [0, 2, 1]

@@ -72,6 +72,16 @@ def test_init_writes_a_config_that_loads(tmp_path):
         initialise(tmp_path / "mine", "cln025")
 
 
+def test_init_copies_every_file_of_a_systems_table(tmp_path):
+    from ddmd_mpi import config
+
+    initialise(tmp_path / "mine", "plc")
+    found, embedded = config.load("plc", tmp_path / "mine" / "config.toml").system, config.load("plc").system
+    assert found.topologies == embedded.topologies
+    assert all(row.ligand.parent == tmp_path / "mine" and row.ligand.is_file() for row in found.complexes)
+    assert str(tmp_path / "mine" / "ligands.xml") in found.complexes[-1].force_field
+
+
 class Placed:
     aggregator_of = {0: 4, 1: 4, 2: 5, 3: 5}
 

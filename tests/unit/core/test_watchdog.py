@@ -21,7 +21,7 @@ path, events = Path(sys.argv[1]), EventLog(None, "training", 4)
 watchdog = Watchdog(path, events, logs.configure(path, "training", 4))
 watchdog.beat(100.0)
 with events.span("train_round"), events.span("io"):
-    watchdog.beat(0.8)
+    watchdog.beat(4.0)
     wait_for_ever()
 """
 

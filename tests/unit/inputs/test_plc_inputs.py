@@ -14,8 +14,10 @@ from ddmd_mpi.md.complexes import CLEARANCE_NM, VILLIN, Molecule, complex_of, re
 from ddmd_mpi.md.coordinates import read_pdb
 
 PLC = inputs() / "plc"
-SYSTEMS = tomllib.loads((PLC / "systems.toml").read_text())
-SITE = tuple(SYSTEMS["site"])
+SYSTEMS = tomllib.loads((PLC.parent / "plc.toml").read_text())
+SYSTEM, ROWS = SYSTEMS["system"], SYSTEMS["system"]["complexes"]
+IN_WATER = ROWS[-1]
+SITE = tuple(SYSTEM["site"])
 N_ATOMS = {
     "benzene": 12, "phenol": 13, "p-xylene": 18, "n-methylbenzamide": 19, "ace-leu-nme": 31, "ace-trp-nme": 36,
 }  # fmt: skip
@@ -31,9 +33,9 @@ PRMTOP = {
 TERMS = ("HarmonicBondForce", "HarmonicAngleForce", "PeriodicTorsionForce", "NonbondedForce", "GBSAOBCForce")
 
 
-def force_field(key="force_field"):
-    names = SYSTEMS[key]
-    return app.ForceField(*[str(PLC / name) if (PLC / name).exists() else name for name in names])
+def force_field(table=SYSTEM):
+    names = table["force_field"]
+    return app.ForceField(*[str(inputs() / name) if (inputs() / name).exists() else name for name in names])
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +74,12 @@ def charges(system):
     return np.array([force.getParticleParameters(i)[0]._value for i in range(system.getNumParticles())])
 
 
-def test_the_rows_name_every_stored_ligand_and_no_use_case():
-    rows = {row["name"]: row["start"] for row in SYSTEMS["ligand"]}
-    assert rows == {name: f"{name}.pdb" for name in NAMES}
-    assert {p.name for p in PLC.glob("*.pdb")} == set(rows.values())
-    assert "systems" not in usecases()
+def test_the_rows_name_every_stored_ligand_and_one_in_water():
+    rows = {row["name"]: row["ligand"] for row in ROWS if "water_edge_nm" not in row}
+    assert rows == {name: f"plc/{name}.pdb" for name in NAMES}
+    assert {f"plc/{p.name}" for p in PLC.glob("*.pdb")} == set(rows.values())
+    assert [row["name"] for row in ROWS if "water_edge_nm" in row] == ["n-methylbenzamide-in-water"]
+    assert "plc" in usecases()
 
 
 def test_the_protein_is_villin_without_its_water(villin):
@@ -156,23 +159,23 @@ def test_a_complex_is_the_same_at_every_call(villin):
 @pytest.fixture(scope="module")
 def in_water(villin):
     molecule = complex_of(villin, ligand("n-methylbenzamide"), SITE)
-    return molecule, solvated(molecule, force_field("force_field_in_water"), SYSTEMS["water_edge_nm"])
+    return molecule, solvated(molecule, force_field(IN_WATER), IN_WATER["water_edge_nm"])
 
 
 def test_the_box_of_water_fits_the_cutoff_and_the_complex(in_water):
     molecule, water = in_water
     edges = np.diag(np.array(water.topology.getPeriodicBoxVectors().value_in_unit(unit.nanometer)))
-    assert edges.min() >= 2.0 * SYSTEMS["nonbonded_cutoff_nm"] + 0.5
+    assert edges.min() >= 2.0 * IN_WATER["nonbonded_cutoff_nm"] + 0.5
     assert (edges - np.ptp(molecule.positions_nm, axis=0)).min() >= 2.0 * 0.9
     assert 8_000 < len(water.positions_nm) <= 12_000
 
 
 def test_the_solvated_complex_is_neutral_and_can_be_run(in_water):
     _, water = in_water
-    system = force_field("force_field_in_water").createSystem(
+    system = force_field(IN_WATER).createSystem(
         water.topology,
         nonbondedMethod=app.PME,
-        nonbondedCutoff=SYSTEMS["nonbonded_cutoff_nm"] * unit.nanometer,
+        nonbondedCutoff=IN_WATER["nonbonded_cutoff_nm"] * unit.nanometer,
         constraints=app.HBonds,
     )
     assert charges(system).sum() == pytest.approx(0.0, abs=1e-3)
@@ -183,7 +186,7 @@ def test_the_solvated_complex_is_neutral_and_can_be_run(in_water):
 
 
 def test_solvation_repeats_and_leaves_the_generator_alone(villin):
-    field, boxes = force_field("force_field_in_water"), []
+    field, boxes = force_field(IN_WATER), []
     for seed in (5, 6):
         random.seed(seed)
         boxes.append(solvated(villin, field, edge_nm=3.2))

@@ -6,7 +6,7 @@ import pytest
 from ddmd_mpi.config import load
 from ddmd_mpi.errors import ConfigError, InputError
 from ddmd_mpi.md.emulated import EmulatedEngine
-from ddmd_mpi.md.engines import check_engine
+from ddmd_mpi.md.engines import check_engine, check_motion
 from ddmd_mpi.md.recorded import read_frames
 from ddmd_mpi.md.structures import load_structures
 from ddmd_mpi.md.synthetic import carriers, collective_basis, superposed
@@ -225,14 +225,14 @@ def test_a_trajectory_that_cannot_be_replayed_is_refused_in_a_sentence(tmp_path,
         file.close()
     config = load("cln025", None, (EMULATED, f"emulation.trajectory='{path}'"))
     with pytest.raises(InputError, match=words) as caught:
-        check_engine(config, STRUCTURES, None)
+        check_motion(config, STRUCTURES)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_no_platform_is_needed():
     config = load("cln025", None, (EMULATED, "simulation.platform=CUDA"))
-    assert check_engine(config, STRUCTURES, None) == "emulated"
+    assert check_engine(config, 166, None) == "emulated"
 
 
 @pytest.mark.parametrize(

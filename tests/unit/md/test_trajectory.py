@@ -101,3 +101,20 @@ def test_boxes_of_periodic_frames(tmp_path):
     read = mdtraj.load(str(tmp_path / "box.dcd"), top=str(tmp_path / "top.pdb"))
     np.testing.assert_allclose(read.unitcell_lengths[0], [4.0, 5.0, 3 * np.sqrt(2)], rtol=1e-6)
     np.testing.assert_allclose(read.unitcell_angles[0], [90.0, 45.0, 90.0], rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_walker_that_changes_its_topology_has_a_file_for_each(tmp_path):
+    beads = load_structures(load("bba-go").system)
+    write_topology(STRUCTURES, tmp_path / "a.pdb")
+    write_topology(beads, tmp_path / "b.pdb")
+    with Trajectory(tmp_path, 7, STRUCTURES.topology, CONFIG.simulation, ["x"], name="a") as written:
+        for name, structures, n in (("a", STRUCTURES, 2), ("b", beads, 3), ("a", STRUCTURES, 1)):
+            written.change(name, structures.topology)
+            for _ in range(n):
+                written.append(structures.positions_nm.astype(np.float32), 0.0, 0, 1.0, -2.0, [5.0])
+    assert len(mdtraj.load(str(tmp_path / "sim-0007.a.dcd"), top=str(tmp_path / "a.pdb"))) == 3
+    assert len(mdtraj.load(str(tmp_path / "sim-0007.b.dcd"), top=str(tmp_path / "b.pdb"))) == 3
+    with (tmp_path / "sim-0007.frames.csv").open() as file:
+        rows = [r["frame"] + r["topology"] + r["frame_in_file"] for r in csv.DictReader(file)]
+    assert rows == ["0a0", "1a1", "2b0", "3b1", "4b2", "5a2"]

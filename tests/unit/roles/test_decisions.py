@@ -30,7 +30,8 @@ def context(tmp_path):
     return SimpleNamespace(
         facts=SimpleNamespace(directory=tmp_path, resumed=None), layout=SimpleNamespace(n_walkers=3),
         mailboxes=Mailboxes(),
-        config=SimpleNamespace(steering=SimpleNamespace(strategy="greedy")),
+        config=SimpleNamespace(steering=SimpleNamespace(strategy="greedy"),
+                               system=SimpleNamespace(topologies=("beads",))),
         status=StatusPost(lambda record: None, EventLog(None, "inference", 0)), vigil=NoVigil())
 
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from bodies import Bodies
 
 from ddmd_mpi import config
 from ddmd_mpi.events import EventLog
@@ -72,7 +73,7 @@ def events():
 
 @pytest.fixture
 def walker(clock, events):
-    return EmulatedWalker(3, Engine(), FEATURES, TRAJECTORY, np.arange(2), settings(), events, clock=clock)
+    return EmulatedWalker(3, Bodies(lambda _: Engine(), FEATURES), 0, TRAJECTORY, settings(), events, clock=clock)
 
 
 def never():
@@ -93,7 +94,7 @@ def test_a_report_is_there_when_its_time_has_come(walker, clock):
 
 
 def test_two_walkers_of_a_rank_go_on_side_by_side(clock, events):
-    walkers = [EmulatedWalker(i, Engine(), FEATURES, TRAJECTORY, np.arange(2), settings(), events, clock=clock)
+    walkers = [EmulatedWalker(i, Bodies(lambda _: Engine(), FEATURES), 0, TRAJECTORY, settings(), events, clock=clock)
                for i in (0, 1)]
     for _ in range(3):
         assert [w.report(never) for w in walkers] == [None, None]

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from bodies import Bodies
 
 from ddmd_mpi import config
 from ddmd_mpi.errors import CheckpointError, EngineError
@@ -56,6 +57,10 @@ class Trajectory:
 
     def __init__(self):
         self.frames, self.segments, self.history, self.path = [], [], History(), "sim"
+        self.changes = []
+
+    def change(self, name, topology):
+        self.changes.append((name, topology))
 
     @property
     def n_frames(self):
@@ -76,7 +81,7 @@ class Trajectory:
 
 
 class Features:
-    def compute(self, positions, box=None):
+    def compute(self, *_):
         return {"rmsd": 1.0, "order_parameters": [], "ca_positions": None, "contact_counts": None,
                 "contact_columns": None}
 
@@ -92,7 +97,7 @@ def new():
     settings = config.load("cln025", assignments=(
         "simulation.timestep_fs=1", "simulation.report_interval_ps=0.01", "simulation.segment_ps=0.03",
         "simulation.failures_per_walker=3"))
-    return lambda: Walker(3, Engine(), Features(), Trajectory(), np.arange(2), settings,
+    return lambda: Walker(3, Bodies(lambda _: Engine(), Features()), 0, Trajectory(), settings,
                           EventLog(None, "simulation", 0))
 
 
@@ -218,6 +223,57 @@ def test_an_interrupted_report_gives_no_frame(walker):
     assert walker.frames == 1
 
 
+def test_a_frame_of_another_topology_changes_body_file_and_rows(walker):
+    walker.report(never)
+    left = walker.engine
+    walker.restart(command(topology=2), coordinates(1000))
+    assert walker.topology == 2
+    assert walker.engine is not left
+    assert walker.trajectory.changes == [("ligand-2", "topology 2")]
+    assert walker._bodies.log[-2:] == [("take", 2, 3), ("put", 0)]
+    assert walker.report(never)["topology"] == 2
+    assert [line["topology"] for line in walker.trajectory.segments] == ["ligand-0", "ligand-2"]
+    walker.restart(command(topology=0), coordinates(500))
+    assert walker.engine is left
+
+
+def test_a_frame_that_another_topology_cannot_take_leaves_the_walker_where_it_is(walker):
+    walker.report(never)
+    engine = walker.engine
+
+    def broken(_):
+        made = Engine()
+        made.broken = True
+        return made
+
+    walker._bodies.make = broken
+    with pytest.raises(EngineError):
+        walker.restart(command(topology=2), coordinates(1000))
+    assert (walker.topology, walker.engine) == (0, engine)
+    assert walker.trajectory.changes == []
+    assert walker._bodies.log[-1] == ("put", 2)
+
+
+def test_a_failure_goes_back_to_the_topology_of_the_good_restart_point(walker):
+    walker.report(never)
+    walker.restart(command(topology=2), coordinates(1000))
+    walker.engine.broken = True
+    with pytest.raises(EngineError) as failure:
+        walker.report(never)
+    walker.recover(failure.value)
+    assert walker.topology == 0
+    assert walker.report(never)["topology"] == 0
+
+
+def test_a_turn_that_is_over_goes_on_where_it_stopped(walker):
+    walker._turn_s = 0.0
+    rows = []
+    walker._rate = 1e-3  # one step a call
+    while not rows or rows[-1] is None:
+        walker._rate = 1e-3
+        rows.append(walker.report(never))
+    assert len(rows) > 1
+    assert rows[-1]["positions"][0, 0] == 10
 def later(new, walker, snapshot, **history):
     """A walker of the next session, whose files are those of `walker`."""
     successor, files = new(), walker.trajectory

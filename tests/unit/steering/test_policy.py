@@ -14,6 +14,7 @@ def window(rows) -> FrameBlock:
     rows = [(*row, 1)[:5] for row in rows]
     names = {"simulation": "i4", "segment": "i4", "frame": "i8", "rmsd": "f4", "slot_generation": "i8"}
     columns = {n: np.array(column, t) for (n, t), column in zip(names.items(), zip(*rows, strict=True), strict=True)}
+    columns["topology"] = np.zeros(len(rows), np.int32)
     contacts = {"contact_counts": np.zeros((len(rows), 1), np.uint16), "contact_columns": np.zeros(0, np.uint16)}
     return FrameBlock({**columns, **contacts})
 

@@ -37,6 +37,7 @@ def simulate(settings: SteeringSection, seed: int) -> Iterator[FrameBlock]:
         positions = advance(positions, generator)
         columns = {
             "simulation": walkers, "segment": segments.copy(), "frame": np.full(N_WALKERS, report),
+            "topology": np.zeros(N_WALKERS, np.int32),
             "rmsd": np.linalg.norm(positions - TARGET, axis=1), "slot_generation": np.ones(N_WALKERS, int),
             "positions": positions.copy(), "contact_counts": np.zeros((N_WALKERS, 1), np.uint16),
             "contact_columns": np.zeros(0, np.uint16),

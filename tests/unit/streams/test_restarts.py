@@ -9,16 +9,16 @@ from ddmd_mpi.frames import FIELD, CommandKind, RestartCommand
 from ddmd_mpi.streams.restarts import Order, Restarts
 
 
-def order(walker):
+def order(walker, n_atoms=5):
     generator = np.random.default_rng(walker)
     command = RestartCommand(CommandKind.RESTART, 10 + walker, 1.8e9 + 0.1234567 * walker, 3, 0, 2, 5, 99, -1, 4, 6,
                              -1 if walker else 2**31 - 2)
-    shapes = (5, 3), (5, 3), (3, 3)
+    shapes = (n_atoms, 3), (n_atoms, 3), (3, 3)
     return Order(walker, command, tuple(generator.normal(size=s).astype(np.float32) for s in shapes))
 
 
 def test_every_walker_finds_its_order(tmp_path):
-    restarts, orders = Restarts(tmp_path, "test"), [order(w) for w in (4, 0, 7)]
+    restarts, orders = Restarts(tmp_path, "test"), [order(w, n) for w, n in ((4, 5), (0, 3), (7, 6))]
     nbytes = restarts.write(2, orders)
     assert restarts.path(2) == tmp_path / "restarts" / "iteration-0002.h5"
     assert restarts.path(2).stat().st_size == nbytes
