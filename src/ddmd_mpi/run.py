@@ -98,12 +98,13 @@ def run(options: Options) -> int:
         leave(world, wires, context, code)
         return code
     except Exception as error:  # noqa: BLE001 - the last stop: what goes wrong on one rank ends the job with its reason
-        fail(world, log, error, context and context.vigil)
+        fail(world, log, error, context)
         return FAILED
 
 
-def fail(world, log, error: Exception, vigil) -> None:
+def fail(world, log, error: Exception, context) -> None:
     """End the job with its reason; of a lost rank one rank speaks for all."""
+    vigil = context and context.vigil
     log.info("%s", traceback.format_exc())
     if vigil is not None and not isinstance(error, DDMDError):
         error = vigil.explain(error)
@@ -113,8 +114,15 @@ def fail(world, log, error: Exception, vigil) -> None:
         vigil.free()
         time.sleep(GRACE_SECONDS)
     else:
-        log.error("the run ends: %s" if isinstance(error, LostRankError) else f"rank {world.rank} failed: %s", sentence)
+        log.error("the run ends: %s" if isinstance(error, LostRankError) else f"rank {world.rank} failed: %s",
+                  sentence + (cure(context.facts.directory) if context else ""))
     world.abort(FAILED)
+
+
+def cure(directory: Path) -> str:
+    """How to go on with a run that has failed."""
+    numbers = Store(directory).numbers()
+    return f"; ddmd-mpi --resume {directory} goes on from checkpoint {numbers[-1]}" if numbers else ""
 
 
 def all_or_none(comm, function: Callable[[], T]) -> T:

@@ -51,7 +51,7 @@ class Watchdog:
         self._file.close()
 
     def _look(self) -> None:
-        while not self._over.wait(LOOK_SECONDS):
+        while not self._over.wait(min(LOOK_SECONDS, 0.05 * self._within)):
             silent = time.monotonic() - self._beaten
             if silent > WARN * self._within and not self._said:
                 self._said = True

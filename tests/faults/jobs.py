@@ -87,6 +87,14 @@ def start(directory: Path, sets: tuple[str, ...] = (), options: tuple[str, ...] 
                             start_new_session=True)
 
 
+def resume(directory: Path) -> Ended:
+    """Go on with a run on six ranks."""
+    command = [str(SCRIPT), "6", "--resume", str(directory), "--duration", "5s"]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=LIMIT_SECONDS, check=False,
+                          env={**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent)})
+    return Ended(directory, done.returncode, done.stdout, done.stderr, 0.0)
+
+
 def wait(happened: Callable[[], bool], seconds: float = LIMIT_SECONDS) -> None:
     """Wait until a job has got somewhere."""
     deadline = time.monotonic() + seconds

@@ -5,7 +5,7 @@ import signal
 
 import numpy as np
 import pytest
-from jobs import hurt, nobody_is_left
+from jobs import hurt, nobody_is_left, resume
 
 from ddmd_mpi.report.lineage import check
 from ddmd_mpi.streams.archive import read_archive
@@ -58,6 +58,19 @@ def test_the_run_ends_with_one_reason_where_it_cannot_go_on(tmp_path, role, numb
     assert len(reasons) == 1, ended.err
     assert f"rank {rank} ({role}" in reasons[0]
     nobody_is_left(ended.directory)
+
+
+def test_a_run_that_has_lost_a_rank_goes_on_from_its_last_checkpoint(tmp_path):
+    _, ended = hurt(tmp_path / "run", "inference", signal.SIGKILL, 12, sets=("run.checkpoint_interval=1",))
+    assert ended.code == 1, ended.out
+    assert f"ddmd-mpi --resume {ended.directory} goes on" in ended.err
+    before = {line["decision"] for line in ended.lines("decisions.jsonl")}
+    nobody_is_left(ended.directory)
+    again = resume(ended.directory)
+    assert again.code == 0, again.err
+    assert again.summary["completed"] is True
+    assert before <= {line["decision"] for line in again.lines("decisions.jsonl")}
+    assert check(again.directory) == []
 
 
 def test_in_file_mode_every_rank_is_needed(tmp_path):
