@@ -22,7 +22,7 @@ HOROVOD := HOROVOD_WITH_MPI=1 HOROVOD_WITHOUT_GLOO=1 HOROVOD_WITH_TENSORFLOW=1 H
 	HOROVOD_WITHOUT_MXNET=1 $(if $(filter gpu,$(ACCELERATOR)),HOROVOD_GPU_OPERATIONS=NCCL)
 TORCH   := $(if $(filter gpu,$(ACCELERATOR)),torch,--extra-index-url https://download.pytorch.org/whl/cpu 'torch==2.13.0')
 
-.PHONY: help install horovod torch demo test test-unit test-mpi test-mpich test-end-to-end lint bench clean
+.PHONY: help install horovod torch demo test test-unit test-mpi test-mpich test-end-to-end test-faults lint bench clean
 
 help:  ## Show this help
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -56,7 +56,7 @@ demo: install  ## Run the steered loop on 4 ranks for about three minutes (USECA
 	jobscripts/local.sh $(RANKS) --usecase $(USECASE) --duration 3min --output $$run $(OVERLAY) $(OPTIONS) && \
 	$(BIN)/ddmd-mpi report $$run
 
-test: install horovod torch lint test-mpich test-unit test-mpi test-end-to-end  ## Run every test
+test: install horovod torch lint test-mpich test-unit test-mpi test-end-to-end test-faults  ## Run every test
 
 test-mpich: .venv-mpich/.installed  ## Run the MPI tests and runs without a model under MPICH
 	.venv-mpich/bin/python -m pytest tests/mpi tests/end_to_end/test_variants.py $(WITH_MODELS)
@@ -79,6 +79,9 @@ test-mpi: install horovod torch  ## Run the tests under mpiexec
 
 test-end-to-end: install horovod torch  ## Run the tests of whole runs
 	$(BIN)/python -m pytest tests/end_to_end
+
+test-faults: install  ## Hurt real runs: kill and stop their ranks, let their molecular dynamics explode
+	$(BIN)/python -m pytest tests/faults
 
 lint: install
 	$(BIN)/ruff check src tests benchmarks inputs

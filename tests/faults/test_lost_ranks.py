@@ -5,7 +5,7 @@ import signal
 
 import numpy as np
 import pytest
-from jobs import hurt, nobody_is_left, resume
+from hurt_jobs import hurt, nobody_is_left, resume
 
 from ddmd_mpi.report.lineage import check
 from ddmd_mpi.streams.archive import read_archive

@@ -20,6 +20,7 @@ from ..md.trajectory import Trajectory
 from ..steering.ligands import first_topology
 from .context import Context
 from .emulation import SLICE_SECONDS, EmulatedWalker
+from .remains import keep_remains
 from .walker import Walker
 
 
@@ -90,6 +91,7 @@ class Ensemble(ABC):
             yield
         except EngineError as error:
             self.context.log.warning("walker %d: %s", walker.index, error)
+            keep_remains(self.context.facts.directory, walker, error, self.context.log)
             self._recover(walker, error)
             if walker.retired:
                 self.context.log.error("walker %d has failed %d times: retired", walker.index, walker.failures)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import rundir, status, summary
 from ..progress import Progress
-from ..status import STATUS_DTYPE, State
+from ..status import STATUS_DTYPE, STOP_REASONS, State
 from .checkpointing import Keeper
 from .context import IDLE_SECONDS, Context
 
@@ -25,6 +25,7 @@ class Observer:
         output = context.config.output
         self.progress = Progress(output.progress) if context.leads else None
         self.due = self.summary_due = time.monotonic()
+        self.said = False  # that there are too many failures
         self.keeper = Keeper(context) if context.leads and context.announcements is not None else None
 
     def tick(self) -> None:
@@ -39,6 +40,8 @@ class Observer:
         rundir.write_json(self.directory / "status.json", view)
         self.progress.show(view)
         self.context.control.order_stop(int(records["wants_stop"].max()))
+        if self.too_many_failures(records):
+            self.context.control.order_stop(STOP_REASONS.index("failure"))
         if self.keeper is not None:
             self.keeper.tick(records)
         if now >= self.summary_due:
@@ -71,9 +74,20 @@ class Observer:
             self.keeper.complete(records)
         done = bool((records["state"] == State.DONE)[self.left()].all())
         some = len(self.context.vigil.lost) < len(self.context.layout.ranks("simulation"))
-        result = self.write_summary(records, completed=whole and done and some)
+        borne = not self.too_many_failures(records)
+        result = self.write_summary(records, completed=whole and done and some and borne)
         self.progress.finish(result, self.directory)
         return result["completed"]
+
+    def too_many_failures(self, records: np.ndarray) -> bool:
+        """Whether the molecular dynamics has failed more often than is borne; said once."""
+        simulations = status.of_role(records, self.context.layout.seats, "simulation")
+        failures, limit = int(simulations["failures"].sum()), self.context.config.faults.failures_per_run
+        if failures > limit and not self.said:
+            self.said = True
+            self.context.log.error("%d failures of the molecular dynamics, and faults.failures_per_run is %d: the run "
+                                   "ends; failures/ has the states", failures, limit)
+        return failures > limit
 
     def all_done(self) -> bool:
         """Whether every rank has posted its last record."""
