@@ -80,8 +80,16 @@ class Finished:
         self.reports = reports
 
     def spans(self, stage: str) -> list[dict]:
-        """The spans of a stage, in the order of their ends."""
-        return sorted((e for e in self.events if e["name"] == STAGES[stage]), key=lambda e: e["end"])
+        """The spans of a stage by their ends, but for a round that the end of the simulations has cut short."""
+        of_stage = sorted((e for e in self.events if e["name"] == STAGES[stage]), key=lambda e: e["end"])
+        if stage == "simulation" or self.summary["mode"] == "file":
+            return of_stage
+        return [e for e in of_stage if e["end"] < self.end]
+
+    @property
+    def end(self) -> float:
+        """End of the last simulation, Unix time."""
+        return max(e["end"] for e in self.spans("simulation"))
 
     @property
     def start(self) -> float:
