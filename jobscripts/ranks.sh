@@ -54,7 +54,8 @@ export MPIR_CVAR_POLLS_BEFORE_YIELD="${MPIR_CVAR_POLLS_BEFORE_YIELD:-1}"
 export UCX_LOG_LEVEL="${UCX_LOG_LEVEL:-error}"
 
 # Open MPI 5: the other ranks survive the loss of one. Its warning at the start, that it has not tested its windows for
-# that, is left out: the program puts nothing into the window memory of a rank that it can do without.
+# that, is left out, with the zero byte that ends it: the program puts nothing into the window memory of a rank that it can do
+# without.
 survive=
 case $(mpiexec --version 2>/dev/null) in
 *"Open MPI) 5"*) survive=${DDMD_MPI_FT-"--with-ft ulfm"} ;;
@@ -62,7 +63,7 @@ esac
 if [ -n "$survive" ]; then
     errors=$(mktemp -u "${TMPDIR:-/tmp}/ddmd-mpi-XXXXXX")
     mkfifo -m 600 "$errors"
-    sed -u -e '/^--------------------/{ N; /not tested for post-failure/b drop; /selected .osc. module/b drop; b
+    sed -u -e 's/\x00//g' -e '/^--------------------/{ N; /not tested for post-failure/b drop; /selected .osc. module/b drop; b
         :drop
         N; /\n--------------------*$/d; b drop
     }' -e '/help-mpi-ft.txt/d' -e '/set MCA parameter .*help_aggregate/Id' <"$errors" >&2 &
