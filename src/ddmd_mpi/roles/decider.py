@@ -71,11 +71,11 @@ class Decider:
 
     def round(self, block: FrameBlock) -> None:
         """One round on the window `block`: embed, find outliers, choose restarts, command them."""
-        context, started = self.context, time.monotonic()
+        context = self.context
         context.status.expect_silence(activity=Activity.EMBEDDING)
         self.rounds += 1
         with context.events.span("inference_round", round=self.rounds, frames=len(block)) as span:
-            clock = time.perf_counter()
+            started, clock = time.monotonic(), time.perf_counter()
             latents = self.embed(block)
             embedded = time.perf_counter()
             outliers = None if latents is None else find_outliers(latents, self.settings)

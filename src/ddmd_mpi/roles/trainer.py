@@ -110,9 +110,10 @@ class Trainer(Supervisor):
 
     def round(self) -> None:
         """Train on the window; publish the model if the round was accepted."""
-        context, self.drain_s, started = self.context, 0.0, time.monotonic()
+        context, self.drain_s = self.context, 0.0
         context.status.expect_silence(activity=Activity.TRAINING)
         with context.events.span("train_round", round=self.rounds + 1, window=len(self.window)) as span:
+            started = time.monotonic()
             self.warn_of_small_window()
             try:
                 result, arrays = self.model.train(self.window.block(), self), self.model.weights()
