@@ -113,14 +113,17 @@ def plan(options, n_ranks: int, ranks_per_node: int | None, gpus_per_node: int, 
 
 def window_nbytes(settings, n_walkers: int) -> dict[str, int]:
     """Bytes of a full window of training and of inference, of frames like the start structure."""
+    import numpy as np
+
     from .frames import Extents, Hop, packed_nbytes
-    from .md.structures import load_structures
+    from .md.topologies import check_topologies
     from .structure.features import FeatureCalculator
     from .window import inference_frames
 
-    structures = load_structures(settings.system)
-    start = FeatureCalculator(structures.target_nm, settings.features).compute(
-        structures.positions_nm[structures.descriptor])
+    first = list(check_topologies(settings))[0]  # all of them, so that what is wrong with any is said here
+    structures = first.structures
+    start = FeatureCalculator(structures.target_nm, settings.features, structures.molecules, first.pose).compute(
+        structures.positions_nm[structures.descriptor], np.zeros((3, 3)), structures.positions_nm)
     one = Extents(1, 0, len(structures.descriptor), len(start["order_parameters"]), len(start["contact_columns"]))
     n_frames = {"inference": inference_frames(settings, n_walkers)[1]}
     if settings.training.model != "none":
@@ -193,7 +196,8 @@ def read_status(directory: Path) -> dict:
     try:
         view = json.loads((directory / "status.json").read_text())
     except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"{directory} holds no run: no readable status.json ({error})") from error
+        raise RunDirectoryError(f"{directory} holds no run that shows itself ({error}): name the directory of a run"
+                                ) from error
     if not isinstance(view, dict) or not {"usecase", "done", "time", "left_s", "activities"} <= view.keys():
         raise RunDirectoryError(f"{directory} holds no run: its status.json is of another program")
     return view

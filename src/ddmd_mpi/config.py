@@ -10,7 +10,7 @@ import json
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -161,7 +161,10 @@ def _known_keys(location: list[str]) -> list[str]:
     """Names that a section knows."""
     model: Any = Config
     for key in location:
+        if key.isdigit():  # a row of a table
+            continue
         annotation = model.model_fields[key].annotation if key in getattr(model, "model_fields", {}) else None
+        annotation = next(iter(get_args(annotation)), annotation)
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         model = annotation

@@ -40,14 +40,15 @@ def reading(path: Path, what: str) -> Iterator[None]:
         What is expected, with its article.
     """
     if not path.is_file():
-        raise InputError(f"the file {path} does not exist: {what} is expected there")
+        found = "is a directory" if path.is_dir() else "does not exist"
+        raise InputError(f"the file {path} {found}: {what} is expected there")
     try:
         yield
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001 - OpenMM's readers raise bare exceptions, too
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path} cannot be read as {what}: {reason}") from error
+        raise InputError(f"{path} cannot be read as {what} ({reason}): correct it, or give another file") from error
 
 
 def read_coordinates(path: Path, *, charmm: bool = False) -> Coordinates:

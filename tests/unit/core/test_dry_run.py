@@ -5,6 +5,7 @@ import pytest
 
 from ddmd_mpi.__main__ import window_nbytes
 from ddmd_mpi.config import load
+from ddmd_mpi.errors import InputError
 from ddmd_mpi.md.structures import load_structures
 from ddmd_mpi.structure.features import FeatureCalculator
 
@@ -26,3 +27,13 @@ def test_windows_are_as_large_as_their_frames(name):
 def test_without_a_model_training_has_no_window():
     config = load("bba-go", assignments=("training.model=none", "steering.strategy=greedy"))
     assert window_nbytes(config, 12).keys() == {"inference"}
+
+
+def test_many_complexes_are_checked_and_their_windows_stated():
+    config = load("plc")
+    assert window_nbytes(config, 8).keys() == {"training", "inference"}
+    second = config.system.complexes[1].model_copy(update={"ligand": config.system.complexes[1].ligand / "gone.pdb"})
+    rows = [config.system.complexes[0], second]
+    broken = config.model_copy(update={"system": config.system.model_copy(update={"complexes": rows})})
+    with pytest.raises(InputError, match="phenol .row 2 of system.complexes.*does not exist"):
+        window_nbytes(broken, 8)
