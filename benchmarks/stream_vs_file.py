@@ -80,16 +80,11 @@ class Finished:
         self.reports = reports
 
     def spans(self, stage: str) -> list[dict]:
-        """The spans of a stage by their ends, but for a round that the end of the simulations has cut short."""
+        """The spans of a stage by their ends; in stream mode without the last round, which the end of the run cuts."""
         of_stage = sorted((e for e in self.events if e["name"] == STAGES[stage]), key=lambda e: e["end"])
         if stage == "simulation" or self.summary["mode"] == "file":
             return of_stage
-        return [e for e in of_stage if e["end"] < self.end]
-
-    @property
-    def end(self) -> float:
-        """End of the last simulation, Unix time."""
-        return max(e["end"] for e in self.spans("simulation"))
+        return of_stage[:-1]
 
     @property
     def start(self) -> float:
