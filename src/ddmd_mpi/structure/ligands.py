@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from .rmsd import best_rotation
+
 ANGSTROM_PER_NM = 10.0
 CONTACT_CUTOFF = 0.45  # nm, between heavy atoms
 IMAGES = np.array(list(product((-1, 0, 1), repeat=3)), float)
@@ -77,8 +79,6 @@ def ligand_rmsd(
 def superposition(positions: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Proper rotation R and shift t for which positions @ R + t lies nearest to the reference.
 
-    W. Kabsch, Acta Cryst. A 32, 922 (1976), doi:10.1107/S0567739476001873.
-
     Parameters
     ----------
     positions, reference
@@ -90,8 +90,7 @@ def superposition(positions: np.ndarray, reference: np.ndarray) -> tuple[np.ndar
     shift : ndarray, shape (3,)
     """
     centre, centre_reference = positions.mean(axis=0), reference.mean(axis=0)
-    u, _, v = np.linalg.svd((positions - centre).T @ (reference - centre_reference))
-    rotation = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ v))]) @ v
+    rotation = best_rotation(positions - centre, reference - centre_reference)
     return rotation, centre_reference - centre @ rotation
 
 

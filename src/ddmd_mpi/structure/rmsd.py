@@ -24,10 +24,29 @@ def _coefficients(terms: str) -> list[float]:
 HORN = np.array([_coefficients(terms) for row in _HORN for terms in row]).T  # shape (9, 16)
 
 
-def superposed(positions: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Structures turned, each by a proper rotation, so that they lie nearest to a reference.
+def best_rotation(positions: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Proper rotations R for which positions @ R lie nearest to the reference.
 
     W. Kabsch, Acta Cryst. A 32, 922 (1976), doi:10.1107/S0567739476001873.
+
+    Parameters
+    ----------
+    positions
+        Shape (..., n, 3), centred.
+    reference
+        Shape (n, 3), centred, the same unit of length.
+
+    Returns
+    -------
+    ndarray, shape (..., 3, 3)
+    """
+    u, _, v = np.linalg.svd(positions.swapaxes(-1, -2) @ reference)
+    u[..., -1] *= np.sign(np.linalg.det(u @ v))[..., None]
+    return u @ v
+
+
+def superposed(positions: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Structures turned, each by :func:`best_rotation`, so that they lie nearest to a reference.
 
     Parameters
     ----------
@@ -40,9 +59,7 @@ def superposed(positions: np.ndarray, reference: np.ndarray) -> np.ndarray:
     -------
     ndarray, shape (n_frames, n, 3)
     """
-    u, _, v = np.linalg.svd(positions.swapaxes(1, 2) @ reference)
-    u[..., -1] *= np.sign(np.linalg.det(u @ v))[:, None]
-    return positions @ (u @ v)
+    return positions @ best_rotation(positions, reference)
 
 
 def superposed_rmsd(positions: np.ndarray, reference: np.ndarray) -> np.ndarray | float:

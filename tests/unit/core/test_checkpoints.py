@@ -66,19 +66,15 @@ def test_without_a_whole_checkpoint_there_is_a_sentence(store):
         newest(store)
 
 
-def test_another_format_is_refused(store):
+@pytest.mark.parametrize(("old", "new", "words"), [
+    ('"format": 1', '"format": 9', "format 9"),
+    ("simulation-0000-000001.npz", "../simulation-0000-000001.npz", "other directories"),
+])  # fmt: skip
+def test_another_format_and_files_of_other_directories_are_refused(store, old, new, words):
     save(store, 1)
     path = store.directory / manifest_name(1)
-    path.write_text(path.read_text().replace('"format": 1', '"format": 9'))
-    with pytest.raises(CheckpointError, match="format 9"):
-        store.read_manifest(1)
-
-
-def test_files_of_other_directories_are_refused(store):
-    save(store, 1)
-    path = store.directory / manifest_name(1)
-    path.write_text(path.read_text().replace("simulation-0000-000001.npz", "../simulation-0000-000001.npz"))
-    with pytest.raises(CheckpointError, match="other directories"):
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(CheckpointError, match=words):
         store.read_manifest(1)
 
 
