@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SCRIPT = Path(__file__).parent.parent.parent / "jobscripts" / "local.sh"
+SCRIPT = Path(__file__).parent.parent.parent / "jobscripts" / "ranks.sh"
+INJECTED = Path(__file__).with_name("injected.py")
 SECONDS = 10
 #: Six ranks: three simulate two walkers each. A rank that hangs ends itself after 6 s.
 SETTINGS = ("training.model=none", "steering.strategy=greedy", "simulation.walkers_per_rank=2",
             "simulation.segment_ps=40", "simulation.report_interval_ps=4", "steering.round_reports=5", "run.drain=15",
             "faults.hang_after=6")
 LIMIT_SECONDS = 90.0
+#: More seeds for the tests of random moments: DDMD_MPI_FAULT_RUNS=10 adds ten to each.
+MORE = tuple(range(100, 100 + int(os.environ.get("DDMD_MPI_FAULT_RUNS", "0"))))
 #: A rank that waits for another one to say why the run ends may outlive the launcher by so much.
 ORPHAN_SECONDS = 15.0
 
@@ -77,21 +80,35 @@ def hurt(directory: Path, role: str, number: int, seed: int, *, sets: tuple[str,
             end(process, directory)
 
 
-def start(directory: Path, sets: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    """Start a job in a session of its own."""
+def start(directory: Path, sets: tuple[str, ...] = (), options: tuple[str, ...] = (), fault: str | None = None,
+          **environment: str) -> subprocess.Popen[str]:
+    """Start a job in a session of its own, with one of the faults of ``injected.py`` inside its ranks."""
     given = [text for s in (*SETTINGS, *sets) for text in ("--set", s)]
-    command = [str(SCRIPT), "6", "--usecase", "bba-go", "--duration", f"{SECONDS}s", "--output", str(directory),
-               *options, *given]
+    program = ["ddmd-mpi"] if fault is None else [sys.executable, str(INJECTED), fault]
+    command = [str(SCRIPT), "6", *program, "--usecase", "bba-go", "--duration", f"{SECONDS}s", "--output",
+               str(directory), *given, *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
-                            env={**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent)},
+                            env={**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent), **environment},
                             start_new_session=True)
 
 
-def resume(directory: Path) -> Ended:
+def run_to_its_end(directory: Path, sets: tuple[str, ...] = (), options: tuple[str, ...] = (),
+                   fault: str | None = None) -> Ended:
+    """Run a job that nobody hurts from outside."""
+    with start(directory, sets, options, fault) as process:
+        try:
+            clock = time.monotonic()
+            out, err = process.communicate(timeout=LIMIT_SECONDS)
+            return Ended(directory, process.returncode, out, err, time.monotonic() - clock)
+        finally:
+            end(process, directory)
+
+
+def resume(directory: Path, **environment: str) -> Ended:
     """Go on with a run on six ranks."""
-    command = [str(SCRIPT), "6", "--resume", str(directory), "--duration", "5s"]
+    command = [str(SCRIPT), "6", "ddmd-mpi", "--resume", str(directory), "--duration", "5s"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=LIMIT_SECONDS, check=False,
-                          env={**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent)})
+                          env={**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent), **environment})
     return Ended(directory, done.returncode, done.stdout, done.stderr, 0.0)
 
 

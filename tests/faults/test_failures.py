@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hurt_jobs import Ended, end, start
+from hurt_jobs import run_to_its_end
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(150)]
 
@@ -11,18 +11,12 @@ EXPLODES = ("simulation.timestep_fs=400", "simulation.minimize=false", "simulati
 
 
 def test_a_run_ends_when_its_molecular_dynamics_fails_again_and_again(tmp_path):
-    directory = tmp_path / "run"
-    with start(directory, EXPLODES) as process:
-        try:
-            out, err = process.communicate(timeout=100)
-        finally:
-            end(process, directory)
-    ended = Ended(directory, process.returncode, out, err, 0.0)
-    assert ended.code == 1, err
-    assert err.count("faults.failures_per_run is 8: the run ends") == 1, err
+    ended = run_to_its_end(tmp_path / "run", EXPLODES)
+    assert ended.code == 1, ended.err
+    assert ended.err.count("faults.failures_per_run is 8: the run ends") == 1, ended.err
     assert (ended.summary["completed"], ended.summary["stop_reason"]) == (False, "failure")
     assert ended.summary["simulation"]["failures"] > 8
-    remains = sorted((directory / "failures").glob("sim-*.npz"))
+    remains = sorted((ended.directory / "failures").glob("sim-*.npz"))
     assert len(remains) == ended.summary["simulation"]["failures"]
     with np.load(remains[0]) as state:
         assert str(state["error"])

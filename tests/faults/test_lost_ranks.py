@@ -1,30 +1,12 @@
 """A rank of a real job is killed, or stops, at a random moment: what is promised of each role."""
 
-import os
 import signal
 
-import numpy as np
 import pytest
-from hurt_jobs import hurt, nobody_is_left, resume
+from checker import problems
+from hurt_jobs import MORE, hurt, nobody_is_left, resume
 
-from ddmd_mpi.report.lineage import check
-from ddmd_mpi.streams.archive import read_archive
-
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(200)]
-
-#: Seeds of the rank and the moment. DDMD_MPI_FAULT_RUNS=10 adds ten more to each test.
-MORE = tuple(range(100, 100 + int(os.environ.get("DDMD_MPI_FAULT_RUNS", "0"))))
-
-
-def holds_together(ended):
-    """The records fit each other and the files, and nothing is there twice."""
-    assert check(ended.directory) == []
-    decisions = [line["decision"] for line in ended.lines("decisions.jsonl")]
-    assert sorted(decisions) == list(range(len(decisions)))
-    blocks = list(read_archive(next((ended.directory / "frames").glob("*.bp"))))
-    frames = np.concatenate([np.stack([b["simulation"], b["frame"]], axis=1) for b in blocks])
-    assert len(np.unique(frames, axis=0)) == len(frames)
-    nobody_is_left(ended.directory)
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(250)]
 
 
 @pytest.mark.parametrize(("number", "sets", "seed"), [
@@ -43,7 +25,8 @@ def test_the_run_goes_on_without_a_lost_simulation(tmp_path, number, sets, seed)
     undelivered = [line for line in ended.lines("decisions.jsonl") if line["outcome"] == "undelivered"]
     lost = set(summary["simulation"]["lost_walkers"])
     assert len([line for line in undelivered if line["simulation"] in lost]) <= 2
-    holds_together(ended)
+    assert problems(ended.directory, lost=lost) == []
+    nobody_is_left(ended.directory)
 
 
 @pytest.mark.parametrize(("role", "number", "seed"), [
@@ -51,26 +34,21 @@ def test_the_run_goes_on_without_a_lost_simulation(tmp_path, number, sets, seed)
     ("training", signal.SIGSTOP, 7), *(("inference", signal.SIGKILL, seed) for seed in MORE),
     *(("training", signal.SIGKILL, seed) for seed in MORE), *(("aggregation", signal.SIGKILL, seed) for seed in MORE)])
 def test_the_run_ends_with_one_reason_where_it_cannot_go_on(tmp_path, role, number, seed):
-    rank, ended = hurt(tmp_path / "run", role, number, seed)
+    rank, ended = hurt(tmp_path / "run", role, number, seed, sets=("run.checkpoint_interval=1",))
     assert ended.code == 1, ended.out
     assert ended.seconds_after < 60
     reasons = [line for line in ended.err.splitlines() if "the run ends:" in line]
     assert len(reasons) == 1, ended.err
     assert f"rank {rank} ({role}" in reasons[0]
     nobody_is_left(ended.directory)
-
-
-def test_a_run_that_has_lost_a_rank_goes_on_from_its_last_checkpoint(tmp_path):
-    _, ended = hurt(tmp_path / "run", "inference", signal.SIGKILL, 12, sets=("run.checkpoint_interval=1",))
-    assert ended.code == 1, ended.out
-    assert f"ddmd-mpi --resume {ended.directory} goes on" in ended.err
-    before = {line["decision"] for line in ended.lines("decisions.jsonl")}
-    nobody_is_left(ended.directory)
+    assert f"ddmd-mpi --resume {ended.directory} goes on" in reasons[0]
+    assert problems(ended.directory, ended=False) == []
+    before = [line["decision"] for line in ended.lines("decisions.jsonl")]
     again = resume(ended.directory)
     assert again.code == 0, again.err
     assert again.summary["completed"] is True
-    assert before <= {line["decision"] for line in again.lines("decisions.jsonl")}
-    assert check(again.directory) == []
+    assert [line["decision"] for line in again.lines("decisions.jsonl")][: len(before)] == before
+    assert problems(ended.directory) == []
 
 
 def test_in_file_mode_every_rank_is_needed(tmp_path):

@@ -149,6 +149,7 @@ def contradictions(segments: list[Segment], decisions: list[Record]) -> list[str
     by_name = {(s.simulation, s.segment): s for s in segments}
     by_decision = {d["decision"]: d for d in decisions}
     found = [sentence for s in segments for sentence in _contradictions(s, by_name, by_decision)]
+    found += [f"{_name(s)} comes from itself in the end" for s in _circles(by_name)]
     newest = {s.simulation: s.decision for s in segments if s.restarted}
     unknown = [s for s in segments if s.restarted and s.decision not in by_decision]
     for s in unknown:
@@ -171,11 +172,25 @@ def _contradictions(segment: Segment, by_name: dict, by_decision: dict) -> list[
         if segment.parent.frame not in frames:
             where = f"frame {segment.parent.frame} of simulation {segment.parent.simulation}"
             found.append(f"{name} comes from {where}, which segment {segment.parent.segment} there does not hold")
-        elif source.start > segment.start:
-            found.append(f"{name} began before the segment that it comes from")
     if segment.decision in by_decision:
         found += _disagreement(name, segment, by_decision[segment.decision])
     return found
+
+
+def _circles(by_name: dict) -> list[Segment]:
+    """One segment of every circle of parents; clocks, which may differ and be set, do not tell what came first."""
+    settled: set = set()
+    circles = []
+    for name in by_name:
+        path: dict = {}  # in order
+        while name in by_name and name not in settled and name not in path:
+            path[name] = None
+            parent = by_name[name].parent
+            name = (parent.simulation, parent.segment) if parent else None
+        if name in path:
+            circles.append(by_name[name])
+        settled |= path.keys()
+    return circles
 
 
 def _name(segment: Segment) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,17 @@ class Inlet:
         self._context.credits.put(self.link.index, self._record)
         self._context.spend(time.perf_counter() - clock)
         return payload
+
+    def arrived(self) -> Iterator[np.ndarray]:
+        """The payloads that have arrived, no more than may be under way: one that is slower than its writer has other
+        duties, too.
+        """
+        for _ in range(self._context.config.streams.in_flight_blocks):
+            payload = self.poll()
+            if payload is None:
+                return
+            yield payload
+            self._context.status.update()
 
     def close(self) -> None:
         """Close the stream."""

@@ -79,7 +79,7 @@ class Inference(Decider):
         """Take every block of features and the newest weights that have arrived."""
         moved = False
         for inlet in self.inlets:
-            while (payload := inlet.poll()) is not None:
+            for payload in inlet.arrived():
                 block = FrameBlock.unpack(payload)
                 self.window.append(block)
                 self.fresh += len(block)

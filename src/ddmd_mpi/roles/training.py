@@ -67,7 +67,7 @@ class Training(Trainer):
         """Take every block that has arrived, and send what waits: called between batches, too."""
         clock = time.perf_counter()
         for inlet in self.inlets:
-            while (payload := inlet.poll()) is not None:
+            for payload in inlet.arrived():
                 block = FrameBlock.unpack(payload)
                 self.window.append(block)
                 self.fresh += len(block)

@@ -111,6 +111,7 @@ def read_archive(path: Path) -> Iterator[FrameBlock]:
             for name, column in columns.items():
                 engine.get(variables[name], column)
             engine.end_step()
-            yield FrameBlock(columns)
+            if columns:  # none in a step that a kill has cut off
+                yield FrameBlock(columns)
     finally:
         engine.close()

@@ -58,6 +58,19 @@ def test_a_source_frame_that_its_segment_does_not_hold_is_found(fresh):
     assert any("does not hold" in sentence for sentence in found)
 
 
+def test_a_segment_that_descends_from_itself_is_found_whatever_the_clocks_say(fresh):
+    for path in fresh.glob("trajectories/*.segments.jsonl"):
+        change(path, lambda lines: [line.update(start=-line["start"]) for line in lines])
+    assert check(fresh) == []
+    child = next(s for s in rebuild(fresh) if s.parent and s.parent.simulation != s.simulation)
+    parent = next(s for s in rebuild(fresh) if (s.simulation, s.segment) == child.parent[:2])
+    path = fresh / "trajectories" / f"sim-{parent.simulation:04d}.segments.jsonl"
+    change(path, lambda lines: lines[parent.segment].update(
+        decision=-1, source_simulation=child.simulation, source_segment=child.segment,
+        source_frame=child.first_frame))
+    assert any("comes from itself in the end" in sentence for sentence in check(fresh))
+
+
 def test_an_applied_decision_without_a_segment_is_found(fresh):
     change(fresh / "decisions.jsonl", lambda lines: lines[0].update(decision=99))
     found = check(fresh)

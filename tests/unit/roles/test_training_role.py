@@ -35,16 +35,13 @@ class Inlet:
     """Hands over one block at a time, then ends."""
 
     def __init__(self, sizes):
-        self.sizes, self.pause, self.ended, self.closed = list(sizes), False, False, False
+        self.sizes, self.ended, self.closed = list(sizes), False, False
 
-    def poll(self):
-        self.pause = not self.pause
-        if not self.pause:
-            return None
+    def arrived(self):
         if self.sizes:
-            return frames(self.sizes.pop(0))
+            return [frames(self.sizes.pop(0))]
         self.ended = True
-        return None
+        return []
 
     def close(self):
         self.closed = True
