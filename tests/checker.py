@@ -28,7 +28,7 @@ def problems(directory: Path, *, ended: bool = True, lost: Container[int] = ()) 
         Walkers that were lost with their rank, whose files may be torn and whose last counts nobody has heard.
     """
     directory = Path(directory)
-    found = [*check(directory), *decisions(directory, ended), *archived(directory)]
+    found = [*check(directory), *decisions(directory, ended, lost), *archived(directory)]
     if ended:
         found += [*frames(directory, lost), *totals(directory, bool(lost))]
     if ended and not lost:
@@ -50,8 +50,8 @@ def written(directory: Path) -> dict[int, np.ndarray]:
     }
 
 
-def decisions(directory: Path, ended: bool) -> Iterator[str]:
-    """Every decision that was sent has one line, and no frame was used twice."""
+def decisions(directory: Path, ended: bool, lost: Container[int]) -> Iterator[str]:
+    """Every decision that was sent has one line, and no frame was used twice, unless to no avail by a lost walker."""
     ids = [d["decision"] for d in lines(directory / "decisions.jsonl")]
     sent = [d["decision"] for d in lines(directory / "checkpoints" / "sent.jsonl")]
     for name, numbers in (("decisions.jsonl", ids), ("sent.jsonl", sent)):
@@ -63,7 +63,8 @@ def decisions(directory: Path, ended: bool) -> Iterator[str]:
         yield f"decisions without a line: {sorted(lost)}"
     if unknown := set(ids) - set(sent):
         yield f"decisions that were never sent: {sorted(unknown)}"
-    sources = Counter((d["source"]["simulation"], d["source"]["frame"]) for d in lines(directory / "decisions.jsonl"))
+    sources = Counter((d["source"]["simulation"], d["source"]["frame"]) for d in lines(directory / "decisions.jsonl")
+                      if d["simulation"] not in lost or d["outcome"] != "undelivered")
     if twice := [s for s, n in sources.items() if n > 1]:
         yield f"frames that were used twice: {twice}"
 

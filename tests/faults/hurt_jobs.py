@@ -63,13 +63,21 @@ def running(directory: Path) -> bool:
         return False
 
 
+def has_checkpoint(directory: Path) -> bool:
+    """Whether the job has completed a checkpoint."""
+    return any((directory / "checkpoints").glob("manifest-*"))
+
+
 def hurt(directory: Path, role: str, number: int, seed: int, *, sets: tuple[str, ...] = (),
-         options: tuple[str, ...] = ()) -> tuple[int, Ended]:
-    """Run a job and send a signal to a rank of `role`, rank and moment drawn by `seed`; (the rank, what was left)."""
+         options: tuple[str, ...] = (), after: Callable[[Path], bool] = running) -> tuple[int, Ended]:
+    """Run a job and send a signal to a rank of `role`, rank and moment drawn by `seed`; (the rank, what was left).
+
+    The moment is up to half the run later than what `after` waits for.
+    """
     generator = random.Random(seed)
     with start(directory, sets, options) as process:
         try:
-            wait(lambda: running(directory) or process.poll() is not None)
+            wait(lambda: after(directory) or process.poll() is not None)
             time.sleep(generator.uniform(0.0, 0.5 * SECONDS))
             rank, pid = pid_of(directory, role, generator)
             os.kill(pid, number)

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 from checker import problems
-from hurt_jobs import MORE, hurt, nobody_is_left, resume
+from hurt_jobs import MORE, has_checkpoint, hurt, nobody_is_left, resume
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(250)]
 
@@ -34,7 +34,7 @@ def test_the_run_goes_on_without_a_lost_simulation(tmp_path, number, sets, seed)
     ("training", signal.SIGSTOP, 7), *(("inference", signal.SIGKILL, seed) for seed in MORE),
     *(("training", signal.SIGKILL, seed) for seed in MORE), *(("aggregation", signal.SIGKILL, seed) for seed in MORE)])
 def test_the_run_ends_with_one_reason_where_it_cannot_go_on(tmp_path, role, number, seed):
-    rank, ended = hurt(tmp_path / "run", role, number, seed, sets=("run.checkpoint_interval=1",))
+    rank, ended = hurt(tmp_path / "run", role, number, seed, sets=("run.checkpoint_interval=1",), after=has_checkpoint)
     assert ended.code == 1, ended.out
     assert ended.seconds_after < 60
     reasons = [line for line in ended.err.splitlines() if "the run ends:" in line]
