@@ -10,7 +10,7 @@ from ..checkpoints import Part
 from ..frames import CommandKind, FrameBlock, Hop, RestartCommand
 from ..model import ModelWeights
 from ..rundir import Lines
-from ..status import Activity, State
+from ..status import STOP_REASONS, Activity, State
 from ..window import FrameWindow, inference_frames
 from ..wiring import TO_INFERENCE, WEIGHTS
 from .checkpointing import Checkpoints
@@ -98,7 +98,7 @@ class Inference(Decider):
         return self.ready and not self.stopped and self.fresh >= self.round_frames and self.context.left_s > 0
 
     def stop_at_target(self) -> None:
-        """Tell every walker to stop once a frame is as near the target as was asked."""
+        """Stop the run once a frame is as near the target as was asked: walkers at once, then whoever trains."""
         target = self.context.config.run.target_rmsd_angstrom
         if target is None or self.stopped or self.best_rmsd > target:
             return
@@ -106,6 +106,7 @@ class Inference(Decider):
         self.stopped = True
         for walker in range(self.context.layout.n_walkers):
             self.context.mailboxes.send(walker, RestartCommand(CommandKind.STOP, -1, time.time()))
+        self.context.control.tell(STOP_REASONS.index("target_rmsd"))
 
     def finish(self) -> None:
         """Take the last receipts and close."""
