@@ -59,8 +59,8 @@ def decisions(directory: Path, ended: bool, lost: Container[int]) -> Iterator[st
             yield f"{name} has decisions twice: {twice}"
     if sorted(sent) != list(range(len(sent))):
         yield "the decisions that were sent are not numbered from 0"
-    if lost := set(sent) - set(ids) if ended else set():
-        yield f"decisions without a line: {sorted(lost)}"
+    if missing := set(sent) - set(ids) if ended else set():
+        yield f"decisions without a line: {sorted(missing)}"
     if unknown := set(ids) - set(sent):
         yield f"decisions that were never sent: {sorted(unknown)}"
     sources = Counter((d["source"]["simulation"], d["source"]["frame"]) for d in lines(directory / "decisions.jsonl")
