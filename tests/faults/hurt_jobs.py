@@ -63,6 +63,11 @@ def running(directory: Path) -> bool:
         return False
 
 
+def left_s(directory: Path) -> float:
+    """Seconds until the job's simulations stop, as it says."""
+    return json.loads((directory / "status.json").read_text())["left_s"]
+
+
 def has_checkpoint(directory: Path) -> bool:
     """Whether the job has completed a checkpoint."""
     return any((directory / "checkpoints").glob("manifest-*"))
@@ -72,13 +77,13 @@ def hurt(directory: Path, role: str, number: int, seed: int, *, sets: tuple[str,
          options: tuple[str, ...] = (), after: Callable[[Path], bool] = running) -> tuple[int, Ended]:
     """Run a job and send a signal to a rank of `role`, rank and moment drawn by `seed`; (the rank, what was left).
 
-    The moment is up to half the run later than what `after` waits for.
+    The moment is up to half the run later than what `after` waits for, and before the last two seconds of the run.
     """
     generator = random.Random(seed)
     with start(directory, sets, options) as process:
         try:
             wait(lambda: after(directory) or process.poll() is not None)
-            time.sleep(generator.uniform(0.0, 0.5 * SECONDS))
+            time.sleep(generator.uniform(0.0, min(0.5 * SECONDS, max(0.0, left_s(directory) - 2.0))))
             rank, pid = pid_of(directory, role, generator)
             os.kill(pid, number)
             clock = time.monotonic()
