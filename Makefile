@@ -10,8 +10,10 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 OVERLAY := $(addprefix --config ,$(wildcard inputs/demo/$(USECASE).toml))
 MPICH_PACKAGES := 'mpich>=4.3,<6' 'mpi4py>=4.1' 'adios2>=2.12.1,<2.13' 'openmm>=8.2' 'numpy<2.1' scipy 'pydantic>=2.7' \
-	click pytest pytest-timeout
+	click pytest pytest-timeout pytest-xdist
 WITH_MODELS := $(addprefix --ignore=tests/mpi/,test_training.py test_aae_ranks.py test_pca_ranks.py)
+# Two jobs of ranks at a time; the tests of a module share what they have run.
+TWO     := -n 2 --dist loadscope --durations=12
 PIP     := $(BIN)/pip --disable-pip-version-check --quiet
 
 ACCELERATOR ?= cpu
@@ -56,10 +58,13 @@ demo: install  ## Run the steered loop on 4 ranks for about three minutes (USECA
 	jobscripts/local.sh $(RANKS) --usecase $(USECASE) --duration 3min --output $$run $(OVERLAY) $(OPTIONS) && \
 	$(BIN)/ddmd-mpi report $$run
 
-test: install horovod torch lint test-mpich test-unit test-mpi test-end-to-end test-faults  ## Run every test
+test: install  ## Run every test
+	@$(MAKE) --no-print-directory .venv-mpich/.installed & other=$$!; \
+	$(MAKE) --no-print-directory horovod torch && wait $$other
+	@$(MAKE) --no-print-directory lint test-mpich test-unit test-mpi test-end-to-end test-faults
 
 test-mpich: .venv-mpich/.installed  ## Run the MPI tests and runs without a model under MPICH
-	.venv-mpich/bin/python -m pytest tests/mpi tests/end_to_end/test_variants.py $(WITH_MODELS)
+	.venv-mpich/bin/python -m pytest $(TWO) tests/mpi tests/end_to_end/test_variants.py $(WITH_MODELS)
 
 .venv-mpich/.installed: setup.cfg
 	$(PYTHON) -m venv .venv-mpich
@@ -75,13 +80,14 @@ test-unit: install torch  ## Run the unit tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit
 
 test-mpi: install horovod torch  ## Run the tests under mpiexec
-	$(BIN)/python -m pytest tests/mpi
+	$(BIN)/python -m pytest $(TWO) tests/mpi
 
 test-end-to-end: install horovod torch  ## Run the tests of whole runs
-	$(BIN)/python -m pytest tests/end_to_end
+	$(BIN)/python -m pytest $(TWO) -m 'not alone' tests/end_to_end
+	$(BIN)/python -m pytest -m alone tests/end_to_end
 
 test-faults: install  ## Hurt real runs: kill and stop their ranks, let their molecular dynamics explode
-	$(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m pytest $(TWO) tests/faults
 
 lint: install
 	$(BIN)/ruff check src tests benchmarks inputs

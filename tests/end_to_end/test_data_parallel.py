@@ -10,7 +10,7 @@ from ddmd_mpi.model import ModelWeights
 from ddmd_mpi.report.read import read_run
 from ddmd_mpi.report.training import doubts, joint_rounds
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.alone, pytest.mark.timeout(300)]
 
 DRAIN = 60
 QUICK = ("training.first_frames=60", "training.epochs=4", "training.filters=8", f"run.drain={DRAIN}")

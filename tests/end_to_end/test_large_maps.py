@@ -6,7 +6,7 @@ import pytest
 
 from ddmd_mpi.report.lineage import check
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.alone, pytest.mark.timeout(300)]
 
 SHORT = (
     "simulation.engine=emulated", "emulation.report_seconds=0.5", "simulation.segment_ps=8", "training.filters=2",

@@ -9,7 +9,7 @@ import pytest
 
 from ddmd_mpi.report.lineage import check, rebuild
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.alone, pytest.mark.timeout(400)]
 
 SECONDS = 75
 SMALL = ("training.first_frames=60", "training.epochs=5", "training.retrain_growth=1.2")

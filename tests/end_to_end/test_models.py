@@ -14,7 +14,7 @@ from ddmd_mpi.streams.archive import read_archive
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
-SECONDS = 45
+SECONDS = 35
 QUICK = ("simulation.report_interval_ps=2", "simulation.segment_ps=20", "simulation.walkers_per_rank=4",
          "training.first_frames=100")  # fmt: skip
 
