@@ -23,7 +23,7 @@ def block(walker, n_frames=3, first=0, seed=0):
             columns[field.name] = np.abs(numbers).astype(field.dtype) if "u" in field.dtype else numbers.astype(
                 field.dtype)
     columns |= {"simulation": np.full(n_frames, walker, "<i4"), "frame": first + np.arange(n_frames, dtype="<i8"),
-                "contact_counts": counts}
+                "contact_counts": counts, "contact_columns": columns["contact_columns"] % RESIDUES}
     columns["rmsd"][0] = np.nan
     return FrameBlock(columns)
 

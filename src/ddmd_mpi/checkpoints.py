@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import re
-import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -25,7 +25,10 @@ from typing import Any
 import numpy as np
 
 from .errors import CheckpointError
+from .files import check_regular, is_whole, parse_object, read_bytes
+from .npz import MOST_BYTES, read_npz
 from .rundir import write_durably
+from .totals import record_of
 
 FORMAT = 1
 KEEP = 3  # checkpoints
@@ -34,7 +37,7 @@ VALUES = "values.json"
 _MANIFEST = re.compile(r"manifest-(\d{6,})\.json")
 _PART = re.compile(r"[a-z]+-\d{4,}-(\d{6,})\.npz")
 _CHUNK_BYTES = 1 << 22
-_UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
+_UNREADABLE = (OSError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -123,9 +126,8 @@ class Store:
         """
         path = self.directory / entry.file
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            return Part(json.loads(arrays.pop(VALUES).tobytes()), arrays)
+            arrays = read_npz(path)
+            return Part(parse_object(arrays.pop(VALUES).tobytes()), arrays)
         except _UNREADABLE as error:
             raise CheckpointError(f"the checkpoint {path} cannot be read: {error}") from error
 
@@ -155,14 +157,16 @@ class Store:
         """
         path = self.directory / manifest_name(number)
         try:
-            found = json.loads(path.read_text())
+            found = parse_object(read_bytes(path))
             if found["format"] != FORMAT:
                 raise CheckpointError(f"the checkpoint {path} is of format {found['format']} and this program writes "
                                       f"{FORMAT}: go on with the version of ddmd-mpi that began the run")
             parts = tuple(Entry(**{**p, "walkers": tuple(p["walkers"])}) for p in found.pop("parts"))
             if any(not _PART.fullmatch(p.file) for p in parts):
                 raise ValueError("it names files of other directories")
-            return Manifest(**found, parts=parts)
+            manifest = Manifest(**found, parts=parts)
+            check_types(manifest)
+            return manifest
         except _UNREADABLE as error:
             raise CheckpointError(f"the checkpoint {path} cannot be read: {error}") from error
 
@@ -223,8 +227,9 @@ class Store:
     def _verify(self, entry: Entry) -> None:
         path, digest = self.directory / entry.file, hashlib.sha256()
         try:
-            if path.stat().st_size != entry.nbytes:
-                raise CheckpointError(f"{path} has {path.stat().st_size} bytes where {entry.nbytes} were written")
+            size = check_regular(path, MOST_BYTES)
+            if size != entry.nbytes:
+                raise CheckpointError(f"{path} has {size} bytes where {entry.nbytes} were written")
             with path.open("rb") as file:
                 while piece := file.read(_CHUNK_BYTES):
                     digest.update(piece)
@@ -235,6 +240,19 @@ class Store:
 
     def _names(self) -> list[str]:
         return sorted(os.listdir(self.directory)) if self.directory.is_dir() else []
+
+
+def check_types(manifest: Manifest) -> None:
+    """Raise a ValueError if a manifest does not say what one says."""
+    whole = [manifest.number, manifest.session, manifest.about["n_walkers"], *(
+        n for p in manifest.parts for n in (p.rank, p.nbytes, *p.walkers))]
+    texts = [text for p in manifest.parts for text in (p.role, p.sha256)]
+    elapsed = manifest.elapsed_s
+    if not (all(map(is_whole, whole)) and all(isinstance(text, str) for text in texts)
+            and isinstance(elapsed, int | float) and 0 <= elapsed < math.inf):
+        raise ValueError("its numbers are none of a checkpoint")
+    for of_role in manifest.carried.values():
+        record_of(of_role)
 
 
 def part_name(role: str, rank: int, number: int) -> str:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from math import prod
 from typing import NamedTuple, get_type_hints
 
 import numpy as np
+
+from .errors import StreamError
 
 
 class Hop(IntEnum):
@@ -70,6 +73,7 @@ class Extents(NamedTuple):
 
 
 MAGIC = 0x444D4444_0001  # "DDMD", format 1
+MOST = 1 << 40  # of anything in a block
 HEADER_WORDS = 2 + len(Extents._fields)
 ALIGNMENT = 8
 
@@ -180,16 +184,24 @@ class FrameBlock:
 
         Raises
         ------
-        ValueError
-            If the buffer is not a packed block of this format.
+        StreamError
+            If the buffer is not a packed block of this format, or its columns do not fit each other.
         """
-        words = buffer[: HEADER_WORDS * 8].view("<i8") if len(buffer) >= HEADER_WORDS * 8 else [0]
-        if words[0] != MAGIC:
-            raise ValueError(f"not a packed block of frames ({len(buffer)} bytes)")
-        spans, nbytes = _spans(Hop(int(words[1])), Extents(*(int(w) for w in words[2:])))
+        words = buffer[: HEADER_WORDS * 8].view("<i8").tolist() if len(buffer) >= HEADER_WORDS * 8 else [0]
+        if words[0] != MAGIC or words[1] not in list(Hop) or not all(0 <= word < MOST for word in words[2:]):
+            raise StreamError(f"not a packed block of frames ({len(buffer)} bytes)")
+        spans, nbytes = _spans(Hop(words[1]), Extents(*words[2:]))
         if nbytes != len(buffer):
-            raise ValueError(f"a packed block of {nbytes} bytes was expected, got {len(buffer)}")
-        return FrameBlock({row.name: buffer[a:b].view(row.dtype).reshape(shape) for row, a, b, shape in spans})
+            raise StreamError(f"a packed block of {nbytes} bytes was expected, got {len(buffer)}")
+        block = FrameBlock({row.name: buffer[a:b].view(row.dtype).reshape(shape) for row, a, b, shape in spans})
+        block.check_contacts()
+        return block
+
+    def check_contacts(self) -> None:
+        """Raise a StreamError if the contacts are not as many as are counted, or are of residues that there are not."""
+        counts, columns = self.columns["contact_counts"], self.columns["contact_columns"]
+        if int(counts.sum(dtype=np.int64)) != len(columns) or columns.max(initial=0) >= max(1, counts.shape[1]):
+            raise StreamError("the contacts of a packed block of frames are not those that it counts")
 
 
 def _spans(hop: Hop, extents: Extents) -> tuple[list[tuple[Field, int, int, tuple[int, ...]]], int]:
@@ -199,7 +211,7 @@ def _spans(hop: Hop, extents: Extents) -> tuple[list[tuple[Field, int, int, tupl
         if hop not in row.hops:
             continue
         shape = column_shape(row, extents)
-        stop = position + int(np.prod(shape, dtype=np.int64)) * np.dtype(row.dtype).itemsize
+        stop = position + prod(shape) * np.dtype(row.dtype).itemsize
         spans.append((row, position, stop, shape))
         position = -(-stop // ALIGNMENT) * ALIGNMENT
     return spans, position

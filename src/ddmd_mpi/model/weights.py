@@ -5,20 +5,24 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
-import zlib
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from ..errors import ModelError
+from ..files import is_whole, parse_object, read_bytes
+from ..npz import read_npz
 
 MAGIC = b"DDMDW001"
 ALIGNMENT = 64
+#: Dtypes of weights: numbers of at most 16 bytes.
+NUMBERS = re.compile(r"[<>|=][biufc](1|2|4|8|16)")
+UNREADABLE = (OSError, LookupError, TypeError, ValueError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -66,16 +70,18 @@ class ModelWeights:
             raise ModelError(f"not packed weights of a model ({len(buffer)} bytes)")
         header_size = int.from_bytes(bytes(buffer[len(MAGIC) : start]), "little")
         try:
-            header = json.loads(bytes(buffer[start : start + header_size]))
-        except ValueError as error:
+            header = parse_object(bytes(buffer[start : start + header_size]))
+            version, metadata = _identity(header["version"], header["metadata"])
+            forms = [_form(array) for array in header["arrays"]]
+        except UNREADABLE as error:
             raise ModelError(f"the packed weights of a model are damaged: {error}") from error
-        dtypes, shapes = [np.dtype(a["dtype"]) for a in header["arrays"]], [a["shape"] for a in header["arrays"]]
-        spans = _spans(start + header_size, [d.itemsize * prod(s) for d, s in zip(dtypes, shapes, strict=True)])
-        if spans and spans[-1][1] != len(buffer):
-            raise ModelError(f"packed weights of {spans[-1][1]} bytes were expected, got {len(buffer)}")
-        parts = zip(spans, dtypes, shapes, strict=True)
-        arrays = [buffer[first:last].view(dtype).reshape(shape) for (first, last), dtype, shape in parts]
-        return ModelWeights(header["version"], arrays, header["metadata"])
+        spans = _spans(start + header_size, [dtype.itemsize * prod(shape) for dtype, shape in forms])
+        nbytes = spans[-1][1] if spans else start + header_size
+        if nbytes != len(buffer):
+            raise ModelError(f"packed weights of {nbytes} bytes were expected, got {len(buffer)}")
+        arrays = [buffer[first:last].view(dtype).reshape(shape)
+                  for (first, last), (dtype, shape) in zip(spans, forms, strict=True)]
+        return ModelWeights(version, arrays, metadata)
 
     def save(self, directory: Path) -> Path:
         """Write ``directory/v000012/{weights.npz, metadata.json}``; it appears whole or not at all. Returns its path.
@@ -125,13 +131,31 @@ class ModelWeights:
             If there are none that can be read.
         """
         try:
-            metadata = json.loads((path / "metadata.json").read_text())
-            with np.load(path / "weights.npz", allow_pickle=False) as file:
-                arrays = [file[f"arr_{i}"] for i in range(len(file.files))]
-            return ModelWeights(metadata.pop("version"), arrays, metadata)
-        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
+            metadata = parse_object(read_bytes(path / "metadata.json"))
+            version, metadata = _identity(metadata.pop("version"), metadata)
+            found = read_npz(path / "weights.npz")
+            arrays = [found[f"arr_{i}"] for i in range(len(found))]
+            if not all(NUMBERS.fullmatch(a.dtype.str) for a in arrays):
+                raise ValueError("its weights are no numbers")
+            return ModelWeights(version, arrays, metadata)
+        except UNREADABLE as error:
             raise ModelError(f"cannot read the model in {path}: {error}: is it the directory of one version, "
                              "such as RUN/models/v000012?") from error
+
+
+def _identity(version: object, metadata: object) -> tuple[int, dict[str, Any]]:
+    """Version and metadata, if they are what they should be."""
+    if not is_whole(version) or not isinstance(metadata, dict):
+        raise ValueError("its version and its metadata are not those of a model")
+    return version, metadata
+
+
+def _form(announced: dict[str, Any]) -> tuple[np.dtype, tuple[int, ...]]:
+    """Dtype and shape of an array, if they are such as weights have."""
+    text, shape = announced["dtype"], announced["shape"]
+    if not NUMBERS.fullmatch(text) or not all(map(is_whole, shape)):
+        raise ValueError(f"weights cannot be {text} of shape {shape}")
+    return np.dtype(text), tuple(shape)
 
 
 def check_shapes(arrays: list[np.ndarray], expected: list[tuple[int, ...]]) -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ddmd_mpi.errors import StreamError
 from ddmd_mpi.frames import (
     FIELDS,
     CommandKind,
@@ -26,7 +27,7 @@ def random_block(n_frames, n_atoms, n_residues, hop, seed=0):
     columns = {}
     for row in FIELDS:
         if hop in row.hops:
-            values = rng.integers(0, 30_000, column_shape(row, extents))
+            values = rng.integers(0, n_residues if "contacts" in row.shape else 30_000, column_shape(row, extents))
             columns[row.name] = values.astype(row.dtype)
     columns["contact_counts"] = counts
     return FrameBlock(columns)
@@ -55,13 +56,13 @@ def test_coordinates_do_not_travel_on_the_features_hop():
 
 @pytest.mark.parametrize("broken", [b"", b"\0" * 200, b"x" * 71])
 def test_foreign_buffers_are_refused(broken):
-    with pytest.raises(ValueError, match="not a packed block"):
+    with pytest.raises(StreamError, match="not a packed block"):
         FrameBlock.unpack(np.frombuffer(broken, np.uint8))
 
 
 def test_truncated_buffers_are_refused():
     packed = random_block(2, 3, 4, Hop.COORDINATES).pack(Hop.COORDINATES)
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(StreamError, match="expected"):
         FrameBlock.unpack(packed[:-8])
 
 
