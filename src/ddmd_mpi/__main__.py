@@ -82,7 +82,7 @@ def resolve(usecase, file, assignments, mode, duration, iterations, target_rmsd,
                                    "and change single ones by --set")
         usecase = ""
     if usecase is None and file is not None:
-        usecase = config.read_toml(file).get("run", {}).get("usecase")
+        usecase = config.usecase_of(file)
     if usecase is None:
         raise click.UsageError(f"which use case? Give --usecase {{{','.join(config.usecases())}}}")
     duration = UNLIMITED if duration is None and iterations is not None else duration

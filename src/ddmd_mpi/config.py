@@ -15,6 +15,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from .errors import ConfigError
+from .files import MOST_LEVELS, check_levels, read_text
 from .sections import OF_OPENMM, Config
 
 #: Settings that are paths, or lists of them.
@@ -66,16 +67,38 @@ def _name(settings: dict[str, Any]) -> object:
     return run.get("usecase") if isinstance(run, dict) else None
 
 
+def usecase_of(file: Path) -> str | None:
+    """The use case that a config file names, None for none.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read.
+    """
+    name = _name(read_toml(file))
+    return name if isinstance(name, str) else None
+
+
 def read_toml(file: Path) -> dict[str, Any]:
     """Settings of a TOML file; relative paths in it are relative to the file."""
     try:
-        settings = tomllib.loads(file.read_text())
+        settings = _parsed(read_text(file))
     except OSError as error:
         raise ConfigError(f"cannot read the config file {file}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"{file} is not valid TOML: {error}") from error
     make_absolute(settings, file.resolve().parent)
     return settings
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """What TOML says; a ValueError if it is none, or nested too deeply."""
+    try:
+        found = tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    check_levels(found)
+    return found
 
 
 def make_absolute(settings: dict[str, Any], directory: Path) -> None:
@@ -112,11 +135,11 @@ def parse_assignment(text: str) -> dict[str, Any]:
     """``section.key=value`` as nested settings; a value that is not TOML is taken as a string."""
     name, equals, value = text.partition("=")
     keys = name.strip().split(".")
-    if not equals or len(keys) < 2 or not all(keys):
+    if not equals or not 2 <= len(keys) <= MOST_LEVELS or not all(keys):
         raise ConfigError(f"--set {text!r}: section.key=value is expected, for example --set run.seed=7")
     try:
-        parsed = tomllib.loads(f"v = {value}")["v"]
-    except tomllib.TOMLDecodeError:
+        parsed = _parsed(f"v = {value}")["v"]
+    except ValueError:
         parsed = value.strip()
     for key in reversed(keys):
         parsed = {key: parsed}

@@ -44,7 +44,7 @@ def find(directory: Path, assignments: tuple[str, ...]) -> tuple[Config, Manifes
     if not file.is_file():
         raise RunDirectoryError(f"{directory} is no run directory: it has no config.toml; name the one that the run "
                                 "printed at its begin or its end")
-    usecase = configuration.read_toml(file).get("run", {}).get("usecase", "")
+    usecase = configuration.usecase_of(file) or ""
     before = configuration.load(usecase, file)
     config = configuration.load(usecase, file, assignments)
     for section, keys in FIXED.items():

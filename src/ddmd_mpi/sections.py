@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+T = TypeVar("T")
 Auto = Literal["auto"]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+#: Beyond these no number is meant.
+LARGEST, MOST = 1e15, 2**31 - 1
+Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Size = Annotated[int, Field(ge=1, le=65_536)]  # of a layer, or of a pool of threads
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 #: Before the name of a file that OpenMM brings in its app/data.
@@ -35,6 +39,19 @@ def seconds(text: object) -> object:
 
 
 Duration = Annotated[Positive, BeforeValidator(seconds)]
+#: What becomes a part of names of files.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+
+
+def printable(name: T) -> T:
+    """The name of a file, which must not break the lines of a log or lead a terminal astray."""
+    if not str(name).isprintable():
+        raise ValueError("the name of a file has no control characters")
+    return name
+
+
+File = Annotated[Path, AfterValidator(printable)]
+FileName = Annotated[str, AfterValidator(printable)]
 
 
 class Section(BaseModel):
@@ -46,7 +63,7 @@ class Section(BaseModel):
 class RunSection(Section):
     """[run]: what to run, for how long, and where to stop."""
 
-    usecase: str
+    usecase: Name
     mode: Literal["stream", "file"] = "stream"
     duration: Duration = 180.0
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 2023
@@ -67,10 +84,8 @@ class RanksSection(Section):
 
 
 #: Names of protein atoms, indices, or a selection.
-Descriptor = Annotated[str | list[str] | list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-
-
+Descriptor = Annotated[str | list[str] | list[Annotated[int, Field(ge=0, le=MOST)]],
+                       Field(min_length=1, max_length=65_535)]
 Solvent = Literal["auto", "explicit", "implicit", "vacuum"]
 Edges = Annotated[list[Positive], Field(min_length=3, max_length=3)]
 
@@ -82,16 +97,16 @@ class ComplexRow(Section):
     """
 
     name: Name
-    coordinates: Path | None = None
-    topology: Path | None = None
-    parameters: list[Path] = []
+    coordinates: File | None = None
+    topology: File | None = None
+    parameters: list[File] = []
     solvent: Solvent = "auto"
     box_nm: Edges | None = None
-    ligand: Path | None = None
-    water_edge_nm: Positive | None = None
-    start: Path | None = None
+    ligand: File | None = None
+    water_edge_nm: Annotated[float, Field(gt=0, le=50)] | None = None
+    start: File | None = None
     ligand_residues: list[str] = []
-    force_field: list[str] | None = None
+    force_field: list[FileName] | None = None
     nonbonded_cutoff_nm: Positive | None = None
 
     @model_validator(mode="after")
@@ -113,14 +128,14 @@ class SystemSection(Section):
 
     name: Name
     model: Literal["all-atom", "go"] = "all-atom"
-    start: Path | None = None
-    target: Path | None = None
-    topology: Path | None = None
-    parameters: list[Path] = []
+    start: File | None = None
+    target: File | None = None
+    topology: File | None = None
+    parameters: list[File] = []
     solvent: Solvent = "auto"
     box_nm: Edges | None = None
     descriptor: Descriptor = ["CA"]
-    force_field: list[str] = ["amber99sbildn.xml", "amber99_obc.xml"]
+    force_field: list[FileName] = ["amber99sbildn.xml", "amber99_obc.xml"]
     site: list[str] = []
     complexes: list[ComplexRow] = []
     note: str = ""
@@ -161,7 +176,7 @@ class SimulationSection(Section):
     engine: Literal["openmm", "emulated"] = "openmm"
     platform: Literal["auto", "CUDA", "HIP", "OpenCL", "CPU", "Reference"] = "auto"
     precision: Literal["single", "mixed", "double"] = "mixed"
-    threads: Count = 1
+    threads: Size = 1
     bind: bool = True
     walkers_per_rank: Count | Auto = "auto"
     timestep_fs: Positive = 2.0
@@ -185,6 +200,8 @@ class SimulationSection(Section):
         if self.report_interval_ps * 1000 < self.timestep_fs:
             raise ValueError("report_interval_ps must be at least one timestep_fs")
         steps = self.report_interval_ps * 1000 / self.timestep_fs
+        if steps > MOST:
+            raise ValueError(f"report_interval_ps must be at most {MOST} timesteps")
         if abs(steps - round(steps)) > 1e-6 * steps:
             raise ValueError(f"report_interval_ps must be a whole number of timesteps, not {steps:.2f} of timestep_fs")
         if self.segment_ps < self.report_interval_ps:
@@ -206,7 +223,7 @@ class EmulationSection(Section):
     """[emulation]: what the engine "emulated" shows and how fast, and how long rounds of the model are made to take."""
 
     report_seconds: Positive = 1.0
-    trajectory: Path | None = None
+    trajectory: File | None = None
     training_seconds: NonNegative = 0.0
     inference_seconds: NonNegative = 0.0
     jitter: Fraction = 0.0
@@ -215,7 +232,7 @@ class EmulationSection(Section):
 class OrderParameter(Section):
     """One declared order parameter: `kind` names a function of structure/order_parameters.py."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=100)]
     kind: Literal["radius_of_gyration", "fraction_of_native_contacts", "distance", "handedness", "ligand_contacts",
                   "ligand_rmsd"]
     residues: list[Annotated[int, Field(ge=0)]] = []
@@ -244,7 +261,7 @@ class StreamsSection(Section):
     first_hop: Literal["adios2", "mpi"] = "adios2"
     engine: Literal["SST", "BP5"] = "SST"
     parameters: dict[str, str] = {}
-    adios2_xml: Path | None = None
+    adios2_xml: File | None = None
     block_frames: Count = 64
     block_delay: Duration = 1.0
     queue_blocks: Count = 64
@@ -265,10 +282,10 @@ class TrainingSection(Section):
 
     model: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.-]*(:[A-Za-z_]\w*)?$")] = "cvae"
     options: dict[str, Any] = {}
-    latent_dimensions: Count | Auto = "auto"
-    dense_units: Count = 128
+    latent_dimensions: Size | Auto = "auto"
+    dense_units: Size = 128
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
-    filters: Count | Auto = "auto"
+    filters: Size | Auto = "auto"
     learning_rate: Positive | Auto = "auto"
     rho: Fraction = 0.9
     epsilon: Positive = 1e-8
@@ -278,17 +295,17 @@ class TrainingSection(Section):
     validation_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.2
     window_frames: Count = 20_000
     first_frames: Annotated[int, Field(ge=2)] = 256
-    retrain_growth: Annotated[float, Field(gt=1)] = 1.25
+    retrain_growth: Annotated[float, Field(gt=1, le=1e6)] = 1.25
     retrain_frames: Count | None = None
     reinitialize: bool = False
-    initial_weights: Path | None = None
+    initial_weights: File | None = None
     max_validation_loss: Positive | Auto = "auto"
     select: Literal["latest", "best"] = "latest"
     keep_versions: Annotated[int, Field(ge=1)] | Literal["all"] = 20
     data_parallel: Literal["auto", "horovod", "mpi"] = "auto"
     mixed_precision: bool | Auto = "auto"
     xla: bool | Auto = "auto"
-    threads: Count | Auto = "auto"
+    threads: Size | Auto = "auto"
 
 
     @model_validator(mode="after")
@@ -317,7 +334,7 @@ class SteeringSection(Section):
     copy_velocities_probability: Fraction = 0.0
     walkers_per_ligand_min: Annotated[int, Field(ge=0)] = 0
     walkers_per_ligand_max: Count | None = None
-    threads: Count = 1
+    threads: Size = 1
 
     @model_validator(mode="after")
     def _ordered(self) -> SteeringSection:
@@ -349,7 +366,7 @@ class FaultsSection(Section):
 class OutputSection(Section):
     """[output]: where the run directory goes, and what is shown."""
 
-    directory: Path | None = None
+    directory: File | None = None
     progress: Literal["auto", "screen", "lines", "none"] = "auto"
     progress_interval: Duration = 1.0
 

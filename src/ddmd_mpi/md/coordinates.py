@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,12 +10,11 @@ from openmm import app, unit
 
 from ..errors import InputError
 from ..sections import OF_OPENMM
+from .foreign import OPENMM_DATA, check_positions, reading
 
 #: Cells up to this edge are no cells: 1 angstrom stands for "none" in PDB files of microscopy and NMR.
 NO_CELL_NM = 0.11
-OPENMM_DATA = Path(app.__file__).parent / "data"
 AMBER_SUFFIXES = (".inpcrd", ".rst7", ".rst", ".restrt", ".ncrst", ".crd")
-KNOWN = ".pdb, .cif, .gro, .inpcrd, .rst7 or .crd"
 
 
 class Coordinates(NamedTuple):
@@ -26,29 +23,6 @@ class Coordinates(NamedTuple):
     positions_nm: np.ndarray
     box_nm: np.ndarray | None
     topology: app.Topology | None
-
-
-@contextmanager
-def reading(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever a reader of OpenMM raises into an InputError that names the file and says what it should be.
-
-    Parameters
-    ----------
-    path
-        The file; it must exist.
-    what
-        What is expected, with its article.
-    """
-    if not path.is_file():
-        found = "is a directory" if path.is_dir() else "does not exist"
-        raise InputError(f"the file {path} {found}: {what} is expected there")
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # noqa: BLE001 - OpenMM's readers raise bare exceptions, too
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path} cannot be read as {what} ({reason}): correct it, or give another file") from error
 
 
 def read_coordinates(path: Path, *, charmm: bool = False) -> Coordinates:
@@ -69,11 +43,7 @@ def read_coordinates(path: Path, *, charmm: bool = False) -> Coordinates:
         found = _gromacs(path)
     else:
         found = _structure(path)
-    positions = found.positions_nm
-    if positions.ndim != 2 or len(positions) == 0:
-        raise InputError(f"{path} holds no atoms: coordinates in a {KNOWN} file are expected")
-    if not np.isfinite(positions).all():
-        raise InputError(f"{path} holds positions that are not finite: correct the file")
+    check_positions(found.positions_nm, path)
     return found
 
 

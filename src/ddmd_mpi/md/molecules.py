@@ -19,7 +19,8 @@ from openmm import app, unit
 from ..errors import InputError
 from ..sections import SimulationSection, SystemSection
 from ..structure.periodic import make_whole
-from .coordinates import Coordinates, box_array, read_coordinates, reading
+from .coordinates import Coordinates, box_array, read_coordinates
+from .foreign import GromacsTopology, check_file, load_force_field, reading, system_xml
 
 Solvent = Literal["auto", "explicit", "implicit", "vacuum"]
 #: A format's own way to make an OpenMM system, given the settings and the keyword arguments that formats share.
@@ -243,6 +244,8 @@ def _charmm(files: MoleculeFiles, found: Coordinates, box: np.ndarray | None) ->
         raise InputError(f"{files.topology} names no parameters: set parameters to its CHARMM files (prm, rtf, str)")
     with reading(files.topology, "a CHARMM topology (PSF)"):
         psf = app.CharmmPsfFile(str(files.topology), periodicBoxVectors=_vectors(box))
+    for path in files.parameters:
+        check_file(path, "a CHARMM parameter file (prm, rtf, str)")
     with reading(files.parameters[0], "CHARMM parameter files (prm, rtf, str)"):
         parameters = app.CharmmParameterSet(*map(str, files.parameters))
     periodic = box is not None
@@ -256,7 +259,7 @@ def _gromacs(files: MoleculeFiles, found: Coordinates, box: np.ndarray | None) -
                          "solvent to vacuum, or make an AMBER topology")
     include = str(files.parameters[0]) if files.parameters else None
     with reading(files.topology, "a GROMACS topology (top)"):
-        top = app.GromacsTopFile(str(files.topology), periodicBoxVectors=_vectors(box), includeDir=include)
+        top = GromacsTopology(str(files.topology), periodicBoxVectors=_vectors(box), includeDir=include)
     return Parsed(top.topology, _with(top.createSystem), box is not None, top.topology.getNumAtoms())
 
 
@@ -265,7 +268,7 @@ def _openmm(files: MoleculeFiles, found: Coordinates, box: np.ndarray | None) ->
         raise InputError(f"{files.topology} does not name its atoms: give the PDB file that goes with it, not "
                          f"{files.coordinates}")
     with reading(files.topology, "an OpenMM System (XML)"):
-        text = files.topology.read_text()
+        text = system_xml(files.topology)
         system = openmm.XmlSerializer.deserialize(text)
         if not isinstance(system, openmm.System):
             raise InputError(f"{files.topology} holds no System: write one with openmm.XmlSerializer.serialize(system)")
@@ -305,6 +308,8 @@ def force_field(files: MoleculeFiles) -> app.ForceField:
     """
     try:
         return _read_force_field(files.force_field)
+    except InputError:
+        raise
     except Exception as error:  # noqa: BLE001 - OpenMM raises bare exceptions for files that are no force field
         reason = str(error).splitlines()[0]
         raise InputError(f"{files.said_by} is no force field that OpenMM reads: {reason}") from error
@@ -313,7 +318,7 @@ def force_field(files: MoleculeFiles) -> app.ForceField:
 @lru_cache(maxsize=4)
 def _read_force_field(names: tuple[str, ...]) -> app.ForceField:
     """Read once for all molecules of a run."""
-    return app.ForceField(*names)
+    return load_force_field(names)
 
 
 #: kind of topology -> function(files, coordinates, box or None) -> Parsed

@@ -11,6 +11,7 @@ from openmm import app, unit
 
 from ..errors import InputError
 from ..sections import SimulationSection
+from .foreign import load_force_field
 from .molecules import Molecule, MoleculeFiles, build_molecule
 
 HOT_KELVIN = 500.0
@@ -19,7 +20,7 @@ HOT_PS = 100.0
 HOT_ATOMS = 200
 SHORTEST_PS = 5.0
 TIMESTEP_FS, HYDROGEN_AMU = 4.0, 3.0
-PADDING_NM = 1.0
+PADDING_NM, LARGEST_BOX_NM = 1.0, 50.0
 
 
 def unfolding_ps(n_atoms: int) -> float:
@@ -68,12 +69,22 @@ def hot_run(system: openmm.System, positions: np.ndarray, n_steps: int, timestep
 def in_water(
     topology: app.Topology, positions_nm: np.ndarray, force_field: list[str]
 ) -> tuple[app.Topology, np.ndarray]:
-    """The molecule in a cube of TIP3P water, 1 nm around it, with the ions that make it neutral: always the same."""
+    """The molecule in a cube of TIP3P water, 1 nm around it, with the ions that make it neutral: always the same.
+
+    Raises
+    ------
+    InputError
+        If the cube would be larger than any that can be simulated.
+    """
+    edge = np.ptp(positions_nm, axis=0).max() + 2 * PADDING_NM
+    if edge > LARGEST_BOX_NM:
+        raise InputError(f"a box of water around it would be {edge:.0f} nm wide, and {LARGEST_BOX_NM:g} nm at most are "
+                         "made: correct the positions that lie far out, or take --solvent implicit")
     modeller = app.Modeller(topology, positions_nm * unit.nanometer)
     state = random.getstate()
     random.seed(0)  # Modeller chooses the water molecules that become ions with Python's generator.
     try:
-        modeller.addSolvent(app.ForceField(*force_field), model="tip3p", padding=PADDING_NM * unit.nanometer)
+        modeller.addSolvent(load_force_field(tuple(force_field)), model="tip3p", padding=PADDING_NM * unit.nanometer)
     finally:
         random.setstate(state)
     return modeller.topology, np.array([tuple(x) for x in modeller.positions.value_in_unit(unit.nanometer)])

@@ -9,7 +9,7 @@ import numpy as np
 from openmm import app, unit
 
 from ..errors import InputError
-from .coordinates import reading
+from .foreign import reading
 from .structures import Structures
 
 NM_PER_ANGSTROM = np.float32(0.1)

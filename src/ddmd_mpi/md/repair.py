@@ -13,7 +13,7 @@ from openmm import app, unit
 from openmm.app.topology import Residue
 
 from ..errors import InputError
-from .coordinates import reading
+from .foreign import load_force_field, reading
 from .selection import STANDARD, WATER
 
 PH = 7.0
@@ -140,7 +140,7 @@ def _add_hydrogens(fixer: Any, force_field: list[str], path: Path) -> tuple[app.
     before, state = modeller.topology.getNumAtoms(), random.getstate()
     random.seed(0)  # Modeller places hydrogens with Python's generator before it relaxes them.
     try:
-        modeller.addHydrogens(app.ForceField(*force_field), pH=PH,
+        modeller.addHydrogens(load_force_field(tuple(force_field)), pH=PH,
                               platform=openmm.Platform.getPlatformByName("Reference"))
     except (ValueError, openmm.OpenMMException) as error:
         reason = str(error).splitlines()[0]

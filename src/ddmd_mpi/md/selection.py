@@ -26,6 +26,7 @@ STANDARD = {
     "HID": "HIS", "HIE": "HIS", "HIP": "HIS", "HSD": "HIS", "HSE": "HIS", "HSP": "HIS", "LYN": "LYS", "MSE": "MET",
 }  # fmt: skip
 WATER = {"HOH", "WAT", "H2O", "SOL", "TIP3", "TIP", "TP3", "SPC"}
+MOST_LEVELS = 100
 TOKEN = re.compile(r"[()]|[^\s()]+")
 
 Test = Callable[[Atom], bool]
@@ -70,7 +71,7 @@ class _Parser:
     """Recursive descent over the tokens of one selection."""
 
     def __init__(self, selection: str):
-        self._text, self._tokens, self._at = selection, TOKEN.findall(selection), 0
+        self._text, self._tokens, self._at, self._depth = selection, TOKEN.findall(selection), 0, 0
 
     def whole(self) -> Test:
         test = self._or()
@@ -108,6 +109,9 @@ class _Parser:
         if self._next is None:
             raise self._wrong("it ends too early")
         token = self._take()
+        self._depth += token in ("not", "(")
+        if self._depth > MOST_LEVELS:
+            raise self._wrong(f"not and ( may be used {MOST_LEVELS} times")
         if token == "not":
             inner = self._part()
             return lambda atom: not inner(atom)
