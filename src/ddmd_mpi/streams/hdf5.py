@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import StreamError
+from ..files import check_regular
 from ..frames import Field
 from ..rundir import write_durably
 
@@ -21,6 +22,7 @@ FORMAT = {"program": "ddmd-mpi", "version": 1}
 LIBRARY = "v110"
 #: HDF5 enlarges a file in memory by so many bytes at a time.
 GROWTH = 1 << 20
+MOST_BYTES = 1 << 40
 
 
 def write(path: Path, identity: Mapping[str, Any], fill: Callable[[h5py.File], None]) -> int:
@@ -78,6 +80,7 @@ def reading(path: Path, identity: Mapping[str, Any]) -> Iterator[h5py.File]:
         Naming the file: if it is not there, not whole or not the one that is meant, or cannot be read in the block.
     """
     try:
+        check_regular(path, MOST_BYTES)
         with h5py.File(path, "r", locking=False) as file:
             for name, value in {**FORMAT, **identity}.items():
                 found = file.attrs.get(name)
@@ -87,4 +90,33 @@ def reading(path: Path, identity: Mapping[str, Any]) -> Iterator[h5py.File]:
     except FileNotFoundError as error:
         raise StreamError(f"{path} is not there") from error
     except (OSError, LookupError, RuntimeError, ValueError) as error:
-        raise StreamError(f"{path} cannot be read: {error}") from error
+        raise StreamError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def column(file: h5py.File, name: str, shown: Collection[str] = ()) -> h5py.Dataset:
+    """A dataset whose numbers lie in the file itself, or of a virtual one in the files `shown`.
+
+    HDF5 follows links to other files, reads raw bytes of any file, inflates, and fills up what was never written.
+
+    Parameters
+    ----------
+    shown
+        Names of other files, as they stand in this one.
+
+    Raises
+    ------
+    ValueError
+        If it is no such dataset, or announces more bytes than there are.
+    """
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"its {name} is not there, or a link to elsewhere")
+    dataset, path = file[name], Path(file.filename)
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.hasobject or dataset.external:
+        raise ValueError(f"its {name} is no dataset of numbers in the file")
+    sources = {source.file_name for source in dataset.virtual_sources()} if dataset.is_virtual else set()
+    if dataset.chunks is not None or not sources <= set(shown):
+        raise ValueError(f"its {name} is compressed, or shows files of elsewhere")
+    files = [path.parent / source for source in sources] or [path]
+    if dataset.nbytes > sum(file.stat().st_size for file in files if file.exists()):
+        raise ValueError(f"its {name} announces {dataset.nbytes} bytes, which are not there")
+    return dataset

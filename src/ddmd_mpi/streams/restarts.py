@@ -83,10 +83,14 @@ class Restarts:
             If the file is not there, not whole, or not what was written.
         """
         with hdf5.reading(self.path(iteration), self._identity(iteration)) as file:
-            records, atoms = file["orders"][:], file["atoms"][:]
+            records, atoms = (hdf5.column(file, name)[:] for name in ("orders", "atoms"))
+            positions, velocities, box = (hdf5.column(file, name) for name in COORDINATES)
+            n = len(records)
+            if records.dtype != ORDER_DTYPE or not positions.shape == velocities.shape == (n, max(atoms, default=0), 3):
+                raise ValueError("its orders and its coordinates do not fit each other")
             return {
                 walker: Order(walker, from_record(RestartCommand, records["command"][i]), (
-                    file["positions"][i, : atoms[i]], file["velocities"][i, : atoms[i]], file["box"][i]))
+                    positions[i, : atoms[i]], velocities[i, : atoms[i]], box[i]))
                 for walker in walkers for i in np.flatnonzero(records["walker"] == walker)
             }
 

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ class Segments:
         path = self.aggregated(iteration)
         with hdf5.reading(path, self._identity(iteration)) as file:
             columns = self._columns(file, path)
-            rows = np.concatenate([np.arange(n) for n in file.attrs["frames"]])
+            rows = _rows(file.attrs["frames"], len(columns["simulation"]))
             start, stop = (len(rows) * (share + k) // n_shares for k in (0, 1))
             block = _features(columns, iteration, rows, start, stop)
         if (block["simulation"] == GONE).any():
@@ -143,8 +143,7 @@ class Segments:
         StreamError
             If the disk refuses.
         """
-        path = self.aggregated(iteration)
-        sources = [os.path.relpath(self.path(iteration, walker), path.parent) for walker in shapes]
+        path, sources = self.aggregated(iteration), self._sources(iteration, shapes)
 
         def fill(file: h5py.File) -> None:
             file.attrs["walkers"] = list(shapes)
@@ -158,6 +157,11 @@ class Segments:
 
         return hdf5.write(path, self._identity(iteration), fill)
 
+    def _sources(self, iteration: int, walkers: Iterable[int]) -> list[str]:
+        """The files of these walkers as the file that shows them all names them."""
+        directory = self.aggregated(iteration).parent
+        return [os.path.relpath(self.path(iteration, walker), directory) for walker in walkers]
+
     def _identity(self, iteration: int, walker: int | None = None) -> dict[str, Any]:
         """What marks a walker's file, or without a walker the one that shows all."""
         what = {"kind": "aggregated"} if walker is None else {"kind": "segment", "walker": walker}
@@ -167,7 +171,8 @@ class Segments:
         """The datasets of a file, all of which fit each other and the system."""
         shows_all = file.attrs["kind"] == hdf5.fixed("aggregated")
         fields = [f for f in COLUMNS if f.name in file or not (shows_all and "atoms" in f.shape)]
-        columns = {field.name: file[field.name] for field in fields}
+        shown = self._sources(int(file.attrs["iteration"]), file.attrs["walkers"].tolist()) if shows_all else ()
+        columns = {field.name: hdf5.column(file, field.name, shown) for field in fields}
         shapes = {name: dataset.shape for name, dataset in columns.items()}
         n_atoms = shapes["positions"][1] if "positions" in shapes else 0
         extents = Extents(shapes["simulation"][0], n_atoms, self.n_residues, len(self.order_parameters),
@@ -180,6 +185,13 @@ class Segments:
         return columns
 
 
+def _rows(n_frames: np.ndarray, n_rows: int) -> np.ndarray:
+    """Which row of its own file each frame of several files is, shape (n_rows,)."""
+    if (n_frames < 0).any() or sum(n_frames.tolist()) != n_rows:
+        raise ValueError(f"its attribute frames does not add up to {n_rows}")
+    return np.concatenate([np.arange(n) for n in n_frames])
+
+
 def _features(
     columns: Mapping[str, h5py.Dataset], iteration: int, rows: np.ndarray, start: int, stop: int
 ) -> FrameBlock:
@@ -190,7 +202,9 @@ def _features(
         raise ValueError(f"{last} contacts are counted, and {len(columns['contact_columns'])} are there")
     picked = {f.name: columns[f.name][start:stop] for f in FEATURES if "contacts" not in f.shape}
     n = stop - start
-    return FrameBlock({**picked, "contact_columns": columns["contact_columns"][first:last]}).on(
+    block = FrameBlock({**picked, "contact_columns": columns["contact_columns"][first:last]})
+    block.check_contacts()
+    return block.on(
         Hop.FEATURES, aggregator=np.full(n, -1, FIELD["aggregator"].dtype),
         ring_slot=rows[start:stop].astype(FIELD["ring_slot"].dtype),
         slot_generation=np.full(n, iteration, FIELD["slot_generation"].dtype))
