@@ -6,6 +6,7 @@ Any ADIOS2 tool reads it (``bpls -la DIR/frames/agg-00.bp``); units and meanings
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Literal
 
@@ -13,11 +14,14 @@ import numpy as np
 from adios2.bindings import Mode, StepMode, StepStatus
 
 from ..errors import StreamError
-from ..frames import FIELD, FIELDS, FrameBlock, Hop
+from ..frames import BOTH, FIELD, FIELDS, Extents, FrameBlock, Hop, column_shape
 from ..sections import StreamsSection
 from .engines import adios2_errors, declare
 
 KIND = "Archive"
+#: What ADIOS2 calls the dtypes of the table.
+TYPES = {"<i2": "int16_t", "<u2": "uint16_t", "<i4": "int32_t", "<i8": "int64_t", "<f4": "float", "<f8": "double"}
+MOST_RATIO = 1000  # of a file that is compressed
 FILE_SETTINGS = StreamsSection(engine="BP5")
 
 
@@ -88,30 +92,61 @@ class Archive:
         self._engine.put(variable, column, Mode.Sync)
 
 
+def check_columns(forms: dict[str, tuple[str, tuple[int, ...]]], path: Path) -> None:
+    """Refuse a step whose columns are not those of a block, or more than its files can hold.
+
+    Parameters
+    ----------
+    forms
+        The type, as ADIOS2 names it, and the shape of every column.
+
+    Raises
+    ------
+    StreamError
+    """
+    def extent(name: str, axis: int) -> int:
+        shape = forms.get(name, ("", ()))[1]
+        return shape[axis] if axis < len(shape) else 0
+
+    extents = Extents(extent("simulation", 0), extent("positions", 1), extent("ca_positions", 1),
+                      extent("order_parameters", 1), extent("contact_columns", 0))
+    for field in FIELDS if forms else ():
+        expected = TYPES[field.dtype], column_shape(field, extents)
+        if forms.get(field.name, expected) != expected or (field.name not in forms and field.hops == BOTH):
+            raise StreamError(f"{path} is no archive of frames: its {field.name} is {forms.get(field.name)} and not "
+                              f"{expected}")
+    nbytes = sum(prod(shape) * np.dtype(FIELD[name].dtype).itemsize for name, (_, shape) in forms.items())
+    most = MOST_RATIO * sum(file.stat().st_size for file in path.iterdir())
+    if nbytes > most:
+        raise StreamError(f"{path} announces {nbytes} bytes in a step, which are not there")
+
+
 def read_archive(path: Path) -> Iterator[FrameBlock]:
     """The blocks that an archive holds now, oldest first; it may still be growing.
 
     Raises
     ------
     StreamError
-        If there is no archive at `path`.
+        If there is no archive at `path`, or it holds something else.
     """
     if not Path(path).exists():
         raise StreamError(f"there is no archive {path}; a run with [aggregation] archive = \"full\" writes one")
+    if not (Path(path) / "md.idx").is_file():  # ADIOS2 would wait for a minute
+        raise StreamError(f"{path} is no archive: the directory of a BP5 file is expected")
     declared = declare("archive-reader", FILE_SETTINGS)
     engine = declared.open(Path(path), Mode.Read)
     try:
         while engine.begin_step(StepMode.Read, 0.0) == StepStatus.OK:
             variables = {f.name: declared.io.inquire_variable(f.name) for f in FIELDS}
-            columns = {
-                name: np.empty(variable.shape(), FIELD[name].dtype)
-                for name, variable in variables.items()
-                if variable is not None
-            }
+            variables = {name: variable for name, variable in variables.items() if variable is not None}
+            check_columns({name: (v.type(), tuple(v.shape())) for name, v in variables.items()}, Path(path))
+            columns = {name: np.empty(variable.shape(), FIELD[name].dtype) for name, variable in variables.items()}
             for name, column in columns.items():
                 engine.get(variables[name], column)
             engine.end_step()
             if columns:  # none in a step that a kill has cut off
-                yield FrameBlock(columns)
+                block = FrameBlock(columns)
+                block.check_contacts()
+                yield block
     finally:
         engine.close()

@@ -18,6 +18,7 @@ import numpy as np
 from adios2.bindings import Mode, StepMode, StepStatus
 
 from ..errors import StreamError
+from ..files import read_text
 from ..sections import StreamsSection
 from .guards import disable_nagle
 from .stream import END, EndType
@@ -37,6 +38,7 @@ DEFAULTS = {
 }
 #: Writers whose readers are late; they serve them until the process ends.
 _left_open: list[StepWriter] = []
+XML_BYTES = 1_000_000
 #: What the handshake needs: the writer opens before its reader.
 FORCED = {"SST": {"RendezvousReaderCount": "0"}}
 
@@ -74,8 +76,21 @@ def kind_of(name: str) -> str:
     return name.partition("-")[0]
 
 
+def check_xml(path: Path) -> None:
+    """Raise a StreamError if an XML file cannot be read, or makes ADIOS2 load somebody's library."""
+    try:
+        text = read_text(path, XML_BYTES)
+    except (OSError, ValueError) as error:
+        raise StreamError(f"streams.adios2_xml {path} cannot be read: {getattr(error, 'strerror', None) or error}"
+                          ) from error
+    if re.search("plugin|&#", text, re.IGNORECASE):
+        raise StreamError(f"streams.adios2_xml {path} names a plug-in, whose code would run: take it out")
+
+
 def declare(kind: str, settings: StreamsSection) -> Declared:
     """The IO of a kind of stream, as the XML file has it, or else as the settings have it."""
+    if settings.adios2_xml is not None:
+        check_xml(settings.adios2_xml)
     with adios2_errors(f"to read {settings.adios2_xml}" if settings.adios2_xml else "to start"):
         adios = adios2.Adios(str(settings.adios2_xml)) if settings.adios2_xml else adios2.Adios()
         io = adios.declare_io(kind)

@@ -6,6 +6,7 @@ import pytest
 
 from ddmd_mpi.errors import StreamError
 from ddmd_mpi.frames import FIELDS, Extents, FrameBlock, Hop, column_shape
+from ddmd_mpi.sections import StreamsSection
 from ddmd_mpi.streams.archive import Archive, read_archive
 
 LARGE = np.iinfo(np.int16).max
@@ -15,6 +16,9 @@ def block(seed, n_frames, n_contacts=7):
     rng = np.random.default_rng(seed)
     extents = Extents(n_frames, atoms=5, residues=4, order_parameters=2, contacts=n_contacts)
     columns = {f.name: rng.integers(0, LARGE, column_shape(f, extents)).astype(f.dtype) for f in FIELDS}
+    counts = np.zeros((n_frames, 4), "<u2")
+    counts[0, 0] = n_contacts
+    columns |= {"contact_counts": counts, "contact_columns": columns["contact_columns"] % 4}
     return FrameBlock(columns)
 
 
@@ -66,6 +70,50 @@ def test_the_variables_carry_their_units(tmp_path):
 def test_an_archive_that_is_not_there_or_cannot_be_is_one_sentence(tmp_path):
     with pytest.raises(StreamError, match="there is no archive"):
         next(read_archive(tmp_path / "agg-00.bp"))
+    (tmp_path / "empty.bp").mkdir()
+    with pytest.raises(StreamError, match=r"empty\.bp"):
+        next(read_archive(tmp_path / "empty.bp"))
     (tmp_path / "file").write_text("")
     with pytest.raises(StreamError, match="cannot be created"):
         Archive(tmp_path / "file" / "agg-00.bp", "full")
+
+
+def written(path, **columns):
+    """A BP5 file of these arrays, by somebody else."""
+    with adios2.Stream(str(path), "w") as file:
+        file.begin_step()
+        for name, (array, shape) in columns.items():
+            file.write(name, array, list(shape), [0] * array.ndim, list(array.shape))
+        file.end_step()
+
+
+def test_a_file_that_is_no_archive_or_announces_what_is_not_there_is_refused(tmp_path):
+    good = {f: (a, a.shape) for f, a in block(1, 2).columns.items()}
+    n = 10**9
+    absurd = {name: (array, shape if name == "contact_columns" else (n, *shape[1:]))
+              for name, (array, shape) in good.items()}
+    for number, (columns, words) in enumerate((
+        (good, None), (absurd, "which are not there"), ({"rmsd": good["rmsd"]}, "its simulation is"),
+        ({**good, "rmsd": (np.zeros(2), (2,))}, "its rmsd is"),
+        ({**good, "frame": (np.zeros(1, "<i8"), (1,))}, "its frame is"),
+        ({**good, "contact_columns": (np.full(7, 4, "<u2"), (7,))}, "contacts"),
+    )):
+        path = tmp_path / f"{number}.bp"
+        written(path, **columns)
+        if words is None:
+            assert_equal(next(read_archive(path)), block(1, 2), ALL)
+            continue
+        with pytest.raises(StreamError, match=words):
+            next(read_archive(path))
+
+
+def test_a_plug_in_of_adios2_is_not_loaded(tmp_path):
+    xml = tmp_path / "adios2.xml"
+    for body in ('<engine type="Plugin"><parameter key="PluginLibrary" value="evil.so"/></engine>',
+                 '<engine type="&#80;lugin"/>', '<engine type="BP5"/><variable name="rmsd"><operation type="plugin"/>'
+                 "</variable>"):
+        xml.write_text(f'<adios-config><io name="Archive">{body}</io></adios-config>')
+        with pytest.raises(StreamError, match=r"adios2\.xml names a plug-in"):
+            Archive(tmp_path / "agg-00.bp", "full", StreamsSection(adios2_xml=xml))
+    with pytest.raises(StreamError, match="cannot be read: it is a directory, a pipe or a device"):
+        Archive(tmp_path / "agg-00.bp", "full", StreamsSection(adios2_xml="/dev/zero"))
