@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 
 from . import __version__, config
-from .errors import DDMDError, RunDirectoryError
+from .errors import DDMDError, RunDirectoryError, sentence
+from .files import parse_object, read_bytes, reason
 
 #: Set by launchers before MPI is initialised: only rank 0 speaks.
 RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
@@ -192,14 +193,18 @@ def status(directory: Path, once: bool):
 
 
 def read_status(directory: Path) -> dict:
-    """The live view that a run leaves in its directory."""
+    """The live view that a run leaves in its directory, which can be shown."""
+    from .progress import line, screen
+
     try:
-        view = json.loads((directory / "status.json").read_text())
+        view = parse_object(read_bytes(directory / "status.json"))
     except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"{directory} holds no run that shows itself ({error}): name the directory of a run"
-                                ) from error
-    if not isinstance(view, dict) or not {"usecase", "done", "time", "left_s", "activities"} <= view.keys():
-        raise RunDirectoryError(f"{directory} holds no run: its status.json is of another program")
+        raise RunDirectoryError(f"{directory} holds no run that shows itself ({reason(error)}): name the directory "
+                                "of a run") from error
+    try:
+        view["done"], time.time() - view["time"], screen(view), line(view)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise RunDirectoryError(f"{directory} holds no run: its status.json is of another program") from error
     return view
 
 
@@ -220,7 +225,7 @@ def main() -> None:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except (DDMDError, click.ClickException) as error:
-        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        message = error.format_message() if isinstance(error, click.ClickException) else sentence(error)
         if launcher_rank() in (0, None):
             click.echo(f"ddmd-mpi: {message}", err=True)
         if launcher_rank() is not None:

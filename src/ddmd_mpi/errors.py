@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+MOST_CHARACTERS = 2000
+
 
 class DDMDError(Exception):
     """Base of every error that ends a run with one sentence and exit code 2."""
+
+
+def sentence(error: Exception) -> str:
+    """What an error says, on one line that any terminal can show: names and texts of files may hold anything."""
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]} ..."
 
 
 class ConfigError(DDMDError):

@@ -99,6 +99,11 @@ def check_levels(value: object) -> None:
         level = below
 
 
+def reason(error: Exception) -> str:
+    """Why a file cannot be read."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def is_whole(value: object, least: int = 0) -> bool:
     """Whether a value of JSON is an integer of 64 bits, `least` or more."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**63

@@ -123,7 +123,9 @@ def rmsd(view: dict[str, Any]) -> str:
 
 
 def remaining(view: dict[str, Any]) -> str:
-    """The time that is left, where there is a limit."""
+    """The time that is left, where there is a limit, of a run that has not ended."""
+    if view["done"]:
+        return "ended"
     return f"{clock(view['left_s'])} left" if view["duration_s"] < YEAR else "no time limit"
 
 

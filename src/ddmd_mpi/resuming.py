@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
 import sys
 import time
@@ -12,6 +12,7 @@ from typing import Any
 from . import config as configuration
 from .checkpoints import Manifest, Store
 from .errors import CheckpointError, ConfigError, RunDirectoryError
+from .files import parse_object, read_bytes
 from .rundir import cut_torn_line
 from .sections import Config
 
@@ -44,6 +45,7 @@ def find(directory: Path, assignments: tuple[str, ...]) -> tuple[Config, Manifes
     if not file.is_file():
         raise RunDirectoryError(f"{directory} is no run directory: it has no config.toml; name the one that the run "
                                 "printed at its begin or its end")
+    refuse_strangers(directory)
     usecase = configuration.usecase_of(file) or ""
     before = configuration.load(usecase, file)
     config = configuration.load(usecase, file, assignments)
@@ -59,6 +61,24 @@ def find(directory: Path, assignments: tuple[str, ...]) -> tuple[Config, Manifes
     refuse_if_alive(directory)
     manifest = Store(directory).newest(lambda error: sys.stderr.write(f"ddmd-mpi: skipped: {error}\n"))
     return config, manifest
+
+
+def refuse_strangers(directory: Path) -> None:
+    """Refuse a run directory of which something is a link out of it, or neither a file nor a directory.
+
+    Raises
+    ------
+    RunDirectoryError
+        Naming it: a run that goes on writes into these files.
+    """
+    inside = directory.resolve()
+    for where, directories, files in os.walk(directory):
+        for path in (Path(where) / name for name in (*directories, *files)):
+            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+                raise RunDirectoryError(f"{path} is a link to {os.readlink(path)}, and a run writes into its directory "
+                                        "only: put there what it leads to")
+            if not path.is_symlink() and not path.is_file() and not path.is_dir():
+                raise RunDirectoryError(f"{path} is a pipe or a device: take it out of the run directory")
 
 
 def refuse_if_alive(directory: Path, silent_after: float = SILENT_SECONDS, watch: float = WATCH_SECONDS) -> None:
@@ -83,7 +103,7 @@ def refuse_if_alive(directory: Path, silent_after: float = SILENT_SECONDS, watch
 def read_view(directory: Path) -> dict[str, Any] | None:
     """The live view in ``status.json``; None if there is none that can be read."""
     try:
-        view = json.loads((directory / "status.json").read_text())
+        view = parse_object(read_bytes(directory / "status.json"))
         return view if isinstance(view["time"], float) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -18,7 +18,7 @@ import numpy as np
 from . import __version__, logs, resuming, rundir
 from . import config as configuration
 from .checkpoints import Store
-from .errors import ConfigError, DDMDError, LayoutError, LostRankError
+from .errors import ConfigError, DDMDError, LayoutError, LostRankError, sentence
 from .events import EventLog
 from .sections import Config
 from .status import STATUS_DTYPE, Activity, State, StatusPost
@@ -144,7 +144,7 @@ def refuse(world, error: DDMDError, wires: Wires | None, directory: Path | None)
     Collective over the world.
     """
     if world.rank == 0:
-        sys.stderr.write(f"ddmd-mpi: {error}\n")
+        sys.stderr.write(f"ddmd-mpi: {sentence(error)}\n")
         sys.stderr.flush()
     if wires is not None and wires.network is not None:
         wires.network.free()

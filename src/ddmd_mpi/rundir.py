@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from .errors import RunDirectoryError
+from .files import parse_object, read_bytes, reason
 
 SUBDIRECTORIES = ("topology", "trajectories", "models", "events", "logs", "checkpoints")
 OF_MODE = {"stream": ("frames", "streams"), "file": ("segments", "restarts")}
 TAIL_BYTES = 1 << 16
+MOST_LINES = 4_000_000_000  # bytes
 LIBRARIES = ("adios2", "h5py", "horovod", "mpi4py", "numpy", "openmm", "scikit-learn", "scipy", "keras", "torch")
 
 
@@ -76,10 +78,23 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The values of a file of JSON lines, none if there is no such file; a last line that is not whole is left out."""
+    """The values of a file of JSON lines, none if there is no such file; a last line that is not whole is left out.
+
+    Raises
+    ------
+    RunDirectoryError
+        If a line is none.
+    """
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+    number = 0
+    try:
+        found = []
+        for number, line in enumerate(read_bytes(path, MOST_LINES).split(b"\n")[:-1], 1):  # noqa: B007 - named below
+            found.append(parse_object(line))
+        return found
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(f"{path} cannot be read (line {number}): {reason(error)}") from error
 
 
 def cut_torn_line(path: Path) -> None:

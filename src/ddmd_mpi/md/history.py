@@ -6,7 +6,6 @@ off. A segment that jumps counts once its first frame does.
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import RunDirectoryError
+from ..files import is_whole, parse_object
 
 XTC_MAGIC, XTC_LONG_MAGIC = 1995, 2023
 XTC_HEAD_BYTES, XTC_SMALL_ATOMS = 56, 9  # up to so many atoms are not compressed
@@ -62,7 +62,7 @@ def mend(path: Path, n_atoms: int, periodic: bool) -> History:
         segments = _segments(path.with_suffix(".segments.jsonl"), len(rows))
         os.truncate(path, ends[-1])
         os.truncate(frames, len(head) + 1 + sum(size for *_, size in rows))
-    except (OSError, ValueError) as error:
+    except (OSError, LookupError, ValueError) as error:
         raise RunDirectoryError(f"the trajectory {path} cannot be gone on with: {error}") from error
     known = [(rmsd, i) for i, (_, rmsd, _) in enumerate(rows) if rmsd == rmsd]
     return History(len(rows), sum(bool(s["restart_point"]) for s in segments), rows[-1][0] if rows else 0.0,
@@ -74,9 +74,11 @@ def _segments(path: Path, n_frames: int) -> list[dict[str, Any]]:
     kept, size = [], 0
     for line in path.read_bytes().split(b"\n")[:-1]:
         try:
-            segment = json.loads(line)
+            segment = parse_object(line)
         except ValueError:
             break
+        if not is_whole(segment["segment"]) or not is_whole(segment["first_frame"]) or "restart_point" not in segment:
+            raise ValueError(f"{path.name} holds lines that are no segments")
         if segment["restart_point"] and segment["first_frame"] >= n_frames:
             break
         kept.append(segment)
@@ -87,7 +89,7 @@ def _segments(path: Path, n_frames: int) -> list[dict[str, Any]]:
 
 def read_segments(path: Path) -> list[dict[str, Any]]:
     """The lines of a file of segments that was mended."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [parse_object(line) for line in path.read_bytes().splitlines()]
 
 
 def coordinate_ends(path: Path, n_atoms: int, periodic: bool, most: int) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import RunDirectoryError
+from ..files import parse_object, read_bytes
+from ..rundir import MOST_LINES
 
 Record = dict[str, Any]
 MARKS = ("config.toml", "summary.json", "environment.json", "decisions.jsonl", "events", "trajectories")
@@ -146,15 +147,15 @@ def is_span(event: Record) -> bool:
 def read_toml(path: Path) -> Record:
     """Tables of a TOML file, empty if it is missing or half written."""
     try:
-        return tomllib.loads(path.read_text(errors="replace"))
-    except (OSError, tomllib.TOMLDecodeError):
+        return tomllib.loads(read_bytes(path).decode(errors="replace"))
+    except (OSError, ValueError, RecursionError):
         return {}
 
 
 def read_json(path: Path) -> Record:
     """The object in a JSON file, empty if it is missing or half written."""
     try:
-        return table(json.loads(path.read_text(errors="replace")))
+        return parse_object(read_bytes(path).decode(errors="replace"))
     except (OSError, ValueError):
         return {}
 
@@ -165,7 +166,7 @@ def read_lines(paths: Iterable[Path]) -> list[Record]:
     for path in sorted(paths):
         for line in complete_lines(path, keep_last=True):
             try:
-                records.append(table(json.loads(line)))
+                records.append(parse_object(line))
             except ValueError:
                 continue
     return [r for r in records if r]
@@ -174,7 +175,7 @@ def read_lines(paths: Iterable[Path]) -> list[Record]:
 def complete_lines(path: Path, keep_last: bool = False) -> list[str]:
     """Lines of a text file; the last one only if it ends, or if asked for; none if the file is missing."""
     try:
-        text = path.read_text(errors="replace")
+        text = read_bytes(path, MOST_LINES).decode(errors="replace")
     except OSError:
         return []
     lines = text.split("\n")

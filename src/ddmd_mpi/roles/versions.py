@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from ..errors import ModelError
+from ..files import parse_object, read_bytes
 from ..model import ModelWeights
 
 
@@ -41,5 +42,9 @@ class Versions:
 def found(directory: Path) -> Iterator[tuple[int, float]]:
     """The versions that are there, with their validation losses."""
     for path in sorted(directory.glob("v*/metadata.json")):
-        metadata = json.loads(path.read_text())
-        yield int(metadata["version"]), float(metadata["validation_loss"])
+        try:
+            metadata = parse_object(read_bytes(path))
+            yield int(metadata["version"]), float(metadata["validation_loss"])
+        except (OSError, LookupError, TypeError, ValueError) as error:
+            raise ModelError(f"{path} is no metadata of a model of this run ({error!r}): take {path.parent} away"
+                             ) from error

@@ -18,7 +18,7 @@ import numpy as np
 from adios2.bindings import Mode, StepMode, StepStatus
 
 from ..errors import StreamError
-from ..files import read_text
+from ..files import read_text, reason
 from ..sections import StreamsSection
 from .guards import disable_nagle
 from .stream import END, EndType
@@ -81,8 +81,7 @@ def check_xml(path: Path) -> None:
     try:
         text = read_text(path, XML_BYTES)
     except (OSError, ValueError) as error:
-        raise StreamError(f"streams.adios2_xml {path} cannot be read: {getattr(error, 'strerror', None) or error}"
-                          ) from error
+        raise StreamError(f"streams.adios2_xml {path} cannot be read: {reason(error)}") from error
     if re.search("plugin|&#", text, re.IGNORECASE):
         raise StreamError(f"streams.adios2_xml {path} names a plug-in, whose code would run: take it out")
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import StreamError
-from ..files import check_regular
+from ..files import check_regular, reason
 from ..frames import Field
 from ..rundir import write_durably
 
@@ -90,7 +90,7 @@ def reading(path: Path, identity: Mapping[str, Any]) -> Iterator[h5py.File]:
     except FileNotFoundError as error:
         raise StreamError(f"{path} is not there") from error
     except (OSError, LookupError, RuntimeError, ValueError) as error:
-        raise StreamError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise StreamError(f"{path} cannot be read: {reason(error)}") from error
 
 
 def column(file: h5py.File, name: str, shown: Collection[str] = ()) -> h5py.Dataset:

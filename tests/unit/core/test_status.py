@@ -111,13 +111,20 @@ def test_view_counts_every_role(records):
 
 
 def test_screen_names_every_role_and_line_is_one(records):
-    view = status.view(records, ROLES, FACTS, left_s=60.0)
+    view = {**status.view(records, ROLES, FACTS, left_s=60.0), "done": False}
     shown = screen(view)
     for word in ("simulation", "aggregation", "training", "inference", "1.50 Å", "1:00 left", "model v4"):
         assert word in shown
     assert "\n" not in line(view)
     assert "7 restarts" in line(view)
     assert "Best RMSD 1.50 Å" in epilogue(summary.summarise(records, ROLES, FACTS), __import__("pathlib").Path("."))
+
+
+def test_a_run_that_has_ended_has_no_time_left(records):
+    view = {**status.view(records, ROLES, FACTS, left_s=60.0), "done": True}
+    for shown in (screen(view), line(view)):
+        assert "ended" in shown
+        assert "left" not in shown
 
 
 def test_screen_is_redrawn_in_place(records):

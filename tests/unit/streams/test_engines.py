@@ -132,7 +132,7 @@ def test_an_unknown_engine_and_a_bad_xml_file_are_named_with_the_cure(tmp_path):
     xml.write_text("<adios-config><io")
     with pytest.raises(StreamError, match=r"adios2\.xml.*parse error"):
         declare("SimulationOutput", StreamsSection(adios2_xml=xml))
-    with pytest.raises(StreamError, match=r"nowhere\.xml not found"):
+    with pytest.raises(StreamError, match=r"nowhere\.xml cannot be read: No such file"):
         declare("SimulationOutput", StreamsSection(adios2_xml=tmp_path / "nowhere.xml"))
 
 
