@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,27 +15,32 @@ import numpy as np
 
 from . import model
 from .errors import InputError, ModelError
+from .files import parse_object, read_bytes
 from .frames import FrameBlock
 from .structure.contacts import contact_csr, round_positions
 
 #: Atoms of the frames that are read at a time: 120 MB of positions.
 ATOMS_AT_A_TIME = 10_000_000
+#: Of the formats of MDTraj those that hold numbers only; the attributes of its HDF5 files are pickles.
+TRAJECTORIES = (".dcd", ".xtc", ".trr", ".nc", ".ncdf", ".netcdf", ".pdb", ".xyz")
 
 
-def open_model(path: Path | str, threads: int = 1) -> TrainedModel:
+def open_model(path: Path | str, threads: int = 1, model: str | None = None) -> TrainedModel:
     """The model of one version's directory, ``RUN/models/v000012``.
 
     Parameters
     ----------
     threads
         Threads of the model's library, which are fixed when the first model is opened.
+    model
+        ``module:Class``, if it is one of these: the directory alone does not make its code run.
 
     Raises
     ------
     ModelError
         If there is none that can be read.
     """
-    return TrainedModel(Path(path), threads)
+    return TrainedModel(Path(path), threads, model)
 
 
 class TrainedModel:
@@ -50,9 +54,9 @@ class TrainedModel:
         What ``metadata.json`` says of it: losses, samples, settings, descriptor, cutoff.
     """
 
-    def __init__(self, path: Path, threads: int = 1):
+    def __init__(self, path: Path, threads: int = 1, trusted: str | None = None):
         weights = model.ModelWeights.read(path)
-        self._model = model.revive(weights, path, threads)
+        self._model = model.revive(weights, path, threads, trusted)
         self.version, self.n_latent, self.metadata = weights.version, self._model.n_latent, weights.metadata
         try:
             self._n_residues, self._descriptor = int(self.metadata["n_residues"]), self.metadata["descriptor"]
@@ -93,7 +97,7 @@ class TrainedModel:
         Parameters
         ----------
         trajectory
-            DCD, XTC or whatever else MDTraj reads.
+            DCD, XTC, TRR, NetCDF, PDB or XYZ.
         topology
             PDB file of all its atoms; ``RUN/topology/NAME.pdb`` for the trajectories of a run.
 
@@ -144,6 +148,8 @@ def read_trajectory(trajectory: Path, topology: Path, descriptor: list[str] | li
         import mdtraj
     except ImportError as error:
         raise InputError(f"reading trajectories needs MDTraj ({error}): pip install 'ddmd-mpi[analysis]'") from error
+    if trajectory.suffix.lower() not in TRAJECTORIES:
+        raise InputError(f"the trajectory {trajectory} is not read: give one of {', '.join(TRAJECTORIES)}")
     for path in (trajectory, topology):
         if not path.is_file():
             raise InputError(f"the file {path} does not exist")
@@ -163,7 +169,7 @@ def _of_complex(topology: Path, n_atoms: int) -> list[int] | None:
     if not path.is_file():
         return None
     try:
-        chosen = json.loads(path.read_text())["descriptor"]
+        chosen = parse_object(read_bytes(path))["descriptor"]
         if all(isinstance(i, int) and 0 <= i < n_atoms for i in chosen):
             return chosen
     except (OSError, ValueError, LookupError, TypeError) as error:

@@ -77,7 +77,7 @@ def test_another_model_steers(steer, name, sets, n_latent):
     decisions = lines(directory / "decisions.jsonl")
     assert all(d["model_version"] >= 1 for d in decisions)
 
-    opened = open_model(max((directory / "models").glob("v*")))
+    opened = open_model(max((directory / "models").glob("v*")), model=name)
     assert opened.n_latent == n_latent
     topology = directory / "topology" / "bba-go.pdb"
     latents = opened.embed_trajectory(directory / "trajectories" / "sim-0001.dcd", topology)

@@ -17,6 +17,9 @@ from .interface import Epoch, Losses, Model, Round, Setup, Supervisor
 from .ranks import Ranks
 from .weights import ModelWeights
 
+#: Residues that the table of frames has room for.
+MOST_RESIDUES = 65_535
+
 __all__ = [
     "Epoch", "Losses", "Model", "ModelWeights", "Ranks", "Round", "Setup", "Supervisor", "check", "create",
     "revive",
@@ -61,8 +64,13 @@ def create(setup: Setup) -> Model:
     return model
 
 
-def revive(weights: ModelWeights, path: Path, threads: int = 1) -> Model:
+def revive(weights: ModelWeights, path: Path, threads: int = 1, trusted: str | None = None) -> Model:
     """The model that the `weights` of the directory `path` are of, ready to embed on the CPU.
+
+    Parameters
+    ----------
+    trusted
+        The ``module:Class`` that the directory may name: nobody else's code is imported at its word.
 
     Raises
     ------
@@ -71,9 +79,18 @@ def revive(weights: ModelWeights, path: Path, threads: int = 1) -> Model:
     """
     try:
         settings = TrainingSection(**{**weights.metadata["settings"], "initial_weights": None})
-        setup = Setup(settings, int(weights.metadata["n_residues"]), threads=threads)
-    except (KeyError, TypeError, ValueError) as error:
+        n_residues = int(weights.metadata["n_residues"])
+        if not 0 < n_residues <= MOST_RESIDUES:
+            raise ValueError(f"its residues cannot be {n_residues}")
+        setup = Setup(settings, n_residues, threads=threads)
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise ModelError(f"{path} does not say what its model is made from: {described(error)}") from error
+    if ":" in settings.model and settings.model != trusted:
+        raise ModelError(f"{path} wants the code of {settings.model} to run: if you trust it, say so with "
+                         f"open_model(path, model={settings.model!r})")
+    architecture = plugins.describe(settings, n_residues)
+    if architecture is not None:
+        weights.check(architecture, path)
     model = create(setup)
     weights.check(model.architecture, path)
     model.load(weights.arrays)
