@@ -148,8 +148,15 @@ def window_nbytes(settings, n_walkers: int) -> dict[str, int]:
 @click.option("--name", help="Of the system; default: that of the file.")
 def init(directory: Path, usecase: str | None, pdb: Path | None, topology: Path | None, **options):
     """Write an editable config and its structures into DIRECTORY: a use case's, or those of a system of your own."""
-    if sum(given is not None for given in (usecase, pdb, topology)) != 1:
-        raise click.UsageError("give one of --usecase, --pdb or --topology (with --coordinates)")
+    sources = {"--usecase": usecase, "--pdb": pdb, "--topology": topology}
+    given = [option for option, value in sources.items() if value is not None]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} are given, and each says alone what to write: keep one of them")
+    if not given:
+        others = [f"--{option}" for option, value in options.items() if value]
+        known = f"{' and '.join(others)} alone cannot say" if others else "nothing says"
+        raise click.UsageError(f"{known} what to write: give --usecase, or --pdb, or --topology (--prmtop, --psf, "
+                               "--top) with --coordinates")
     if usecase is not None:
         from .initialise import initialise
 

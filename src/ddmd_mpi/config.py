@@ -160,17 +160,18 @@ def validate(settings: dict[str, Any]) -> Config:
     try:
         return Config(**settings)
     except ValidationError as error:
-        raise ConfigError(_sentence(error.errors()[0])) from None
+        raise ConfigError(_sentence(error.errors()[0], settings)) from None
 
 
-def _sentence(problem: dict[str, Any]) -> str:
+def _sentence(problem: dict[str, Any], settings: dict[str, Any]) -> str:
     """One sentence about one pydantic problem: where, what was expected, what was got, the cure."""
-    location = [str(k) for k in problem["loc"]]
-    where = ".".join(k for k in location if not k.startswith(("literal[", "constrained", "function-", "int", "float")))
+    location, where = [str(k) for k in problem["loc"]], _where(problem["loc"], settings)
     if problem["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.4)
-        cure = f"did you mean {'.'.join([*location[:-1], near[0]])}?" if near else f"known are {', '.join(known)}"
+        cure = f"known are {', '.join(known)}"
+        if near:
+            cure = f"did you mean {_where((*problem['loc'][:-1], near[0]), settings)}?"
         return f"unknown setting {where}: {cure}"
     if problem["type"] == "missing":
         return f"the setting {where} is missing: add it to the config file"
@@ -178,6 +179,27 @@ def _sentence(problem: dict[str, Any]) -> str:
     if isinstance(problem["input"], dict):  # Keys that do not fit each other: the message names them.
         return f"settings{f' of {where}' if where else ''}: {message}"
     return f"setting {where}: {message[0].lower()}{message[1:]} (got {problem['input']!r})"
+
+
+def _where(location: tuple[str | int, ...], settings: dict[str, Any]) -> str:
+    """The place of a setting, as section.key; rows of tables are counted from 1, and named."""
+    value: Any = settings
+    for i, key in enumerate(location):
+        row = value[key] if isinstance(value, list) and isinstance(key, int) and key < len(value) else None
+        if isinstance(row, dict):
+            table, own = _joined(location[:i]), _joined(location[i + 1 :])
+            owner, name = f"row {key + 1} of {table}", row.get("name")
+            if table == "system.complexes" and isinstance(name, str):
+                owner = f"complex {name} ({owner})"
+            return f"{own} of {owner}" if own else owner
+        value = value.get(key) if isinstance(value, dict) else None
+    return _joined(location)
+
+
+def _joined(location: tuple[str | int, ...]) -> str:
+    """Keys with dots between them, without those by which pydantic tells the types of a setting apart."""
+    others = ("literal[", "constrained", "function-", "int", "float")
+    return ".".join(key for key in map(str, location) if not key.startswith(others))
 
 
 def _known_keys(location: list[str]) -> list[str]:

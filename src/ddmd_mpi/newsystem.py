@@ -110,7 +110,8 @@ def config_text(name: str, system: dict[str, Any], n_atoms: int, notes: list[str
 def _check(request: Request) -> None:
     """Raise a ConfigError if the options do not go together."""
     if request.pdb is None and request.coordinates is None:
-        raise ConfigError("--topology needs the coordinates that go with it: add --coordinates")
+        raise ConfigError(f"the topology {request.topology} comes without coordinates: add --coordinates with the file "
+                          "of the same atoms (.inpcrd or .rst7 of AMBER, .crd of CHARMM, .gro, or .pdb)")
     if request.pdb is not None and (request.coordinates is not None or request.parameters):
         raise ConfigError("--coordinates and --parameters go with --topology: leave them out, or leave --pdb out")
     if request.pdb is None and (request.solvent is not None or request.drop):
@@ -166,8 +167,8 @@ def _of_topology(directory: Path, request: Request) -> tuple[dict[str, Any], int
     given = _copied(request.coordinates, directory)
     if request.target is None:
         positions = prepare.unfold(molecule, SEED)
-        prepare.write_pdb(molecule.topology, positions, directory / "start.pdb")
-        start, target = "start.pdb", given
+        start, target = "unfolded.pdb" if given == "start.pdb" else "start.pdb", given
+        prepare.write_pdb(molecule.topology, positions, directory / start)
         notes.append(_unfolded(request.coordinates, n_atoms))
     else:
         start, target = given, f"target-{request.target.name}"

@@ -172,7 +172,6 @@ def prepare(options: Options, world: object) -> tuple:
                   manifest and manifest.about["n_walkers"])
     if layout.n_walkers < 2 and config.steering.strategy != "none":
         raise LayoutError("one walker cannot be steered: set simulation.walkers_per_rank to 2 or more")
-    check_ligands(config, layout.n_walkers)
     end = job_end(os.environ, started)
     if time_left(config.run.duration, config.run.margin, end, started, started)[0] <= 0:
         raise ConfigError(f"the job ends in {end - started:.0f} s and run.margin is {config.run.margin:.0f} s: lower "
@@ -182,6 +181,7 @@ def prepare(options: Options, world: object) -> tuple:
     directory, session = open_directory(options, config)
     try:
         found = found_topologies(config, directory / "topology")
+        check_ligands(config, layout.n_walkers)
         check_engine(config, max(found.atoms_of), next((g for g in layout.gpu if g is not None), None))
     except DDMDError:
         if manifest is None:

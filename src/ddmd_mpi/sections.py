@@ -113,13 +113,13 @@ class ComplexRow(Section):
     def _one_form(self) -> ComplexRow:
         if (self.coordinates is None) == (self.ligand is None):
             cure = "not both" if self.ligand is not None else "with its topology or under a force field"
-            raise ValueError(f"complex {self.name}: give coordinates or a ligand, {cure}")
+            raise ValueError(f"give coordinates or a ligand, {cure}")
         form = "coordinates" if self.ligand is None else "ligand"
         of_ligand, of_coordinates = ("water_edge_nm",), ("topology", "parameters", "box_nm", "ligand_residues")
         others = of_ligand if form == "coordinates" else of_coordinates
         wrong = next((key for key in others if getattr(self, key)), None)
         if wrong is not None:
-            raise ValueError(f"complex {self.name}: {wrong} does not go with {form}: leave it out")
+            raise ValueError(f"{wrong} does not go with {form}: leave it out")
         return self
 
 
