@@ -237,7 +237,7 @@ class OpenMMEngine:
         try:
             self._context.loadCheckpoint(snapshot["checkpoint"].tobytes())
             positions = self.state().positions
-        except (openmm.OpenMMException, EngineError):
+        except (openmm.OpenMMException, EngineError, UnicodeDecodeError):  # a message may hold bytes of the checkpoint
             return False
         return bool(np.allclose(positions, snapshot["positions"], atol=1e-4))
 

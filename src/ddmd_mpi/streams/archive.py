@@ -133,13 +133,18 @@ def read_archive(path: Path) -> Iterator[FrameBlock]:
         raise StreamError(f"there is no archive {path}; a run with [aggregation] archive = \"full\" writes one")
     if not (Path(path) / "md.idx").is_file():  # ADIOS2 would wait for a minute
         raise StreamError(f"{path} is no archive: the directory of a BP5 file is expected")
+    with adios2_errors(f"to read {path}"):
+        yield from _blocks(Path(path))
+
+
+def _blocks(path: Path) -> Iterator[FrameBlock]:
     declared = declare("archive-reader", FILE_SETTINGS)
-    engine = declared.open(Path(path), Mode.Read)
+    engine = declared.open(path, Mode.Read)
     try:
         while engine.begin_step(StepMode.Read, 0.0) == StepStatus.OK:
             variables = {f.name: declared.io.inquire_variable(f.name) for f in FIELDS}
             variables = {name: variable for name, variable in variables.items() if variable is not None}
-            check_columns({name: (v.type(), tuple(v.shape())) for name, v in variables.items()}, Path(path))
+            check_columns({name: (v.type(), tuple(v.shape())) for name, v in variables.items()}, path)
             columns = {name: np.empty(variable.shape(), FIELD[name].dtype) for name, variable in variables.items()}
             for name, column in columns.items():
                 engine.get(variables[name], column)

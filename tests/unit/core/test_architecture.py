@@ -83,3 +83,58 @@ def test_a_role_loads_only_its_own_libraries(module, forbidden):
     code = f"import sys, {module}; print([m for m in {forbidden!r} if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+#: Modules that make objects, and with them calls, of data; and what executes it.
+OF_DATA = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml", "jsonpickle"}
+EXECUTE = {"eval", "exec", "compile", "__import__", "os.system", "os.popen"}
+#: What reads weights or arrays and can unpickle; npz.py reads arrays.
+LOAD = {"torch.load", "np.load", "numpy.load", "models.load_model", "saving.load_model", "read_pickle", "fromstring",
+        "safe_eval", "load_variable", "jit.load"}
+#: OpenMM's readers that execute what a file says, and the one module that looks at the file first.
+OF_OPENMM = {"app.ForceField": "md/foreign.py", "ForceField": "md/foreign.py",
+             "XmlSerializer.deserialize": "md/molecules.py"}
+
+
+def dotted(node):
+    """``a.b.c`` of an expression, as far as it is one."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def executing(source, where=""):
+    """What in a source could execute data: imports, calls, and arguments that allow it."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.split(".")[0] in OF_DATA)
+        elif isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] in OF_DATA:
+            yield node.module
+        elif isinstance(node, ast.Call):
+            name = dotted(node.func)
+            tails = {name, ".".join(name.split(".")[-2:]), name.split(".")[-1] if name.count(".") else name}
+            yield from tails & LOAD
+            yield from {name} & EXECUTE
+            yield from (t for t in tails & OF_OPENMM.keys() if OF_OPENMM[t] != where)
+            for keyword in node.keywords:
+                if keyword.arg == "allow_pickle" and getattr(keyword.value, "value", True) is not False:
+                    yield "allow_pickle"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_no_module_executes_data(path):
+    assert list(executing(path.read_text(), path.relative_to(SOURCE).as_posix())) == []
+
+
+@pytest.mark.parametrize("source", [
+    "import pickle", "from pickle import loads", "def f():\n    import yaml", "eval(x)", "exec(x, {})", "np.load(f)",
+    "read(f, allow_pickle=True)", "read(f, allow_pickle=flag)", "torch.load(f)", "keras.models.load_model(f)",
+    "app.ForceField(*names)", "openmm.XmlSerializer.deserialize(text)", "os.system(x)", "compile(x, '', 'exec')",
+])  # fmt: skip
+def test_the_walk_sees_what_executes(source):
+    assert list(executing(source))
+
+
+def test_the_walk_lets_the_rest_be():
+    assert not list(executing("re.compile(x)\nmodel.eval()\nread(f, allow_pickle=False)\nstate.load(f)"))
