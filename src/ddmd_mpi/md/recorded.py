@@ -13,6 +13,7 @@ from .foreign import reading
 from .structures import Structures
 
 NM_PER_ANGSTROM = np.float32(0.1)
+MOST_ATOMS = 100_000_000
 MARK_BYTES = 4  # before and after every record of a Fortran file
 
 
@@ -72,7 +73,7 @@ class DCDFrames:
                 start = file.tell()
         except (OSError, struct.error, ValueError) as error:
             raise InputError(f"{path} cannot be read as a DCD file: {error}") from error
-        if magic != b"CORD" or n_fixed or self.n_atoms < 1:
+        if magic != b"CORD" or n_fixed or not 1 <= self.n_atoms <= MOST_ATOMS:
             raise InputError(f"{path} cannot be replayed: a DCD file of coordinates without fixed atoms is expected")
         axis = [("before", "<i4"), ("values", "<f4", self.n_atoms), ("after", "<i4")]
         cell = [("cell", "V56")] if has_cell else []

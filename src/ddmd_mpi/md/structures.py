@@ -18,6 +18,7 @@ from .molecules import Molecule, MoleculeFiles, bonds_of, kind_of, load_molecule
 from .selection import STANDARD, select
 
 SAME_STRUCTURE_NM = 0.05
+MOST_DESCRIPTOR_ATOMS = 65_535  # columns of contacts are uint16
 
 @dataclass(frozen=True)
 class Structures:
@@ -122,6 +123,9 @@ def descriptor_atoms(topology: app.Topology, descriptor: list[str] | list[int] |
         what = f"{' or '.join(descriptor)} atoms of a protein"
     if not found:
         raise InputError(f"{path} holds no {what}: correct it or system.descriptor")
+    if len(found) > MOST_DESCRIPTOR_ATOMS:
+        raise InputError(f"{path} holds {len(found)} {what}, and frames have room for {MOST_DESCRIPTOR_ATOMS}: choose "
+                         "fewer with system.descriptor")
     return found
 
 

@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,10 @@ from ddmd_mpi.md import prepare
 from ddmd_mpi.md.coordinates import read_coordinates, read_pdb
 from ddmd_mpi.md.foreign import load_force_field
 from ddmd_mpi.md.molecules import MoleculeFiles, force_field, load_molecule
+from ddmd_mpi.md.recorded import read_frames
 from ddmd_mpi.md.repair import repair
+from ddmd_mpi.md.selection import parse
+from ddmd_mpi.md.structures import descriptor_atoms
 from ddmd_mpi.md.topologies import load_topology
 
 PEPTIDE = inputs() / "plc" / "ace-leu-nme.pdb"
@@ -208,6 +212,33 @@ def test_a_systems_table_does_not_lead_out_of_openmms_data(name):
     config = load("plc", assignments=(f'system.start="{name}"',))
     with pytest.raises(InputError, match="does not exist|cannot be used"):
         load_topology(config, 0)
+
+
+def test_a_trajectory_of_absurd_frames_is_refused(tmp_path):
+    def record(body):
+        return struct.pack("<i", len(body)) + body + struct.pack("<i", len(body))
+
+    path = tmp_path / "x.dcd"
+    for n_atoms in (2**31 - 1, -1):
+        path.write_bytes(record(struct.pack("<4s20i", b"CORD", *[0] * 20)) + record(b" " * 84)
+                         + record(struct.pack("<i", n_atoms)))
+        with pytest.raises(InputError, match="cannot be replayed"):
+            read_frames(path, 10)
+
+
+def test_more_descriptor_atoms_than_frames_have_room_for(tmp_path):
+    topology = app.Topology()
+    residue = topology.addResidue("XXX", topology.addChain())
+    for _ in range(65_536):
+        topology.addAtom("C", None, residue)
+    with pytest.raises(InputError, match="have room for 65535"):
+        descriptor_atoms(topology, "all", tmp_path)
+
+
+@pytest.mark.parametrize("selection", ["not " * 5000 + "all", "(" * 5000 + "all" + ")" * 5000])
+def test_a_selection_within_bounds(selection):
+    with pytest.raises(InputError, match="may be used 100 times"):
+        parse(selection)
 
 
 def test_what_openmm_brings_is_what_is_trusted():
