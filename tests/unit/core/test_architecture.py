@@ -15,7 +15,7 @@ FOREIGN = {
     "mpi4py": {"parallel"}, "adios2": {"streams"}, "h5py": {"streams", "model"}, "openmm": {"md"}, "pdbfixer": {"md"},
     "tensorflow": {"model"}, "keras": {"model"}, "horovod": {"model"}, "torch": {"model"},
     "sklearn": {"steering", "model"}, "cuml": {"steering"}, "matplotlib": {"report"}, "click": {"__main__"},
-    "pydantic": {"config", "sections"}, "mdtraj": {"analysis"},
+    "pydantic": {"bounds", "config", "sections"}, "mdtraj": {"analysis"},
 }
 #: structure/ is arithmetic on arrays that any room below the roles may use; roles compose the rooms.
 MAY_USE = {"md": {"structure"}, "model": {"structure"}, "roles": ROOMS - {"report", "roles"}}
