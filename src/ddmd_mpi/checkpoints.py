@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from .disk import written
 from .errors import CheckpointError
 from .rundir import write_durably
 
@@ -101,16 +102,13 @@ class Store:
 
         Raises
         ------
-        CheckpointError
+        DiskError
             If the disk refuses.
         """
-        name = part_name(role, rank, number)
+        path = self.directory / part_name(role, rank, number)
         packed = pack(part)
-        try:
-            write_durably(self.directory / name, packed)
-        except OSError as error:
-            raise CheckpointError(f"the checkpoint {self.directory / name} cannot be written: {error.strerror}; the "
-                                  "last good one stays: make room") from error
+        with written(path):
+            write_durably(path, packed)
         return len(packed), hashlib.sha256(packed).digest()
 
     def read_part(self, entry: Entry) -> Part:
@@ -134,16 +132,13 @@ class Store:
 
         Raises
         ------
-        CheckpointError
+        DiskError
             If the disk refuses.
         """
         path = self.directory / manifest_name(manifest.number)
-        try:
+        with written(path):
             write_durably(path, (json.dumps(asdict(manifest), indent=1) + "\n").encode())
             self.tidy()
-        except OSError as error:
-            raise CheckpointError(f"the checkpoint {path} cannot be written: {error.strerror}; the last good one "
-                                  "stays: make room") from error
 
     def read_manifest(self, number: int) -> Manifest:
         """A manifest.
@@ -235,6 +230,12 @@ class Store:
 
     def _names(self) -> list[str]:
         return sorted(os.listdir(self.directory)) if self.directory.is_dir() else []
+
+
+def cure(directory: Path) -> str:
+    """How to go on with a run that has failed, "" if there is no checkpoint."""
+    numbers = Store(directory).numbers()
+    return f"; ddmd-mpi --resume {directory} goes on from checkpoint {numbers[-1]}" if numbers else ""
 
 
 def part_name(role: str, rank: int, number: int) -> str:

@@ -5,20 +5,25 @@ Any ADIOS2 tool reads it (``bpls -la DIR/frames/agg-00.bp``); units and meanings
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from adios2.bindings import Mode, StepMode, StepStatus
 
-from ..errors import StreamError
+from ..errors import DiskError, StreamError
 from ..frames import FIELD, FIELDS, FrameBlock, Hop
 from ..sections import StreamsSection
 from .engines import adios2_errors, declare
 
 KIND = "Archive"
 FILE_SETTINGS = StreamsSection(engine="BP5")
+#: Archives that ADIOS2 could not close without an error that it does not survive.
+_left_open: list[Any] = []
 
 
 def archive_name(aggregator: int, session: int) -> str:
@@ -52,6 +57,11 @@ class Archive:
             ) from error
         self._engine = self._declared.open(self.path, Mode.Append)
         self._variables = {}
+        # ADIOS2 ends each file by a profile, and kills the process at its exit if no room is left for that.
+        self._profile = self.path / "profiling.json"
+        with suppress(OSError):
+            self._profile.unlink(missing_ok=True)
+            self._profile.symlink_to(os.devnull)
 
     def __enter__(self) -> Archive:
         return self
@@ -60,21 +70,39 @@ class Archive:
         self.free()
 
     def append(self, block: FrameBlock) -> None:
-        """Write one block as one step; it is in the file when this returns."""
-        with adios2_errors(f"to write to {self.path}"):
-            self._engine.begin_step(StepMode.Append, 0.0)
-            for field in FIELDS:
-                if field.name in block and (self._level == "full" or Hop.FEATURES in field.hops):
-                    self._put(field.name, np.ascontiguousarray(block[field.name], field.dtype))
-            self._engine.end_step()
+        """Write one block as one step; it is in the file when this returns.
+
+        Raises
+        ------
+        DiskError
+            If the disk refuses; the steps before can be read.
+        """
+        try:
+            with adios2_errors(f"to write to {self.path}"):
+                self._engine.begin_step(StepMode.Append, 0.0)
+                for field in FIELDS:
+                    if field.name in block and (self._level == "full" or Hop.FEATURES in field.hops):
+                        self._put(field.name, np.ascontiguousarray(block[field.name], field.dtype))
+                self._engine.end_step()
+        except StreamError as error:
+            number = re.search(r"errno = (\d+)", str(error))
+            if number is None:
+                raise
+            raise DiskError(f"{self.path} cannot be written: {os.strerror(int(number[1]))}") from error
         self.n_frames += len(block)
 
     def free(self) -> None:
-        """Close the file."""
-        if self._engine is not None:
+        """Close the file; one that is not there any more is left to the end of the process."""
+        if self._engine is None:
+            return
+        if self._profile.is_symlink():
             with adios2_errors(f"to close {self.path}"):
                 self._engine.close()
-            self._engine = None
+            with suppress(OSError):
+                self._profile.unlink()
+        else:
+            _left_open.append((self._declared, self._engine))
+        self._engine = None
 
     def _put(self, name: str, column: np.ndarray) -> None:
         shape, origin = list(column.shape), [0] * column.ndim

@@ -140,7 +140,7 @@ class Segments:
 
         Raises
         ------
-        StreamError
+        DiskError
             If the disk refuses.
         """
         path = self.aggregated(iteration)

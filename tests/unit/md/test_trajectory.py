@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ddmd_mpi.config import load
-from ddmd_mpi.errors import RunDirectoryError
+from ddmd_mpi.errors import DiskError, RunDirectoryError
 from ddmd_mpi.md.structures import load_structures
 from ddmd_mpi.md.trajectory import DCDFile, Trajectory, write_topology
 
@@ -50,7 +50,7 @@ def test_a_disk_that_gets_full_keeps_the_frames_before(tmp_path):
         size = growing.path.stat().st_size
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 500, limits[1]))  # a part of the next frame
         try:
-            with pytest.raises(OSError, match="too large"):
+            with pytest.raises(DiskError, match=r"sim-0007\.dcd cannot be written: File too large"):
                 growing.append(FRAMES[1].astype(np.float32), 1.0, 0, 1.0, -2.0, [5.0])
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -1,6 +1,7 @@
 """The ledger: one line per decision, with its fate; who may be commanded."""
 
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,7 +33,7 @@ def context(tmp_path):
         mailboxes=Mailboxes(),
         config=SimpleNamespace(steering=SimpleNamespace(strategy="greedy"),
                                system=SimpleNamespace(topologies=("beads",))),
-        status=StatusPost(lambda record: None, EventLog(None, "inference", 0)), vigil=NoVigil())
+        status=StatusPost(lambda record: None, EventLog(None, "inference", 0)), vigil=NoVigil(), on_record=nullcontext)
 
 
 def send(ledger, walker, decided=100.0):
