@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,22 @@ def mpiexec() -> Callable[..., subprocess.CompletedProcess[str]]:
     said. At the timeout every process it started is killed.
     """
     return start_ranks
+
+
+@pytest.fixture
+def limited() -> Callable[[int], AbstractContextManager[None]]:
+    """``with limited(n_bytes):`` no file of this process can grow above a size, as on a disk that is full."""
+
+    @contextmanager
+    def limit(n_bytes: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit
 
 
 def start_ranks(

@@ -18,6 +18,7 @@ from .checkpointing import Keeper
 from .context import IDLE_SECONDS, Context
 
 SUMMARY_SECONDS = 30.0
+GONE = "{} was deleted or renamed while the run went on"
 
 
 class Observer:
@@ -42,9 +43,11 @@ class Observer:
         self.due = now + config.output.progress_interval
         records = self.records()
         view = status.view(records, self.context.layout.seats, self.facts(), self.context.left_s)
-        self.look_for_directory()
-        with self.dispensable.write("the live view"):
-            rundir.write_json(self.directory / "status.json", view)
+        if self.gone:
+            self.context.stop_for(DiskError(GONE.format(self.directory)))
+        else:
+            with self.dispensable.write("the live view"):
+                rundir.write_json(self.directory / "status.json", view)
         with self.dispensable.write("the view on its output"):
             self.progress.show(view)
         self.context.control.order_stop(int(records["wants_stop"].max()))
@@ -91,18 +94,20 @@ class Observer:
             self.progress.finish(result, self.directory)
         return result["completed"] and kept
 
-    def look_for_directory(self) -> None:
-        """End the run where its directory is there no more: what is written to it nobody would find."""
-        if rundir.inode(self.directory) != self.inode and not self.context.control.stop:
-            self.context.stop_for(DiskError(f"{self.directory} cannot be written: it was deleted or renamed while the "
-                                            "run went on"))
+    @property
+    def gone(self) -> bool:
+        """Whether the run directory is not where it was, so that nobody finds what is written to it."""
+        return rundir.inode(self.directory) != self.inode
 
     def all_is_written(self, records: np.ndarray) -> bool:
         """Whether the disk has refused no rank a record; else one line says which, why and how to go on."""
         refusals = [text.decode(errors="replace") for text in records["refusal"].tolist() if text]
-        if refusals:
+        if refusals and self.gone:
+            self.context.log.error("the run ends: %s; if it was renamed, --resume goes on with it",
+                                   GONE.format(self.directory))
+        elif refusals:
             how = cure(self.directory) or "; there is no checkpoint to go on from"
-            self.context.log.error("the run ends: %s; where that is mended%s", refusals[0], how.removeprefix(";"))
+            self.context.log.error("the run ends: %s; make room or mend it, then%s", refusals[0], how.removeprefix(";"))
         return not refusals
 
     def keep_summary(self, result: dict[str, Any]) -> bool:

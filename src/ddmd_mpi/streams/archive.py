@@ -18,10 +18,13 @@ from adios2.bindings import Mode, StepMode, StepStatus
 from ..errors import DiskError, StreamError
 from ..frames import FIELD, FIELDS, FrameBlock, Hop
 from ..sections import StreamsSection
+from .archive_index import Step, cut_to, holds, whole_steps
 from .engines import adios2_errors, declare
 
 KIND = "Archive"
 FILE_SETTINGS = StreamsSection(engine="BP5")
+#: A reader of what is whole waits for nothing.
+READER_SETTINGS = StreamsSection(engine="BP5", parameters={"OpenTimeoutSecs": "2"})
 #: Archives that ADIOS2 could not close without an error that it does not survive.
 _left_open: list[Any] = []
 
@@ -117,29 +120,43 @@ class Archive:
 
 
 def read_archive(path: Path) -> Iterator[FrameBlock]:
-    """The blocks that an archive holds now, oldest first; it may still be growing.
+    """The blocks that an archive holds now, oldest first; it may still be growing, or have been cut off anywhere.
 
     Raises
     ------
     StreamError
-        If there is no archive at `path`.
+        If there is no archive at `path`, or none that can be read.
     """
-    if not Path(path).exists():
+    path = Path(path)
+    if not path.exists():
         raise StreamError(f"there is no archive {path}; a run with [aggregation] archive = \"full\" writes one")
-    declared = declare("archive-reader", FILE_SETTINGS)
-    engine = declared.open(Path(path), Mode.Read)
-    try:
-        while engine.begin_step(StepMode.Read, 0.0) == StepStatus.OK:
-            variables = {f.name: declared.io.inquire_variable(f.name) for f in FIELDS}
-            columns = {
-                name: np.empty(variable.shape(), FIELD[name].dtype)
-                for name, variable in variables.items()
-                if variable is not None
-            }
-            for name, column in columns.items():
-                engine.get(variables[name], column)
-            engine.end_step()
-            if columns:  # none in a step that a kill has cut off
-                yield FrameBlock(columns)
-    finally:
-        engine.close()
+    steps = whole_steps(path)
+    if not steps:
+        return
+    with cut_to(path, steps) as readable:
+        declared = declare("archive-reader", READER_SETTINGS)
+        engine = declared.open(readable, Mode.Read)
+        try:
+            for step in steps:
+                with adios2_errors(f"to read {path}"):
+                    columns = _read_step(declared.io, engine, path, step)
+                if columns is None:
+                    return
+                if columns:  # none in the step by which ADIOS2 closes an archive without blocks
+                    yield FrameBlock(columns)
+        finally:
+            engine.close()
+
+
+def _read_step(io: Any, engine: Any, path: Path, step: Step) -> dict[str, np.ndarray] | None:
+    """The columns of the next step; None if it is not there, or not whole."""
+    if engine.begin_step(StepMode.Read, 0.0) != StepStatus.OK:
+        return None
+    variables = {f.name: v for f in FIELDS if (v := io.inquire_variable(f.name)) is not None}
+    columns = {name: np.empty(variable.shape(), FIELD[name].dtype) for name, variable in variables.items()}
+    if not holds(path, step, list(columns.values())):
+        return None
+    for name, column in columns.items():
+        engine.get(variables[name], column)
+    engine.end_step()
+    return columns

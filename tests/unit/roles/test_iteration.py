@@ -131,7 +131,7 @@ def test_a_directory_that_is_deleted_ends_the_run(make, tmp_path, caplog):
         tmp_path.with_name("gone").rename(tmp_path)
     assert iteration.iteration == 3
     said = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
-    assert f"{tmp_path} cannot be written: it was deleted or renamed" in said[-2]
+    assert f"{tmp_path} was deleted or renamed while the run went on" in said[-2]
     assert "summary.json cannot be written" in said[-1]
 
 
