@@ -142,7 +142,8 @@ class XTCFile:
 
     def __init__(self, path: Path, topology: app.Topology, interval_steps: int, timestep_ps: float,
                  n_frames: int | None = None):
-        self._path, self._n_atoms, self._start = path, topology.getNumAtoms(), 0
+        self._path, self._n_atoms, self._begun = path, topology.getNumAtoms(), bool(n_frames)
+        self._start = 0  # of the last frame
         self._file = app.XTCFile(str(path), topology, timestep_ps, 0, interval_steps, append=bool(n_frames))
 
     def write(self, positions_nm: np.ndarray, box_nm: np.ndarray | None) -> None:
@@ -159,6 +160,7 @@ class XTCFile:
             self.take_back()
             raise DiskError(f"{self._path} cannot be written: the disk takes no whole frame; it is full, or a quota or "
                             "limit is reached")
+        self._begun = True
 
     def take_back(self) -> None:
         """See :class:`CoordinateFile`."""
@@ -167,7 +169,7 @@ class XTCFile:
 
     def sync(self) -> None:
         """Bring the frames to the disk."""
-        if self._start or self._path.exists():
+        if self._begun:
             with written(self._path), self._path.open("rb") as file:
                 os.fsync(file.fileno())
 
