@@ -82,21 +82,23 @@ def test_a_full_disk_ends_the_run_in_order_and_it_goes_on_when_there_is_room(tmp
 
 
 def test_the_run_goes_on_without_telemetry(tmp_path):
-    """The view, summaries and spans of the aggregator are refused; its archive is switched off."""
+    """For three seconds the aggregator can write nothing; without an archive all that it writes is telemetry."""
     directory = tmp_path / "run"
-    sets = ("aggregation.archive=none", "run.checkpoint_interval=1000")
-    def harm(directory, ranks):
-        (directory / "status.json").unlink()
-        (directory / "status.json").mkdir()
-        for rank in ranks:
-            if rank["role"] == "training":
-                resource.prlimit(rank["pid"], resource.RLIMIT_FSIZE, (0, FOREVER))
 
-    ended, _ = hurt(directory, harm, sets, first=lambda _: True)
-    assert ended.err.count("the run goes on without the live view") == 1, ended.err
-    assert ended.summary["simulation"]["frames"] > 0
-    assert ended.summary["stop_reason"] == "disk", "the last checkpoint of training was refused"
-    assert ended.code == 1
+    def harm(_, ranks):
+        limit(0, "aggregation")(_, ranks)
+        time.sleep(3)
+        limit(FOREVER, "aggregation")(_, ranks)
+
+    ended, _ = hurt(directory, harm, ("aggregation.archive=none",), first=lambda _: True)
+    assert ended.code == 0, ended.err
+    assert ended.err.count("the run goes on without the live view: File too large") == 1, ended.err
+    assert ended.summary["completed"] is True
+    assert problems(directory) == []
+    (log,) = (directory / "logs").glob("aggregation-*.log")
+    assert "spans in events/: written again" in log.read_text()
+    for line in (directory / "events" / f"{log.stem}.jsonl").read_text().splitlines():
+        json.loads(line)
 
 
 def test_a_directory_that_is_deleted_ends_the_run(tmp_path):
