@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 from jobs import RANKS, kill_session
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """Leave the program's log to the next test as it was."""
+    log = logging.getLogger("ddmd_mpi")
+    handlers, level, propagate = list(log.handlers), log.level, log.propagate
+    yield
+    log.handlers[:], log.level, log.propagate = handlers, level, propagate
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +33,22 @@ def mpiexec() -> Callable[..., subprocess.CompletedProcess[str]]:
     said. At the timeout every process it started is killed.
     """
     return start_ranks
+
+
+@pytest.fixture
+def limited() -> Callable[[int], AbstractContextManager[None]]:
+    """``with limited(n_bytes):`` no file of this process can grow above a size, as on a disk that is full."""
+
+    @contextmanager
+    def limit(n_bytes: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit
 
 
 def start_ranks(

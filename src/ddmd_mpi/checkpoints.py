@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from .disk import written
 from .errors import CheckpointError
 from .files import check_regular, is_whole, parse_object, read_bytes
 from .npz import MOST_BYTES, read_npz
@@ -104,16 +105,13 @@ class Store:
 
         Raises
         ------
-        CheckpointError
+        DiskError
             If the disk refuses.
         """
-        name = part_name(role, rank, number)
+        path = self.directory / part_name(role, rank, number)
         packed = pack(part)
-        try:
-            write_durably(self.directory / name, packed)
-        except OSError as error:
-            raise CheckpointError(f"the checkpoint {self.directory / name} cannot be written: {error.strerror}; the "
-                                  "last good one stays: make room") from error
+        with written(path):
+            write_durably(path, packed)
         return len(packed), hashlib.sha256(packed).digest()
 
     def read_part(self, entry: Entry) -> Part:
@@ -136,16 +134,13 @@ class Store:
 
         Raises
         ------
-        CheckpointError
+        DiskError
             If the disk refuses.
         """
         path = self.directory / manifest_name(manifest.number)
-        try:
+        with written(path):
             write_durably(path, (json.dumps(asdict(manifest), indent=1) + "\n").encode())
             self.tidy()
-        except OSError as error:
-            raise CheckpointError(f"the checkpoint {path} cannot be written: {error.strerror}; the last good one "
-                                  "stays: make room") from error
 
     def read_manifest(self, number: int) -> Manifest:
         """A manifest.
@@ -253,6 +248,12 @@ def check_types(manifest: Manifest) -> None:
         raise ValueError("its numbers are none of a checkpoint")
     for of_role in manifest.carried.values():
         record_of(of_role)
+
+
+def cure(directory: Path) -> str:
+    """How to go on with a run that has failed, "" if there is no checkpoint."""
+    numbers = Store(directory).numbers()
+    return f"; ddmd-mpi --resume {directory} goes on from checkpoint {numbers[-1]}" if numbers else ""
 
 
 def part_name(role: str, rank: int, number: int) -> str:

@@ -51,5 +51,9 @@ class RunDirectoryError(DDMDError):
     """A run directory cannot be created, read or written."""
 
 
+class DiskError(DDMDError):
+    """A file of the run cannot be written."""
+
+
 class CheckpointError(DDMDError):
     """A checkpoint cannot be written, read or gone on from."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .disk import Dispensable, LineFile
+
 FLUSH_SECONDS = 2.0
 
 
@@ -27,13 +29,17 @@ class Total:
 
 
 class EventLog:
-    """Spans of one rank. A context manager; without a path it keeps totals only."""
+    """Spans of one rank. A context manager; without a path it keeps totals only.
+
+    Spans that the disk refuses are left out, and the run goes on.
+    """
 
     def __init__(self, path: Path | None, role: str, rank: int):
         self.role, self.rank = role, rank
         self.totals: dict[str, Total] = defaultdict(Total)
         self.open: list[str] = []  # names of the spans that have begun, outermost first
-        self._file = path.open("a") if path is not None else None
+        self._file = LineFile(path) if path is not None else None
+        self._dispensable = Dispensable()
         self._lines: list[str] = []
         self._flushed = time.monotonic()
 
@@ -88,15 +94,14 @@ class EventLog:
         """Write the spans recorded since the last flush."""
         self._flushed = time.monotonic()
         if self._file is not None and self._lines:
-            self._file.write("\n".join(self._lines) + "\n")
-            self._file.flush()
+            with self._dispensable.write("spans in events/"):
+                self._file.write("\n".join(self._lines) + "\n")
             self._lines.clear()
 
     def free(self) -> None:
         """Flush and close."""
-        try:
-            self.flush()
-        finally:
-            if self._file is not None:
-                file, self._file = self._file, None
-                file.close()
+        self.flush()
+        if self._file is not None:
+            file, self._file = self._file, None
+            with self._dispensable.write("spans in events/"):
+                file.free()

@@ -83,8 +83,8 @@ def screen(view: dict[str, Any]) -> str:
     )
 
 
-def epilogue(summary: dict[str, Any], directory: Path) -> str:
-    """The last words of a run."""
+def figures(summary: dict[str, Any]) -> list[str]:
+    """What a run came to, in a few lines."""
     science, steering, simulation = summary["science"], summary["steering"], summary["simulation"]
     best, source = science["best_rmsd_angstrom"], science["best_rmsd_source"]
     latency = steering["latency_ms"]["p50"]
@@ -102,7 +102,12 @@ def epilogue(summary: dict[str, Any], directory: Path) -> str:
     if best is not None:
         where = f"frame {source['frame']} of {source['trajectory']}"
         lines.append(f"Best RMSD {best:.2f} Å to {science['target']}: {where}")
-    lines += [text for text in (summary["note"], summary["warning"]) if text]
+    return lines
+
+
+def epilogue(summary: dict[str, Any], directory: Path) -> str:
+    """The last words of a run."""
+    lines = [*figures(summary), *(text for text in (summary["note"], summary["warning"]) if text)]
     paths = ("summary.json", "decisions.jsonl", "trajectories/", "topology/", "frames/", "segments/", "models/")
     lines += ["", f"Written to {directory}:", "  " + "  ".join(p for p in paths if (directory / p).exists()),
               f"Next: ddmd-mpi report {directory}", ""]

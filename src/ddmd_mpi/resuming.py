@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import time
@@ -13,11 +14,13 @@ from . import config as configuration
 from .checkpoints import Manifest, Store
 from .errors import CheckpointError, ConfigError, RunDirectoryError
 from .files import parse_object, read_bytes
-from .rundir import cut_torn_line
+from .rundir import cut_torn_line, write_text
 from .sections import Config
 
 #: A view that has not been renewed for so long is that of a run that ended; a younger one is watched.
 SILENT_SECONDS = 60.0
+#: Names of what is being written: those of the files to come, hidden, and the process's number.
+UNFINISHED = re.compile(r"\..+\.\d+")
 WATCH_SECONDS, LOOK_SECONDS = 3.0, 0.1
 #: What must stay as it was: frames before and after would not be of the same system, or not in the same files.
 FIXED = {
@@ -122,12 +125,11 @@ def reopen(directory: Path) -> int:
         for name in ("environment.json", "config.toml"):
             kept = directory / name.replace(".", f".{session - 1:04d}.")
             if (directory / name).exists():
-                shutil.copyfile(directory / name, kept)
+                write_text(kept, (directory / name).read_text())
         shutil.rmtree(directory / "streams", ignore_errors=True)
         (directory / "streams").mkdir()
-        for pattern in ("models/.v*", "checkpoints/.*", ".*.json.*"):
-            for path in directory.glob(pattern):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in [p for p in directory.rglob(".*") if UNFINISHED.fullmatch(p.name)]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         for pattern in ("*.jsonl", "checkpoints/*.jsonl", "events/*.jsonl"):
             for path in directory.glob(pattern):
                 cut_torn_line(path)

@@ -17,7 +17,8 @@ import numpy as np
 
 from . import __version__, logs, resuming, rundir
 from . import config as configuration
-from .checkpoints import Store
+from .checkpoints import Store, cure
+from .disk import written
 from .errors import ConfigError, DDMDError, LayoutError, LostRankError, sentence
 from .events import EventLog
 from .sections import Config
@@ -83,9 +84,9 @@ def run(options: Options) -> int:
         try:
             config, layout, facts = world.agree(lambda: prepare(options, world))
             role = layout.roles[world.rank]
-            log = logs.configure(facts.directory / "logs" / f"{role}-{world.rank:04d}.log", role, world.rank)
+            log = all_or_none(world.comm, lambda: open_log(facts.directory, role, world.rank))
             wires = all_or_none(world.comm, lambda: wire(world, config, layout, facts))
-            context = place(world, config, layout, facts, wires, log, signals)
+            context = all_or_none(world.comm, lambda: place(world, config, layout, facts, wires, log, signals))
             player = all_or_none(world.comm, lambda: cast(layout.player(world.rank))(context))
         except DDMDError as error:
             refuse(world, error, wires, facts.directory if facts and not facts.resumed else None)
@@ -100,6 +101,13 @@ def run(options: Options) -> int:
     except Exception as error:  # noqa: BLE001 - the last stop: what goes wrong on one rank ends the job with its reason
         fail(world, log, error, context)
         return FAILED
+
+
+def open_log(directory: Path, role: str, rank: int):
+    """This rank's log."""
+    path = directory / "logs" / f"{role}-{rank:04d}.log"
+    with written(path):
+        return logs.configure(path, role, rank)
 
 
 def fail(world, log, error: Exception, context) -> None:
@@ -117,12 +125,6 @@ def fail(world, log, error: Exception, context) -> None:
         log.error("the run ends: %s" if isinstance(error, LostRankError) else f"rank {world.rank} failed: %s",
                   sentence + (cure(context.facts.directory) if context else ""))
     world.abort(FAILED)
-
-
-def cure(directory: Path) -> str:
-    """How to go on with a run that has failed."""
-    numbers = Store(directory).numbers()
-    return f"; ddmd-mpi --resume {directory} goes on from checkpoint {numbers[-1]}" if numbers else ""
 
 
 def all_or_none(comm, function: Callable[[], T]) -> T:
@@ -183,11 +185,12 @@ def prepare(options: Options, world: object) -> tuple:
         found = found_topologies(config, directory / "topology")
         check_ligands(config, layout.n_walkers)
         check_engine(config, max(found.atoms_of), next((g for g in layout.gpu if g is not None), None))
+        with written(directory / "config.toml"):
+            rundir.write_text(directory / "config.toml", configuration.to_toml(config))
     except DDMDError:
         if manifest is None:
             shutil.rmtree(directory, ignore_errors=True)
         raise
-    rundir.write_text(directory / "config.toml", configuration.to_toml(config))
     names = tuple(p.name for p in config.features.order_parameters)
     about = {"program_version": __version__, "system": config.system.name, "n_walkers": layout.n_walkers}
     return config, layout, Facts(max(found.atoms_of), len(found.target_nm), names, directory, started, about, session,
@@ -232,9 +235,11 @@ def found_topologies(config: Config, directory: Path) -> Found:
     atoms_of, target_nm = [], None
     for topology in check_topologies(config):
         check_motion(config, topology.structures)
-        write_topology(topology.structures, directory / f"{topology.name}.pdb")
-        if topology.pose is not None:
-            rundir.write_json(directory / f"{topology.name}.json", topology.atoms())
+        path = directory / f"{topology.name}.pdb"
+        with written(path):
+            write_topology(topology.structures, path)
+            if topology.pose is not None:
+                rundir.write_json(path.with_suffix(".json"), topology.atoms())
         atoms_of.append(topology.n_atoms)
         target_nm = topology.structures.target_nm
     return Found(tuple(atoms_of), target_nm)
@@ -359,5 +364,7 @@ def describe(world, layout, facts, role: str) -> None:
     mine = {"rank": world.rank, "role": role, "host": host, "pid": os.getpid(), "gpu": gpu}
     ranks = world.comm.gather(mine, root=0)
     if world.rank == 0:
-        rundir.write_json(facts.directory / "environment.json", rundir.environment(ranks, world.mpi))
+        path = facts.directory / "environment.json"
+        with written(path):
+            rundir.write_json(path, rundir.environment(ranks, world.mpi))
 

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from .disk import LineFile
 from .errors import RunDirectoryError
 from .files import parse_object, read_bytes, reason
 
@@ -40,6 +41,14 @@ def create(requested: Path | None, usecase: str, mode: str = "stream") -> Path:
     except OSError as error:
         raise RunDirectoryError(f"cannot create the output directory {directory}: {error.strerror}") from error
     return directory
+
+
+def inode(directory: Path) -> int | None:
+    """Number of a directory on its file system, None if it is not there: another one in its place has another."""
+    try:
+        return directory.stat().st_ino
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -114,10 +123,16 @@ def cut_torn_line(path: Path) -> None:
 
 
 class Lines:
-    """An append-only file of JSON lines, flushed line by line. A context manager."""
+    """An append-only file of JSON lines, each whole or not there. A context manager.
+
+    Raises
+    ------
+    DiskError
+        If the disk refuses.
+    """
 
     def __init__(self, path: Path):
-        self._file = path.open("a")
+        self._file = LineFile(path)
 
     def __enter__(self) -> Lines:
         return self
@@ -128,11 +143,14 @@ class Lines:
     def append(self, value: dict[str, Any]) -> None:
         """Write one line."""
         self._file.write(json.dumps(value) + "\n")
-        self._file.flush()
+
+    def sync(self) -> None:
+        """Bring the lines to the disk."""
+        self._file.sync()
 
     def free(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._file.free()
 
 
 def versions() -> dict[str, str | None]:

@@ -55,7 +55,8 @@ FIELDS = """
 #: Counters of the streams that a rank writes to, each one number per kind of stream (KINDS of wiring.py).
 STREAM_FIELDS = "hop_bytes hop_blocks hop_queue hop_dropped hop_waited hop_wait_s"
 STATUS_DTYPE = np.dtype([(name, "<f8") for name in FIELDS.split()]
-                        + [(name, "<f8", (len(KINDS),)) for name in STREAM_FIELDS.split()])
+                        + [(name, "<f8", (len(KINDS),)) for name in STREAM_FIELDS.split()]
+                        + [("refusal", "S400")])  # what the disk has refused this rank, in a sentence
 POST_SECONDS = 0.5
 _PEAK = re.compile(r"VmHWM:\s*(\d+) kB")
 
@@ -64,7 +65,7 @@ DATA_PARALLEL = ("none", "mpi", "horovod")
 
 #: Why a simulation stopped, by the number that travels in the record's ``stop``; of several, the last is the run's.
 STOP_REASONS = ("", "all simulations ended", "failure", "duration", "target_rmsd", "iterations", "walltime", "SIGUSR1",
-                "SIGUSR2", "SIGINT", "SIGTERM")
+                "SIGUSR2", "SIGINT", "SIGTERM", "disk")
 
 
 class StatusPost:

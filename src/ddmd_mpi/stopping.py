@@ -155,6 +155,12 @@ class Control:
             self.checkpoint = int(order["checkpoint"])
             self.halt(int(order["stop"]))
 
+    def want(self, reason: str) -> None:
+        """Stop for a reason of my own, and let the others hear of it; it outdoes any other."""
+        self.stop = STOP_REASONS.index(reason)
+        self._deadline = min(self._deadline, time.monotonic())
+        self.tell(self.stop)
+
     def halt(self, stop: int) -> None:
         """Stop for this reason, unless it is 0 or there is one already."""
         if stop and not self.stop:

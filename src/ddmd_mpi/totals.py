@@ -17,8 +17,8 @@ FOUND_AGAIN = {
 #: Fields that are no sums.
 LAST = (
     "state", "activity", "time", "version", "loss", "validation_loss", "window", "outliers", "eps", "data_parallel",
-    "silent", "stop", "wants_stop", "best_rmsd", "best_simulation", "best_frame", "latency_p50_ms", "latency_p99_ms",
-    "latency_max_ms", "apply_p50_ms", "apply_p99_ms", "apply_max_ms",
+    "silent", "stop", "wants_stop", "refusal", "best_rmsd", "best_simulation", "best_frame", "latency_p50_ms",
+    "latency_p99_ms", "latency_max_ms", "apply_p50_ms", "apply_p99_ms", "apply_max_ms",
 )  # fmt: skip
 LARGEST = ("max_queue", "hop_queue")
 

@@ -191,9 +191,10 @@ def test_a_full_disk_is_one_sentence_and_harms_no_former_file(tmp_path):
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     (said,) = [line for line in done.stderr.splitlines() if "ddmd_mpi" in line]  # MPI may complain as well
-    assert f"{run} cannot be written: File too large" in said
+    assert f"{run}/trajectories/sim-" in said
+    assert " cannot be written: File too large" in said
     found = summary(run)
-    assert (found["completed"], found["stop_reason"]) == (False, "failure")
+    assert (found["completed"], found["stop_reason"]) == (False, "disk")
     written = sorted(run.glob("aggregated/*.h5"))
     assert len(written) >= 2
     for iteration in range(1, len(written) + 1):
@@ -201,6 +202,19 @@ def test_a_full_disk_is_one_sentence_and_harms_no_former_file(tmp_path):
         for walker in range(4):
             segments(run).coordinates(iteration, walker, 7)
     assert not [path for path in run.rglob(".*") if path.is_file()], "something half written was left behind"
+
+
+def test_a_disk_that_is_full_at_the_start_is_bad_input(tmp_path):
+    run = tmp_path / "run"
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
+
+    done = alone(*GO, "--iterations", 1, "--output", run, preexec_fn=limit)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.count(f"ddmd-mpi: {run}/") == 1, done.stderr
+    assert " cannot be written: File too large" in done.stderr
+    assert not run.exists()
 
 
 def test_what_file_mode_cannot_do_is_refused(tmp_path):

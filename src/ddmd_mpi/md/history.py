@@ -92,20 +92,26 @@ def read_segments(path: Path) -> list[dict[str, Any]]:
     return [parse_object(line) for line in path.read_bytes().splitlines()]
 
 
-def coordinate_ends(path: Path, n_atoms: int, periodic: bool, most: int) -> list[int]:
-    """Where the head of a coordinate file ends, and each of its whole frames up to so many."""
+def coordinate_ends(path: Path, n_atoms: int, periodic: bool, most: int, start: int = 0) -> list[int]:
+    """Where the head of a coordinate file ends, and each of its whole frames up to so many.
+
+    Parameters
+    ----------
+    start
+        Where in an XTC file, which has no head, to begin.
+    """
     size = path.stat().st_size
     if path.suffix == ".xtc":
         with path.open("rb") as file:
-            return _xtc_ends(file, size, n_atoms, most)
+            return _xtc_ends(file, size, n_atoms, most, start)
     frame = 12 * (n_atoms + 2) + (56 if periodic else 0)
     n_frames = min(most, max(0, size - DCD_HEAD_BYTES) // frame)
     return [DCD_HEAD_BYTES + i * frame for i in range(n_frames + 1)]
 
 
-def _xtc_ends(file: BinaryIO, size: int, n_atoms: int, most: int) -> list[int]:
+def _xtc_ends(file: BinaryIO, size: int, n_atoms: int, most: int, start: int) -> list[int]:
     """The ends of the frames of an XTC file: GROMACS, src/gromacs/fileio/xtcio.cpp and libxdrf.cpp."""
-    ends = [0]
+    ends = [start]
     while len(ends) <= most:
         file.seek(ends[-1])
         head = file.read(XTC_HEAD_BYTES + 40)
@@ -118,11 +124,11 @@ def _xtc_ends(file: BinaryIO, size: int, n_atoms: int, most: int) -> list[int]:
             end = ends[-1] + XTC_HEAD_BYTES + 12 * atoms
         else:
             wide = magic == XTC_LONG_MAGIC
-            start = XTC_HEAD_BYTES + 32
-            length = head[start : start + (8 if wide else 4)]
+            at = XTC_HEAD_BYTES + 32
+            length = head[at : at + (8 if wide else 4)]
             if len(length) < (8 if wide else 4):
                 break
-            end = ends[-1] + start + len(length) + -(-int.from_bytes(length, "big") // 4) * 4
+            end = ends[-1] + at + len(length) + -(-int.from_bytes(length, "big") // 4) * 4
         if end > size:
             break
         ends.append(end)

@@ -11,15 +11,17 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from openmm import app, unit
 
-from ..errors import RunDirectoryError
+from ..disk import LineFile, append_whole, check_linked, written
+from ..errors import DiskError, RunDirectoryError
 from ..sections import SimulationSection
-from .history import History, mend
+from .history import History, coordinate_ends, mend
 from .structures import Structures
 
 ANGSTROM_PER_NM = 10.0
@@ -29,10 +31,19 @@ FILE_COLUMNS = ("topology", "frame_in_file")  # where there are several files
 
 
 class CoordinateFile(Protocol):
-    """A file that takes one frame after the other."""
+    """A file that takes one frame after the other, each whole or not at all.
+
+    Raises
+    ------
+    DiskError
+        If the disk refuses.
+    """
 
     def write(self, positions_nm: np.ndarray, box_nm: np.ndarray | None) -> None:
         """Append a frame: positions (n_atoms, 3), box vectors (3, 3) or None, nm."""
+
+    def take_back(self) -> None:
+        """Cut off the frame that was written last."""
 
     def sync(self) -> None:
         """Bring the frames to the disk."""
@@ -59,10 +70,10 @@ class DCDFile:
     def __init__(self, path: Path, n_atoms: int, interval_steps: int, timestep_ps: float, periodic: bool,
                  n_frames: int | None = None):
         self._n_atoms, self._periodic, self._interval = n_atoms, periodic, interval_steps
-        self._n_frames = n_frames or 0
+        self._path, self._n_frames = path, n_frames or 0
+        self._start = 0  # of the last frame
         if n_frames is not None:
             self._file = path.open("r+b", buffering=0)
-            self._file.seek(0, 2)
             self._count()
             return
         self._file = path.open("xb", buffering=0)
@@ -80,38 +91,39 @@ class DCDFile:
         record[:, 1:-1] = ANGSTROM_PER_NM * positions_nm.T
         record.view("<i4")[:, [0, -1]] = 4 * self._n_atoms
         cell = struct.pack("<i6di", 48, *_cell(box_nm), 48) if self._periodic else b""
-        self._put(cell + record.tobytes())
-        self._n_frames += 1
-        self._count()
+        with written(self._path):
+            self._start = append_whole(self._file, cell + record.tobytes())
+            self._n_frames += 1
+            try:
+                self._count()
+            except OSError:
+                self.take_back()
+                raise
+
+    def take_back(self) -> None:
+        """See :class:`CoordinateFile`."""
+        self._n_frames -= 1
+        with suppress(OSError):
+            self._file.truncate(self._start)
+            self._count()
 
     def _count(self) -> None:
         """Write the number of frames into the header."""
-        end = self._file.tell()
         self._file.seek(8)
         self._file.write(struct.pack("<i", self._n_frames))
         self._file.seek(20)
         self._file.write(struct.pack("<i", self._n_frames * self._interval))
-        self._file.seek(end)
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with written(self._path):
+            self._file.close()
 
     def sync(self) -> None:
         """Bring the frames to the disk."""
-        os.fsync(self._file.fileno())
-
-    def _put(self, frame: bytes) -> None:
-        """Append a frame, all of it or nothing: a disk that gets full takes the part that still fits."""
-        start = self._file.tell()
-        try:
-            written = self._file.write(frame)
-            while written < len(frame):
-                written += self._file.write(frame[written:])
-        except OSError:
-            self._file.seek(start)
-            self._file.truncate()
-            raise
+        with written(self._path):
+            os.fsync(self._file.fileno())
+        check_linked(self._file, self._path)
 
 
 def _cell(box_nm: np.ndarray) -> tuple[float, ...]:
@@ -123,22 +135,42 @@ def _cell(box_nm: np.ndarray) -> tuple[float, ...]:
 
 
 class XTCFile:
-    """A compressed GROMACS XTC file, by OpenMM; positions are kept to 0.001 nm."""
+    """A compressed GROMACS XTC file, by OpenMM; positions are kept to 0.001 nm.
+
+    OpenMM says nothing of a disk that takes but a part of a frame, so that every frame is looked at once it is written.
+    """
 
     def __init__(self, path: Path, topology: app.Topology, interval_steps: int, timestep_ps: float,
                  n_frames: int | None = None):
-        self._path = path
+        self._path, self._n_atoms, self._begun = path, topology.getNumAtoms(), bool(n_frames)
+        self._start = 0  # of the last frame
         self._file = app.XTCFile(str(path), topology, timestep_ps, 0, interval_steps, append=bool(n_frames))
 
     def write(self, positions_nm: np.ndarray, box_nm: np.ndarray | None) -> None:
         """Append a frame."""
         box = None if box_nm is None else box_nm * unit.nanometer
-        self._file.writeModel(positions_nm, periodicBoxVectors=box)
+        self._start = self._path.stat().st_size if self._path.exists() else 0
+        try:
+            self._file.writeModel(positions_nm, periodicBoxVectors=box)
+        except RuntimeError as error:
+            raise DiskError(f"{self._path} cannot be written: {error}") from error
+        with written(self._path):
+            size, ends = self._path.stat().st_size, coordinate_ends(self._path, self._n_atoms, False, 1, self._start)
+        if len(ends) == 1 or ends[1] != size:
+            self.take_back()
+            raise DiskError(f"{self._path} cannot be written: the disk takes no whole frame; it is full, or a quota or "
+                            "limit is reached")
+        self._begun = True
+
+    def take_back(self) -> None:
+        """See :class:`CoordinateFile`."""
+        with suppress(OSError):
+            os.truncate(self._path, self._start)
 
     def sync(self) -> None:
         """Bring the frames to the disk."""
-        if self._path.exists():
-            with self._path.open("rb") as file:
+        if self._begun:
+            with written(self._path), self._path.open("rb") as file:
                 os.fsync(file.fileno())
 
     def close(self) -> None:
@@ -177,6 +209,8 @@ class Trajectory:
     ------
     RunDirectoryError
         If the files cannot be made or gone on with.
+    DiskError
+        From every method but this, if the disk refuses; frames and segments are then as before.
     """
 
     def __init__(
@@ -206,13 +240,14 @@ class Trajectory:
                     path.unlink(missing_ok=True)
             mode, n_frames = ("a", self.n_frames) if self.n_frames else ("x", None)
             self._files: dict[str | None, CoordinateFile] = {name: _open(self.path, topology, simulation, n_frames)}
-            self._frames = frames.open(mode, buffering=1)
-            self._segments = segments.open(mode, buffering=1)
-        except OSError as error:
-            raise RunDirectoryError(f"the trajectory {self.path} cannot be made: {error.strerror or error}") from error
-        if not self.n_frames:
-            of_files = () if name is None else FILE_COLUMNS
-            self._frames.write(",".join((*FRAME_COLUMNS, *order_parameters, *of_files)) + "\n")
+            self._frames, self._segments = LineFile(frames, mode), LineFile(segments, mode)
+            if not self.n_frames:
+                of_files = () if name is None else FILE_COLUMNS
+                self._frames.write(",".join((*FRAME_COLUMNS, *order_parameters, *of_files)) + "\n")
+        except (OSError, DiskError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise RunDirectoryError(f"the trajectory {self.path} cannot be made: {why}") from error
+        self._jump: tuple[int, int] | None = None  # first frame of the newest segment that jumps, place of its line
 
     def __enter__(self) -> Trajectory:
         return self
@@ -225,17 +260,14 @@ class Trajectory:
 
         Raises
         ------
-        RunDirectoryError
+        DiskError
             If it has no file yet, and none can be made.
         """
-        self.path = self._path(name)
+        path = self._path(name)
         if name not in self._files:
-            try:
-                self._files[name] = _open(self.path, topology, self._simulation, None)
-            except OSError as error:
-                raise RunDirectoryError(
-                    f"the trajectory {self.path} cannot be made: {error.strerror or error}") from error
-        self._name = name
+            with written(path):
+                self._files[name] = _open(path, topology, self._simulation, None)
+        self.path, self._name = path, name
 
     def _path(self, name: str | None) -> Path:
         suffix = self._simulation.trajectory_format
@@ -253,7 +285,8 @@ class Trajectory:
             velocity_seed, time_ps.
         """
         line = {"simulation": self.walker, "segment": segment, "first_frame": self.n_frames, **restart}
-        self._segments.write(json.dumps({**line, "start": time.time()}) + "\n")
+        start = self._segments.write(json.dumps({**line, "start": time.time()}) + "\n")
+        self._jump = (self.n_frames, start) if restart.get("restart_point") else None
 
     def append(
         self,
@@ -267,6 +300,8 @@ class Trajectory:
     ) -> int:
         """Write a frame and its row of the index; returns the frame's index.
 
+        A segment whose restart point the disk refuses has not begun: its line goes, too.
+
         Parameters
         ----------
         positions_nm
@@ -276,27 +311,36 @@ class Trajectory:
         box
             Box vectors, nm, shape (3, 3); None or zero for none.
         """
-        frame = self.n_frames
-        self._files[self._name].write(positions_nm, box if box is not None and box.any() else None)
+        frame, file = self.n_frames, self._files[self._name]
         values = "".join(f",{v:.6g}" for v in order_parameters)
         if self._name is not None:
             values += f",{self._name},{self._n_frames[self._name]}"
-            self._n_frames[self._name] += 1
-        self._frames.write(f"{frame},{segment},{time_ps:.6f},{rmsd:.4f},{potential_energy:.4f}{values}\n")
+        row = f"{frame},{segment},{time_ps:.6f},{rmsd:.4f},{potential_energy:.4f}{values}\n"
+        try:
+            file.write(positions_nm, box if box is not None and box.any() else None)
+            try:
+                self._frames.write(row)
+            except DiskError:
+                file.take_back()
+                raise
+        except DiskError:
+            if self._jump is not None and self._jump[0] == frame:
+                self._segments.cut(self._jump[1])
+            raise
+        self._n_frames[self._name] += 1
         self.n_frames = frame + 1
         return frame
 
     def sync(self) -> None:
         """Bring all that was written to the disk."""
-        for file in self._files.values():
+        for file in (*self._files.values(), self._frames, self._segments):
             file.sync()
-        for file in (self._frames, self._segments):
-            os.fsync(file.fileno())
 
     def free(self) -> None:
         """Close the files."""
-        for file in (*self._files.values(), self._frames, self._segments):
-            file.close()
+        with ExitStack() as stack:
+            for close in (*(file.close for file in self._files.values()), self._frames.free, self._segments.free):
+                stack.callback(close)
 
 
 def _open(

@@ -94,7 +94,8 @@ class ModelWeights:
         path = directory / f"v{self.version:06d}"
         unfinished = directory / f".{path.name}.{os.getpid()}"
         try:
-            unfinished.mkdir(parents=True)
+            directory.mkdir(exist_ok=True)  # the run directory is there, or was deleted for good
+            unfinished.mkdir()
             packed = io.BytesIO()  # NumPy's own file would complain once more when the disk is full
             np.savez(packed, *self.arrays)
             (unfinished / "weights.npz").write_bytes(packed.getbuffer())

@@ -81,15 +81,22 @@ class Aggregation:
                 block = block.take(sound)
             span["frames"] = len(block)
             if len(block):
-                if self.archived is not None:
-                    with self.context.events.counted("io"):
-                        self.archived.append(block)
-                    self.context.status.add(archived=len(block))
+                self.store(block)
                 self.oldest = self.oldest if self.merged else time.monotonic()
                 self.merged.append(self.keep(block))
                 self.remember_best(block)
             self.context.status.add(frames=len(block), iterations=1)
         return True
+
+    def store(self, block: FrameBlock) -> None:
+        """Archive a block; none any more once the disk has refused one."""
+        archived, self.archived = self.archived, None
+        if archived is not None:
+            with self.context.on_record():
+                with self.context.events.counted("io"):
+                    archived.append(block)
+                self.context.status.add(archived=len(block))
+                self.archived = archived
 
     def bury(self, busy: list[bool]) -> None:
         """End the streams of lost simulations that have nothing more to give; their frames stay restart points."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..checkpoints import DIGEST_BYTES, Entry, Manifest, Part, part_name
-from ..errors import CheckpointError
 from ..totals import carried_by
 
 if TYPE_CHECKING:
@@ -44,17 +43,14 @@ class Checkpoints:
         self.write(max(self._number, self.context.control.checkpoint) + 1)
 
     def write(self, number: int) -> None:
-        """Write a part and announce it; a disk that refuses it does not end the run."""
+        """Write a part and announce it; where the disk refuses it, the run ends and the part before stays."""
         context, self._number = self.context, number
-        try:
+        with context.on_record():
             with context.events.span("checkpoint", number=number) as span:
                 nbytes, digest = context.store.write_part(context.role, context.rank, number, self._snapshot())
                 span["nbytes"] = nbytes
-        except CheckpointError as error:
-            context.log.error("%s", error)
-            return
-        announcement = np.array((number, nbytes, np.frombuffer(digest, np.uint8)), ANNOUNCEMENT_DTYPE)
-        context.announcements.put(context.rank, announcement)
+            announcement = np.array((number, nbytes, np.frombuffer(digest, np.uint8)), ANNOUNCEMENT_DTYPE)
+            context.announcements.put(context.rank, announcement)
 
 
 class Keeper:
@@ -91,11 +87,9 @@ class Keeper:
         carried = carried_by(records, context.layout.seats, facts.resumed and facts.resumed.carried)
         manifest = Manifest(self._number, facts.session, facts.about, carried,
                             facts.elapsed_s + time.time() - facts.started, entries)
-        try:
+        with context.on_record():
             context.store.write_manifest(manifest)
             context.log.info("checkpoint %d is complete", self._number)
-        except CheckpointError as error:
-            context.log.error("%s", error)
 
     def announced(self) -> list[tuple[int, Entry | None]]:
         """Of every rank the number and the entry of its newest part, None before its first one."""

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..checkpoints import Manifest, Store
+from ..errors import DiskError
 from ..events import EventLog
 from ..parallel.layout import Layout
 from ..parallel.mailbox import Mailboxes
@@ -114,6 +116,22 @@ class Context:
         """Whether to wait no longer for another rank; looks who is lost."""
         self.vigil.tick()
         return self.overdue
+
+    @contextmanager
+    def on_record(self) -> Iterator[None]:
+        """Where the disk refuses a record of the run in the block, ask for the end of the run, and go on behind it."""
+        try:
+            yield
+        except DiskError as error:
+            self.stop_for(error)
+
+    def stop_for(self, error: DiskError) -> None:
+        """Ask all ranks to end, because the disk refuses what the run has promised; the first aggregator says so."""
+        self.log.warning("%s", error)
+        record = self.status.record
+        record["refusal"] = record["refusal"].item() or str(error).encode()
+        self.control.want("disk")
+        self.status.update(now=True, stop=self.control.stop)
 
     @property
     def leads(self) -> bool:

@@ -39,6 +39,7 @@ class Ledger:
         self.apply_ms: list[float] = []
         self.names = context.config.system.topologies
         self._decisions = 0
+        self._unwritten: list[dict[str, Any]] = []
         self.sources: list[tuple[int, int, int]] = []  # of every decision: simulation, segment, frame
         directory = context.facts.directory
         (directory / SENT).parent.mkdir(exist_ok=True)
@@ -91,11 +92,20 @@ class Ledger:
         self.free()
 
     def free(self) -> None:
-        """Write the decisions that were never answered, and close the file."""
+        """Write the decisions that were never answered, and close the files."""
         for pending in self.pending.values():
-            self._lines.append({**pending.line, "outcome": "undelivered"})
-        self._lines.free()
-        self._sent.free()
+            self._write({**pending.line, "outcome": "undelivered"})
+        for file in (self._lines, self._sent):
+            with self.context.on_record():
+                file.free()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        """Write the line of a decision behind those that the disk has refused; it is known as sent in any case."""
+        self._unwritten.append(line)
+        with self.context.on_record():
+            while self._unwritten:
+                self._lines.append(self._unwritten[0])
+                del self._unwritten[0]
 
     def next_decision(self) -> int:
         """Id of the next decision."""
@@ -115,7 +125,13 @@ class Ledger:
         return idle
 
     def send(self, restart: Restart, command: RestartCommand, outliers: Outliers | None) -> None:
-        """Put a command into its walker's mailbox and remember it, on the disk too, until its receipt comes."""
+        """Remember a command on the disk, put it into its walker's mailbox and wait for its receipt.
+
+        Raises
+        ------
+        DiskError
+            If the disk refuses it, which then is not sent.
+        """
         line = {
             "decision": command.decision, "simulation": restart.walker,
             "strategy": self.context.config.steering.strategy, "model_version": command.model_version,
@@ -129,8 +145,8 @@ class Ledger:
             "velocity_seed": command.velocity_seed,
             "outlier_method": None if outliers is None else outliers.method,
             "eps": None if outliers is None else number(outliers.eps)}
-        self.pending[command.decision] = Pending(restart.walker, line)
         self._sent.append(line)
+        self.pending[command.decision] = Pending(restart.walker, line)
         self.context.mailboxes.send(restart.walker, command)
         self.context.status.add(decisions=1)
 
@@ -145,7 +161,7 @@ class Ledger:
         lost = [d for d, pending in self.pending.items() if pending.walker in set(walkers)]
         lines = [self.pending.pop(decision).line for decision in lost]
         for line in lines:
-            self._lines.append({**line, "outcome": "undelivered"})
+            self._write({**line, "outcome": "undelivered"})
         return [(line["source"]["simulation"], line["source"]["frame"]) for line in lines]
 
     def _settle(self, receipt: Receipt) -> None:
@@ -160,7 +176,7 @@ class Ledger:
             self.apply_ms.append((receipt.first_step - receipt.received) * 1000)
             self._tell_latencies()
         status.add(delivered=applied, stale=outcome is Outcome.STALE, failed=outcome is Outcome.FAILED)
-        self._lines.append({
+        self._write({
             **pending.line, "outcome": outcome.name.lower(), "delivered": receipt.received,
             "first_step": receipt.first_step if applied else None, "segment": receipt.segment if applied else None})
 

@@ -116,7 +116,8 @@ class Ensemble(ABC):
         events.record("totals", self.started, loop_s, loop_s=loop_s, steps=sum(w.steps for w in self.walkers),
                       **seconds)
         for walker in self.walkers:
-            walker.end()
+            with self.context.on_record():
+                walker.end()
         self.bodies.free()
 
     def _recover(self, walker: Walker, error: EngineError) -> None:

@@ -52,7 +52,8 @@ class Inference(Decider):
                 self.stop_at_target()
                 if self.due():
                     self.fresh = 0
-                    self.round(self.window.block())
+                    with context.on_record():
+                        self.round(self.window.block())
                 elif not moved:
                     context.status.update(activity=Activity.WAITING)
                     time.sleep(IDLE_SECONDS)

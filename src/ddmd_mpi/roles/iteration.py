@@ -6,12 +6,13 @@ Simulate, aggregate, train, infer: a stage begins when all ranks have ended the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from ..errors import DDMDError
+from ..checkpoints import cure
+from ..errors import DDMDError, DiskError
 from ..events import EventLog
 from ..md.affinity import my_cores, on_cores
 from ..parallel.meeting import Meeting
@@ -24,7 +25,7 @@ from .stages import AggregationStage, Best, Desk, InferenceStage, Simulated, Sim
 
 
 class StageError(Exception):
-    """What went wrong in a stage on one rank, raised on all of them."""
+    """What went wrong in a stage on one rank, raised on all of them: a sentence, and why the run stops."""
 
 
 class Iteration:
@@ -35,7 +36,6 @@ class Iteration:
         self.trainers = context.comm.Split(int(rank not in layout.ranks("training")), rank)
         self.context, self.contexts, self.settings = context, [context], context.config.file
         self.observer, self.meeting = Observer(context), Meeting(context.comm, self.tick)
-        self.trouble: str | None = None  # of the records that no stage writes
         self.files = files = FrameFiles(context)
         restarts = Restarts(context.facts.directory, context.config.system.name)
         self.simulation = SimulationStage(context, files, restarts, self.tick)
@@ -46,6 +46,7 @@ class Iteration:
             self.aggregation = AggregationStage(self.stage("aggregation"), files)
             self.inference = InferenceStage(self.stage("inference", mailboxes=Desk()), files, restarts)
         self.iteration, self.best, self.commanded = 0, Best(), False
+        self.failed = "failure"  # why the run stops, once a stage has failed
         self.active, self.retired = True, False
 
     def stage(self, role: str, **changes: Any) -> Context:
@@ -61,18 +62,19 @@ class Iteration:
     def run(self) -> bool:
         """Iterate until it is enough or a stage fails; whether it was enough. Collective over all ranks."""
         self.simulation.begin()
-        reason = self.unless_it_fails(self.iterate)
-        self.context.log.info("%d iterations, then %s", self.iteration, reason or "a failure")
+        ended = self.unless_it_fails(self.iterate)
+        reason = ended or self.failed
+        self.context.log.info("%d iterations, then %s", self.iteration, reason)
         self.simulation.post(now=True, state=State.DRAINING, activity=Activity.DRAINING,
-                             stop=STOP_REASONS.index(reason or "failure"))
+                             stop=STOP_REASONS.index(reason))
         closed = self.unless_it_fails(lambda: self.together("end", self.close))
         for context in self.contexts:
             context.status.update(now=True, state=State.DONE, activity=Activity.DONE)
         self.meeting.wait()
         self.context.board.settle()
-        whole = bool(reason and closed)
-        self.unless_it_fails(lambda: self.together("books", self.observer.see_to_the_end, whole))
-        return whole
+        whole = bool(ended and closed)
+        kept = self.unless_it_fails(lambda: self.together("books", self.observer.see_to_the_end, whole))
+        return whole and bool(kept and kept[0])
 
     def iterate(self) -> str:
         """Iterate until it is enough; why it is."""
@@ -142,15 +144,14 @@ class Iteration:
         except (DDMDError, OSError) as error:
             if not alone:
                 raise
-            said = self.sentence(error)
+            said = self.sentence(error), "disk" if isinstance(error, (DiskError, OSError)) else "failure"
         start, clock = time.time(), time.perf_counter()
-        outcomes = self.meeting.exchange((result, said or self.trouble))
-        with self.noted():
-            waited = time.perf_counter() - clock
-            self.context.events.record("wait", start, waited, iteration=self.iteration, stage=stage)
+        outcomes = self.meeting.exchange((result, said))
+        waited = time.perf_counter() - clock
+        self.context.events.record("wait", start, waited, iteration=self.iteration, stage=stage)
         said = next((said for _, said in outcomes if said), None)
         if said is not None:
-            raise StageError(said)
+            raise StageError(*said)
         return [result for result, _ in outcomes]
 
     def sentence(self, error: DDMDError | OSError) -> str:
@@ -165,24 +166,15 @@ class Iteration:
         try:
             return function()
         except StageError as error:
-            self.trouble = None
+            said, self.failed = error.args
             if self.context.leads:
-                self.context.log.error("iteration %d: %s", self.iteration, error)
+                self.context.log.error("iteration %d: %s", self.iteration, said + cure(self.context.facts.directory))
             return None
 
     def tick(self) -> None:
         """Refresh the live view, and look who is lost."""
         self.context.vigil.tick()
-        with self.noted():
-            self.observer.tick()
-
-    @contextmanager
-    def noted(self) -> Iterator[None]:
-        """Note that the disk refuses something: all hear of it when they meet."""
-        try:
-            yield
-        except OSError as error:
-            self.trouble = self.sentence(error)
+        self.observer.tick()
 
     def close(self) -> None:
         """Close the files of all my stages."""

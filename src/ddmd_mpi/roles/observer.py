@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
 import numpy as np
 
 from .. import rundir, status, summary
-from ..progress import Progress
+from ..checkpoints import cure
+from ..disk import Dispensable
+from ..errors import DiskError
+from ..progress import Progress, figures
 from ..status import STATUS_DTYPE, STOP_REASONS, State
 from .checkpointing import Keeper
 from .context import IDLE_SECONDS, Context
 
 SUMMARY_SECONDS = 30.0
+GONE = "{} was deleted or renamed while the run went on"
 
 
 class Observer:
@@ -25,6 +30,7 @@ class Observer:
         output = context.config.output
         self.progress = Progress(output.progress) if context.leads else None
         self.due = self.summary_due = time.monotonic()
+        self.inode, self.dispensable = rundir.inode(self.directory), Dispensable(logging.ERROR)
         self.said = False  # that there are too many failures
         self.keeper = Keeper(context) if context.leads and context.announcements is not None else None
 
@@ -37,8 +43,13 @@ class Observer:
         self.due = now + config.output.progress_interval
         records = self.records()
         view = status.view(records, self.context.layout.seats, self.facts(), self.context.left_s)
-        rundir.write_json(self.directory / "status.json", view)
-        self.progress.show(view)
+        if self.gone:
+            self.context.stop_for(DiskError(GONE.format(self.directory)))
+        else:
+            with self.dispensable.write("the live view"):
+                rundir.write_json(self.directory / "status.json", view)
+        with self.dispensable.write("the view on its output"):
+            self.progress.show(view)
         self.context.control.order_stop(int(records["wants_stop"].max()))
         if self.too_many_failures(records):
             self.context.control.order_stop(STOP_REASONS.index("failure"))
@@ -46,7 +57,8 @@ class Observer:
             self.keeper.tick(records)
         if now >= self.summary_due:
             self.summary_due = now + SUMMARY_SECONDS
-            self.write_summary(records, completed=False)
+            with self.dispensable.write("the summary so far"):
+                rundir.write_json(self.directory / "summary.json", self.summary(records, completed=False))
 
     def see_to_the_end(self, whole: bool = True) -> bool:
         """Wait, not longer than the time for draining, until every rank is done; write the summary.
@@ -69,15 +81,44 @@ class Observer:
             time.sleep(IDLE_SECONDS)
         self.due = 0.0
         self.tick()
-        records = self.records()
         if self.keeper is not None:
-            self.keeper.complete(records)
+            self.keeper.complete(self.records())
+        records = self.records()
         done = bool((records["state"] == State.DONE)[self.left()].all())
         some = len(self.context.vigil.lost) < len(self.context.layout.ranks("simulation"))
         borne = not self.too_many_failures(records)
-        result = self.write_summary(records, completed=whole and done and some and borne)
-        self.progress.finish(result, self.directory)
-        return result["completed"]
+        written = self.all_is_written(records)
+        result = self.summary(records, completed=whole and done and some and borne and written)
+        kept = self.keep_summary(result)
+        with self.dispensable.write("the last words on its output"):
+            self.progress.finish(result, self.directory)
+        return result["completed"] and kept
+
+    @property
+    def gone(self) -> bool:
+        """Whether the run directory is not where it was, so that nobody finds what is written to it."""
+        return rundir.inode(self.directory) != self.inode
+
+    def all_is_written(self, records: np.ndarray) -> bool:
+        """Whether the disk has refused no rank a record; else one line says which, why and how to go on."""
+        refusals = [text.decode(errors="replace") for text in records["refusal"].tolist() if text]
+        if refusals and self.gone:
+            self.context.log.error("the run ends: %s; if it was renamed, --resume goes on with it",
+                                   GONE.format(self.directory))
+        elif refusals:
+            how = cure(self.directory) or "; there is no checkpoint to go on from"
+            self.context.log.error("the run ends: %s; make room or mend it, then%s", refusals[0], how.removeprefix(";"))
+        return not refusals
+
+    def keep_summary(self, result: dict[str, Any]) -> bool:
+        """Write ``summary.json``; where the disk refuses it, its essence goes to standard error."""
+        try:
+            rundir.write_json(self.directory / "summary.json", result)
+            return True
+        except OSError as error:
+            self.context.log.error("%s cannot be written: %s; in short: %s", self.directory / "summary.json",
+                                   error.strerror or error, "; ".join(figures(result)))
+            return False
 
     def too_many_failures(self, records: np.ndarray) -> bool:
         """Whether the molecular dynamics has failed more often than is borne; said once."""
@@ -109,13 +150,11 @@ class Observer:
                 records[seat] = record
         return records
 
-    def write_summary(self, records: np.ndarray, *, completed: bool) -> dict[str, Any]:
-        """Replace ``summary.json``."""
+    def summary(self, records: np.ndarray, *, completed: bool) -> dict[str, Any]:
+        """The content of ``summary.json``."""
         facts, resumed = {**self.facts(), "completed": completed}, self.context.facts.resumed
-        result = summary.summarise(records, self.context.layout.seats, facts, resumed and resumed.carried,
-                                   self.context.facts.elapsed_s)
-        rundir.write_json(self.directory / "summary.json", result)
-        return result
+        return summary.summarise(records, self.context.layout.seats, facts, resumed and resumed.carried,
+                                 self.context.facts.elapsed_s)
 
     def facts(self) -> dict[str, Any]:
         """What the view and the summary say besides the records."""

@@ -47,7 +47,7 @@ class Simulation(Ensemble):
         row = None
         if not walker.steps:
             self.context.status.expect_silence()
-        with self.contained(walker):
+        with self.context.on_record(), self.contained(walker):
             command = None if walker.under_way else self.command(walker.index)
             if command is not None:
                 self.restart(walker, command, self.coordinates(command))

@@ -5,6 +5,7 @@ Several training ranks train one model: each on the frames of its share of the s
 
 from __future__ import annotations
 
+import logging
 import time
 
 import numpy as np
@@ -25,6 +26,7 @@ class Training(Trainer):
 
     def __init__(self, context: Context):
         super().__init__(context)
+        self.unsaved = 0  # versions that the disk has refused
         self.fresh, self.trained_on = 0, float(len(self.window)) if self.versions.newest else 0.0
 
     def run(self) -> None:
@@ -96,7 +98,9 @@ class Training(Trainer):
         try:
             weights = super().publish(result, arrays)
         except ModelError as error:
-            self.context.log.error("the run goes on with model version %d: %s", self.versions.newest, error)
+            self.context.log.log(logging.INFO if self.unsaved else logging.ERROR,
+                                 "the run goes on with model version %d: %s", self.versions.newest, error)
+            self.unsaved += 1
             return None
         for outbox in self.outboxes:
             outbox.offer(weights.pack())

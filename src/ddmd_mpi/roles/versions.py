@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
+from zipfile import BadZipFile, ZipFile
 
-from ..errors import ModelError
 from ..files import parse_object, read_bytes
 from ..model import ModelWeights
+
+#: Directories of versions: no others are touched.
+NAMES = "v[0-9][0-9][0-9][0-9][0-9][0-9]*"
+log = logging.getLogger(__name__)
 
 
 class Versions:
@@ -25,6 +30,7 @@ class Versions:
 
     def __init__(self, directory: Path, keep: int | Literal["all"]):
         self._directory, self._keep = directory, keep
+        clear_away(directory)
         self._losses = dict(found(directory))  # of the versions that are there
         self.newest = max(self._losses, default=0)
 
@@ -40,11 +46,28 @@ class Versions:
 
 
 def found(directory: Path) -> Iterator[tuple[int, float]]:
-    """The versions that are there, with their validation losses."""
-    for path in sorted(directory.glob("v*/metadata.json")):
-        try:
-            metadata = parse_object(read_bytes(path))
-            yield int(metadata["version"]), float(metadata["validation_loss"])
-        except (OSError, LookupError, TypeError, ValueError) as error:
-            raise ModelError(f"{path} is no metadata of a model of this run ({error!r}): take {path.parent} away"
-                             ) from error
+    """The versions that are there and whole, with their validation losses."""
+    for path in sorted(directory.glob(NAMES)):
+        loss = loss_of(path)
+        if loss is not None:
+            yield int(path.name[1:]), loss
+
+
+def loss_of(path: Path) -> float | None:
+    """The validation loss of a version; None for one that is not whole, as a machine that went down may leave it."""
+    try:
+        with ZipFile(path / "weights.npz"):  # its table of contents is its end
+            metadata = parse_object(read_bytes(path / "metadata.json"))
+        if int(metadata["version"]) == int(path.name[1:]):
+            return float(metadata["validation_loss"])
+    except (OSError, ValueError, LookupError, TypeError, BadZipFile):
+        return None
+    return None
+
+
+def clear_away(directory: Path) -> None:
+    """Delete the versions that are not whole, whose numbers come again."""
+    for path in sorted(directory.glob(NAMES)):
+        if path.is_dir() and loss_of(path) is None:
+            log.warning("%s is no whole version of the model: deleted", path)
+            shutil.rmtree(path, ignore_errors=True)

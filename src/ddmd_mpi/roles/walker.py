@@ -87,6 +87,7 @@ class Walker:
         self._good: RestartPoint | None = None  # began a segment that has given a report
         self._current: RestartPoint | None = None
         self._last = START
+        self._on_record = True  # whether the files know the segment that the engine is in
 
     @property
     def engine(self) -> Any:
@@ -135,11 +136,14 @@ class Walker:
         clock = time.perf_counter()
         state = self.engine.state()
         self._events.add("state", time.perf_counter() - clock)
+        self._ahead = self._settings.steps_per_report  # until the frame is on record
+        row = self._row(state, self.ps + self._settings.report_interval_ps)
+        self._ahead = 0
         self._reports += 1
         self.frames += 1
-        self.ps += self._settings.report_interval_ps
+        self.ps = row["time"]
         self._good = self._current or self._good
-        return self._row(state)
+        return row
 
     def recover(self, error: EngineError) -> None:
         """End a failed segment; begin one from the last good restart point, or from the start structure."""
@@ -167,7 +171,7 @@ class Walker:
         if self._good is not None:
             values["good"] = self._good.origin
             arrays |= {"good/positions": self._good.positions, "good/box": self._good.box}
-        if self._mark is not None and not self.retired:
+        if self._mark is not None and not self.retired and self._on_record:
             with suppress(EngineError):
                 arrays |= prefixed("engine", self.engine.snapshot())
         self.trajectory.sync()
@@ -220,6 +224,7 @@ class Walker:
     def _go_to(self, topology: int, positions: np.ndarray, velocities: np.ndarray | None, box: np.ndarray, seed: int,
                n_steps: int = 0) -> None:
         """Continue from a state, and take the first steps; a state of another topology needs another body."""
+        self._on_record = False
         changes = topology != self.topology
         body = self._bodies.take(topology, self.index) if changes else self.body
         try:
@@ -275,12 +280,12 @@ class Walker:
         self.steps += steps
         self._events.add("md", spent)
 
-    def _row(self, state: Any) -> dict[str, Any]:
+    def _row(self, state: Any, time_ps: float) -> dict[str, Any]:
         clock = time.perf_counter()
         features = self._compute(state.positions, state.box)
         computed = time.perf_counter()
         frame = self.trajectory.append(
-            state.positions, self.ps, self._segment, features["rmsd"], state.potential_energy,
+            state.positions, time_ps, self._segment, features["rmsd"], state.potential_energy,
             features["order_parameters"], box=state.box)
         self._events.add("features", computed - clock)
         self._events.add("trajectory", time.perf_counter() - computed)
@@ -289,7 +294,7 @@ class Walker:
         return {
             **features, "simulation": self.index, "segment": self._segment, "frame": frame,
             "topology": self.topology,
-            "decision": self._decision, "time": self.ps, "potential_energy": state.potential_energy,
+            "decision": self._decision, "time": time_ps, "potential_energy": state.potential_energy,
             "positions": state.positions, "velocities": state.velocities, "box": state.box,
         }
 
@@ -303,6 +308,7 @@ class Walker:
     def _begin_segment(self, origin: Origin, velocity_seed: int, positions: np.ndarray | None = None,
                        box: np.ndarray | None = None) -> None:
         """Open a segment; one that jumps (or starts) writes the frame it starts from."""
+        self._on_record = False
         self._segment += 1
         jumps = positions is not None or origin.simulation < 0
         self.beginning = {
@@ -313,6 +319,7 @@ class Walker:
         self._reports, self._decision, self._closed = 0, origin.decision, False
         self._started, self._busy = time.time(), 0.0
         if not jumps:
+            self._on_record = True
             return
         if positions is None:
             state = self.engine.state()
@@ -322,7 +329,7 @@ class Walker:
                                        features["order_parameters"], box=box)
         self._last = Origin(self.index, self._segment, frame)
         self._current = RestartPoint(self.topology, positions, box, self._last)
-        self._mark = positions, None, box
+        self._mark, self._on_record = (positions, None, box), True
 
     def _end_segment(self, reason: str, **attributes: Any) -> None:
         if self._closed:

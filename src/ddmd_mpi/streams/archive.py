@@ -5,17 +5,21 @@ Any ADIOS2 tool reads it (``bpls -la DIR/frames/agg-00.bp``); units and meanings
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from adios2.bindings import Mode, StepMode, StepStatus
 
-from ..errors import StreamError
+from ..errors import DiskError, StreamError
 from ..frames import BOTH, FIELD, FIELDS, Extents, FrameBlock, Hop, column_shape
 from ..sections import StreamsSection
+from .archive_index import Step, cut_to, holds, whole_steps
 from .engines import adios2_errors, declare
 
 KIND = "Archive"
@@ -23,6 +27,10 @@ KIND = "Archive"
 TYPES = {"<i2": "int16_t", "<u2": "uint16_t", "<i4": "int32_t", "<i8": "int64_t", "<f4": "float", "<f8": "double"}
 MOST_RATIO = 1000  # of a file that is compressed
 FILE_SETTINGS = StreamsSection(engine="BP5")
+#: A reader of what is whole waits for nothing.
+READER_SETTINGS = StreamsSection(engine="BP5", parameters={"OpenTimeoutSecs": "2"})
+#: Archives that ADIOS2 could not close without an error that it does not survive.
+_left_open: list[Any] = []
 
 
 def archive_name(aggregator: int, session: int) -> str:
@@ -56,6 +64,11 @@ class Archive:
             ) from error
         self._engine = self._declared.open(self.path, Mode.Append)
         self._variables = {}
+        # ADIOS2 ends each file by a profile, and kills the process at its exit if no room is left for that.
+        self._profile = self.path / "profiling.json"
+        with suppress(OSError):
+            self._profile.unlink(missing_ok=True)
+            self._profile.symlink_to(os.devnull)
 
     def __enter__(self) -> Archive:
         return self
@@ -64,21 +77,39 @@ class Archive:
         self.free()
 
     def append(self, block: FrameBlock) -> None:
-        """Write one block as one step; it is in the file when this returns."""
-        with adios2_errors(f"to write to {self.path}"):
-            self._engine.begin_step(StepMode.Append, 0.0)
-            for field in FIELDS:
-                if field.name in block and (self._level == "full" or Hop.FEATURES in field.hops):
-                    self._put(field.name, np.ascontiguousarray(block[field.name], field.dtype))
-            self._engine.end_step()
+        """Write one block as one step; it is in the file when this returns.
+
+        Raises
+        ------
+        DiskError
+            If the disk refuses; the steps before can be read.
+        """
+        try:
+            with adios2_errors(f"to write to {self.path}"):
+                self._engine.begin_step(StepMode.Append, 0.0)
+                for field in FIELDS:
+                    if field.name in block and (self._level == "full" or Hop.FEATURES in field.hops):
+                        self._put(field.name, np.ascontiguousarray(block[field.name], field.dtype))
+                self._engine.end_step()
+        except StreamError as error:
+            number = re.search(r"errno = (\d+)", str(error))
+            if number is None:
+                raise
+            raise DiskError(f"{self.path} cannot be written: {os.strerror(int(number[1]))}") from error
         self.n_frames += len(block)
 
     def free(self) -> None:
-        """Close the file."""
-        if self._engine is not None:
+        """Close the file; one that is not there any more is left to the end of the process."""
+        if self._engine is None:
+            return
+        if self._profile.is_symlink():
             with adios2_errors(f"to close {self.path}"):
                 self._engine.close()
-            self._engine = None
+            with suppress(OSError):
+                self._profile.unlink()
+        else:
+            _left_open.append((self._declared, self._engine))
+        self._engine = None
 
     def _put(self, name: str, column: np.ndarray) -> None:
         shape, origin = list(column.shape), [0] * column.ndim
@@ -122,36 +153,46 @@ def check_columns(forms: dict[str, tuple[str, tuple[int, ...]]], path: Path) -> 
 
 
 def read_archive(path: Path) -> Iterator[FrameBlock]:
-    """The blocks that an archive holds now, oldest first; it may still be growing.
+    """The blocks that an archive holds now, oldest first; it may still be growing, or have been cut off anywhere.
 
     Raises
     ------
     StreamError
-        If there is no archive at `path`, or it holds something else.
+        If there is no archive at `path`, or none that can be read, or it holds something else.
     """
-    if not Path(path).exists():
+    path = Path(path)
+    if not path.exists():
         raise StreamError(f"there is no archive {path}; a run with [aggregation] archive = \"full\" writes one")
-    if not (Path(path) / "md.idx").is_file():  # ADIOS2 would wait for a minute
-        raise StreamError(f"{path} is no archive: the directory of a BP5 file is expected")
-    with adios2_errors(f"to read {path}"):
-        yield from _blocks(Path(path))
+    steps = whole_steps(path)
+    if not steps:
+        return
+    with cut_to(path, steps) as readable:
+        declared = declare("archive-reader", READER_SETTINGS)
+        engine = declared.open(readable, Mode.Read)
+        try:
+            for step in steps:
+                with adios2_errors(f"to read {path}"):
+                    columns = _read_step(declared.io, engine, path, step)
+                if columns is None:
+                    return
+                if columns:  # none in the step by which ADIOS2 closes an archive without blocks
+                    block = FrameBlock(columns)
+                    block.check_contacts()
+                    yield block
+        finally:
+            engine.close()
 
 
-def _blocks(path: Path) -> Iterator[FrameBlock]:
-    declared = declare("archive-reader", FILE_SETTINGS)
-    engine = declared.open(path, Mode.Read)
-    try:
-        while engine.begin_step(StepMode.Read, 0.0) == StepStatus.OK:
-            variables = {f.name: declared.io.inquire_variable(f.name) for f in FIELDS}
-            variables = {name: variable for name, variable in variables.items() if variable is not None}
-            check_columns({name: (v.type(), tuple(v.shape())) for name, v in variables.items()}, path)
-            columns = {name: np.empty(variable.shape(), FIELD[name].dtype) for name, variable in variables.items()}
-            for name, column in columns.items():
-                engine.get(variables[name], column)
-            engine.end_step()
-            if columns:  # none in a step that a kill has cut off
-                block = FrameBlock(columns)
-                block.check_contacts()
-                yield block
-    finally:
-        engine.close()
+def _read_step(io: Any, engine: Any, path: Path, step: Step) -> dict[str, np.ndarray] | None:
+    """The columns of the next step; None if it is not there, or not whole."""
+    if engine.begin_step(StepMode.Read, 0.0) != StepStatus.OK:
+        return None
+    variables = {f.name: v for f in FIELDS if (v := io.inquire_variable(f.name)) is not None}
+    check_columns({name: (v.type(), tuple(v.shape())) for name, v in variables.items()}, path)
+    columns = {name: np.empty(variable.shape(), FIELD[name].dtype) for name, variable in variables.items()}
+    if not holds(path, step, list(columns.values())):
+        return None
+    for name, column in columns.items():
+        engine.get(variables[name], column)
+    engine.end_step()
+    return columns

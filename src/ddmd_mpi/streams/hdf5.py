@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from .. import __version__
+from ..disk import written
 from ..errors import StreamError
 from ..files import check_regular, reason
 from ..frames import Field
@@ -40,7 +41,7 @@ def write(path: Path, identity: Mapping[str, Any], fill: Callable[[h5py.File], N
 
     Raises
     ------
-    StreamError
+    DiskError
         If the disk refuses.
     """
     with h5py.File(path.name, "w", driver="core", backing_store=False, block_size=GROWTH, libver=LIBRARY) as file:
@@ -49,14 +50,10 @@ def write(path: Path, identity: Mapping[str, Any], fill: Callable[[h5py.File], N
         fill(file)
         file.flush()
         image = file.id.get_file_image()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with written(path):
+        for directory in (path.parent.parent, path.parent):  # the run directory is there, or was deleted for good
+            directory.mkdir(exist_ok=True)
         write_durably(path, image)
-    except OSError as error:
-        raise StreamError(
-            f"{path} cannot be written: {error.strerror}; make room, or choose another output directory (all files "
-            "before it are whole)"
-        ) from error
     return len(image)
 
 

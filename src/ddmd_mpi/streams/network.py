@@ -21,8 +21,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Container, Sequence
 from functools import partial
@@ -34,6 +32,7 @@ from ..sections import StreamsSection
 from .engines import StepReader, StepWriter, declare, kind_of, supported
 from .guards import clashes, disable_nagle, in_pid_order, process_id, set_own_address
 from .point_to_point import MessageReader, MessageWriter
+from .private import PrivateDirectory
 from .stream import Reader, Writer
 from .waiting import OPEN_SECONDS, Communicator, wait_until
 
@@ -73,6 +72,7 @@ class Network:
         self._readers: list[tuple[int, StepReader | MessageReader]] = []  # each with its writer's rank
         self._writers: dict[tuple[str, int], StepWriter | MessageWriter] = {}
         self._hub_settings = settings.model_copy(update={"engine": "SST", "adios2_xml": None})
+        self._owned: PrivateDirectory | None = None
         self._private, self._hub = Path(), None
         self.watch: Callable[[], Container[int]] = tuple  # called while waiting; gives the ranks that are lost
         if any(self._agree(self._try_settings)):
@@ -179,7 +179,9 @@ class Network:
         if self._hub:
             self._hub.free()
         self._writers, self._readers, self._hub = {}, [], None
-        shutil.rmtree(self._private, ignore_errors=True)
+        if self._owned:
+            self._owned.free()
+            self._owned = None
         # The communicator is left to MPI: to free it is collective, and a lost rank must stop nobody.
 
     def _by_messages(self, first_hop: bool) -> bool:
@@ -236,10 +238,8 @@ class Network:
 
     def _try_settings(self) -> bool:
         """Whether SST is used; checks what can be known before the first open."""
-        try:
-            self._private = Path(tempfile.mkdtemp(prefix="ddmd-mpi-streams-"))
-        except OSError as error:
-            raise StreamError(f"no temporary directory: {error}; set TMPDIR to a writable directory") from error
+        self._owned = PrivateDirectory()
+        self._private = self._owned.path
         return "SST" in [supported(kind, self._settings) for kind in KINDS]
 
     def _open_hubs(self, node_comm: Communicator) -> None:

@@ -58,7 +58,7 @@ class Restarts:
 
         Raises
         ------
-        StreamError
+        DiskError
             If the disk refuses.
         """
 

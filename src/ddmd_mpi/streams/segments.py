@@ -140,7 +140,7 @@ class Segments:
 
         Raises
         ------
-        StreamError
+        DiskError
             If the disk refuses.
         """
         path, sources = self.aggregated(iteration), self._sources(iteration, shapes)

@@ -97,3 +97,13 @@ def test_a_stop_gives_nobody_more_time():
     control = Control(-5, "walltime", 60, Signals())
     control.halt(STOP_REASONS.index("SIGTERM"))
     assert control.left_s < -4
+
+
+def test_a_reason_of_ones_own_is_told_and_outdoes_a_signal():
+    signals, told = Signals(), []
+    control = Control(1000, "duration", 60, signals, tell=told.append)
+    signals.handle(signal.SIGTERM)
+    control.look()
+    control.want("disk")
+    assert (control.reason, told) == ("disk", [STOP_REASONS.index("SIGTERM"), STOP_REASONS.index("disk")])
+    assert control.left_s <= 0

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import resource
 
 import MDAnalysis
 import mdtraj
@@ -10,7 +9,8 @@ import numpy as np
 import pytest
 
 from ddmd_mpi.config import load
-from ddmd_mpi.errors import RunDirectoryError
+from ddmd_mpi.errors import DiskError, RunDirectoryError
+from ddmd_mpi.md.history import mend
 from ddmd_mpi.md.structures import load_structures
 from ddmd_mpi.md.trajectory import DCDFile, Trajectory, write_topology
 
@@ -41,23 +41,51 @@ def test_readable_after_every_frame(tmp_path, file_format, tolerance):
         assert universe.trajectory.dt == pytest.approx(interval)
 
 
+@pytest.mark.parametrize("file_format", ["dcd", "xtc"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_a_disk_that_gets_full_keeps_the_frames_before(tmp_path):
+def test_a_disk_that_gets_full_keeps_the_frames_before(tmp_path, limited, file_format):
     write_topology(STRUCTURES, tmp_path / "top.pdb")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with trajectory(tmp_path) as growing:
+    with trajectory(tmp_path, file_format) as growing:
         growing.append(FRAMES[0].astype(np.float32), 0.0, 0, 1.0, -2.0, [5.0])
         size = growing.path.stat().st_size
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 500, limits[1]))  # a part of the next frame
-        try:
-            with pytest.raises(OSError, match="too large"):
+        for n_bytes in (0, 1, 100, 500):  # a part of the next frame
+            with limited(size + n_bytes), pytest.raises(DiskError, match=rf"sim-0007\.{file_format} cannot be written"):
                 growing.append(FRAMES[1].astype(np.float32), 1.0, 0, 1.0, -2.0, [5.0])
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert growing.path.stat().st_size == size
+            assert growing.path.stat().st_size == size
         growing.append(FRAMES[2].astype(np.float32), 2.0, 0, 1.0, -2.0, [5.0])
+        assert growing.n_frames == 2
         read = mdtraj.load(str(growing.path), top=str(tmp_path / "top.pdb"))
-    np.testing.assert_allclose(read.xyz, FRAMES[[0, 2]], atol=1e-5)
+    np.testing.assert_allclose(read.xyz, FRAMES[[0, 2]], atol=6e-4)
+
+
+@pytest.mark.parametrize("file_format", ["dcd", "xtc"])
+def test_a_frame_without_its_row_is_taken_back_and_so_is_a_segment_without_its_first(tmp_path, limited, file_format):
+    with trajectory(tmp_path, file_format) as growing:
+        growing.begin_segment(0, {"restart_point": True})
+        growing.append(FRAMES[0], 0.0, 0, 1.0, -2.0, [5.0])
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        growing.begin_segment(1, {"restart_point": True})
+        frames = growing._frames._file
+        growing._frames._file = (tmp_path / "sim-0007.frames.csv").open("rb", buffering=0)  # takes nothing
+        with pytest.raises(DiskError, match=r"frames\.csv cannot be written"):
+            growing.append(FRAMES[1], 1.0, 1, 1.0, -2.0, [5.0])
+        growing._frames._file.close()
+        growing._frames._file = frames
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+        growing.begin_segment(1, {"restart_point": False})
+        assert growing.append(FRAMES[1], 1.0, 1, 1.0, -2.0, [5.0]) == 1
+    history = mend(growing.path, 166, False)
+    assert (history.n_frames, history.segment, history.restart_points) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("file_format", ["dcd", "xtc"])
+def test_files_that_were_deleted_are_noticed(tmp_path, file_format):
+    with trajectory(tmp_path, file_format) as growing:
+        growing.append(FRAMES[0], 0.0, 0, 1.0, -2.0, [5.0])
+        growing.sync()
+        growing.path.unlink()
+        with pytest.raises(DiskError, match="cannot be written"):
+            growing.sync()
 
 
 def test_the_index_holds_a_row_a_frame(tmp_path):

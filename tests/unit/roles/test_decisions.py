@@ -1,11 +1,13 @@
 """The ledger: one line per decision, with its fate; who may be commanded."""
 
 import json
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from ddmd_mpi.errors import DiskError
 from ddmd_mpi.events import EventLog
 from ddmd_mpi.frames import CommandKind, Outcome, Receipt, RestartCommand
 from ddmd_mpi.roles.decisions import Ledger
@@ -32,7 +34,7 @@ def context(tmp_path):
         mailboxes=Mailboxes(),
         config=SimpleNamespace(steering=SimpleNamespace(strategy="greedy"),
                                system=SimpleNamespace(topologies=("beads",))),
-        status=StatusPost(lambda record: None, EventLog(None, "inference", 0)), vigil=NoVigil())
+        status=StatusPost(lambda record: None, EventLog(None, "inference", 0)), vigil=NoVigil(), on_record=nullcontext)
 
 
 def send(ledger, walker, decided=100.0):
@@ -105,3 +107,39 @@ def test_a_lost_walker_is_not_commanded(context):
     block = {"simulation": np.array([0, 1, 2]), "segment": np.zeros(3, int)}
     with Ledger(context) as ledger:
         assert ledger.idle(block).tolist() == [True, False, True]
+
+
+def test_a_decision_that_the_disk_refuses_is_not_sent(context, limited):
+    with Ledger(context) as ledger:
+        send(ledger, 0)
+        sent = context.facts.directory / "checkpoints" / "sent.jsonl"
+        with limited(sent.stat().st_size + 10), pytest.raises(DiskError, match=r"sent\.jsonl"):
+            send(ledger, 1)
+        assert [walker for walker, _ in context.mailboxes.sent] == [0]
+        assert list(ledger.pending) == [0]
+    assert [line["decision"] for line in lines(context)] == [0]
+    assert context.status.record["decisions"] == 1
+
+
+def test_answers_that_the_disk_refuses_are_written_when_there_is_room(context, limited):
+    refused = []
+
+    @contextmanager
+    def on_record():
+        try:
+            yield
+        except DiskError as error:
+            refused.append(str(error))
+
+    context.on_record = on_record
+    with Ledger(context) as ledger:
+        for walker in (0, 1):
+            decision = send(ledger, walker)
+            context.mailboxes.waiting[walker] = [Receipt(decision, Outcome.APPLIED, 4, 100.2, 100.25)]
+        with limited(10):
+            ledger.collect()
+        assert len(refused) == 2
+        assert lines(context) == []
+        send(ledger, 2)
+    assert [(line["decision"], line["outcome"]) for line in lines(context)] == [
+        (0, "applied"), (1, "applied"), (2, "undelivered")]

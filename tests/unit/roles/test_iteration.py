@@ -9,7 +9,7 @@ import pytest
 from mpi4py import MPI
 
 from ddmd_mpi import config as configuration
-from ddmd_mpi.errors import ModelError, StreamError
+from ddmd_mpi.errors import DiskError, ModelError, StreamError
 from ddmd_mpi.events import EventLog
 from ddmd_mpi.parallel.board import MessageBoard
 from ddmd_mpi.parallel.stages import plan
@@ -80,37 +80,59 @@ def fails(error):
     return stage
 
 
-@pytest.mark.parametrize(("stage", "error"), [
-    ("simulation", StreamError("the disk is full")),
-    ("aggregation", OSError(errno.ENOSPC, "the disk is full")),
-    ("training", ModelError("the disk is full")),
-    ("inference", StreamError("the disk is full")),
+@pytest.mark.parametrize(("stage", "error", "reason"), [
+    ("simulation", DiskError("the disk is full"), "disk"),
+    ("aggregation", OSError(errno.ENOSPC, "the disk is full"), "disk"),
+    ("training", ModelError("the disk is full"), "failure"),
+    ("inference", StreamError("the disk is full"), "failure"),
 ])
-def test_an_error_in_a_stage_ends_the_run_with_one_sentence(make, tmp_path, caplog, stage, error):
+def test_an_error_in_a_stage_ends_the_run_with_one_sentence(make, tmp_path, caplog, stage, error, reason):
     iteration = make()
     getattr(iteration, stage).run = fails(error)
     assert iteration.run() is False
     (said,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
     assert said.startswith("iteration 1: ")
     assert "the disk is full" in said
-    assert (summary(tmp_path)["completed"], summary(tmp_path)["stop_reason"]) == (False, "failure")
+    assert (summary(tmp_path)["completed"], summary(tmp_path)["stop_reason"]) == (False, reason)
     assert stages(tmp_path)[-1][1] == stage
     assert not iteration.context.events._file
 
 
-def test_a_live_view_that_cannot_be_written_ends_the_run(make, tmp_path, caplog):
-    iteration = make()
-    tick, view = iteration.observer.tick, tmp_path / "status.json"
+def test_the_run_goes_on_without_a_live_view_that_cannot_be_written(make, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("ddmd_mpi"), "propagate", True)
+    (tmp_path / "status.json").mkdir()
+    assert make().run() is True
+    (said,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert said == "the run goes on without the live view: Is a directory"
+    assert summary(tmp_path)["completed"] is True
 
-    def full():
-        if iteration.iteration == 2:
-            raise OSError(errno.ENOSPC, "No space left on device", str(view))
-        tick()
 
-    iteration.observer.tick = full
-    assert iteration.run() is False
+def test_a_summary_that_cannot_be_written_is_said(make, tmp_path, caplog):
+    (tmp_path / "summary.json").mkdir()
+    assert make().run() is False
+    said = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"][-1]
+    assert said.startswith(f"{tmp_path}/summary.json cannot be written: Is a directory; in short: Completed (iterat")
+    assert "6 segments" in said
+
+
+def test_a_directory_that_is_deleted_ends_the_run(make, tmp_path, caplog):
+    iteration = make("file.iterations=1000")
+    begun = iteration.simulation.run
+
+    def delete(number, commanded):
+        if number == 3:
+            tmp_path.rename(tmp_path.with_name("gone"))
+        return begun(number, commanded)
+
+    iteration.simulation.run = delete
+    try:
+        assert iteration.run() is False
+    finally:
+        tmp_path.with_name("gone").rename(tmp_path)
+    assert iteration.iteration == 3
     said = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
-    assert said[0].startswith(f"iteration 2: {view} cannot be written: No space left on device")
+    assert f"{tmp_path} was deleted or renamed while the run went on" in said[-2]
+    assert "summary.json cannot be written" in said[-1]
 
 
 def test_an_error_where_others_may_wait_ends_the_job_at_once(make):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import h5py
@@ -37,7 +38,7 @@ def context(tmp_path):
         config=config, facts=Facts(28, 28, ("radius_of_gyration", "native_contacts"), tmp_path, 0.0),
         layout=plan([0], [0], config.ranks, config.simulation.walkers_per_rank), rank=0, gpu=None, left_s=1000.0,
         events=events, status=StatusPost(lambda record: None, events), log=log, mailboxes=Desk(),
-        vigil=NoVigil())
+        vigil=NoVigil(), on_record=nullcontext)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -146,7 +147,7 @@ def play(tmp_path, monkeypatch):
             facts=SimpleNamespace(n_residues=3, directory=tmp_path, session=0, resumed=None, last_checkpoint=0),
             rank=rank, threads=1, gpu=None, role="training", announcements=SimpleNamespace(put=lambda rank, said: None),
             store=Store(tmp_path), control=SimpleNamespace(checkpoint=0),
-            overdue=False, given_up=lambda: False, left_s=left_s,
+            overdue=False, given_up=lambda: False, left_s=left_s, on_record=nullcontext,
             layout=SimpleNamespace(ranks=lambda role: [2, 3]), comm=comm or Comm(), events=events,
             status=StatusPost(lambda record: None, events), log=logging.getLogger("ddmd_mpi"),
             inlets=lambda kind: [inlet], outboxes=lambda kind: [outbox] if rank == 2 else [])

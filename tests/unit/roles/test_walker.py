@@ -8,7 +8,7 @@ import pytest
 from bodies import Bodies
 
 from ddmd_mpi import config
-from ddmd_mpi.errors import CheckpointError, EngineError
+from ddmd_mpi.errors import CheckpointError, DiskError, EngineError
 from ddmd_mpi.events import EventLog
 from ddmd_mpi.frames import Outcome, RestartCommand
 from ddmd_mpi.md.history import History
@@ -53,7 +53,9 @@ class Engine:
 
 
 class Trajectory:
-    """Keeps what it is given."""
+    """Keeps what it is given, unless its disk is full."""
+
+    full = False
 
     def __init__(self):
         self.frames, self.segments, self.history, self.path = [], [], History(), "sim"
@@ -70,6 +72,8 @@ class Trajectory:
         pass
 
     def append(self, positions, time_ps, segment, *_, **__):
+        if self.full:
+            raise DiskError("the disk is full")
         self.frames.append((segment, float(positions[0, 0])))
         return len(self.frames) - 1
 
@@ -345,3 +349,29 @@ def test_a_walker_that_has_not_begun_begins(new, walker):
     successor = new()
     successor.resume(json.loads(json.dumps(values)), arrays)
     assert successor.report(never)["segment"] == 0
+
+
+def test_a_frame_that_the_disk_refuses_is_not_counted_and_comes_first_when_the_run_goes_on(walker):
+    walker.report(never)
+    walker.trajectory.full = True
+    with pytest.raises(DiskError):
+        walker.report(never)
+    assert (walker.frames, walker.ps) == (1, 0.01)
+    values, arrays = walker.snapshot()
+    assert (values["frames"], values["ahead"], arrays["engine/positions"][0, 0]) == (2, 10, 20.0)
+    walker.trajectory.full = False
+    row = walker.report(never)
+    assert (row["time"], walker.engine.x, walker.frames) == (0.02, 20.0, 2)
+    assert walker.report(never)["time"] == pytest.approx(0.03)
+    assert walker.engine.x == 30.0
+
+
+def test_a_restart_that_the_disk_refuses_leaves_the_walker_at_its_last_frame(walker):
+    walker.report(never)
+    walker.trajectory.full = True
+    with pytest.raises(DiskError):
+        walker.restart(command(), coordinates(7.0))
+    values, arrays = walker.snapshot()
+    assert arrays["mark/positions"][0, 0] == 10.0
+    assert not [name for name in arrays if name.startswith("engine/")], "the engine is where no file knows of"
+    assert values["last"].frame == 1

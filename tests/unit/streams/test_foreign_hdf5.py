@@ -22,6 +22,7 @@ SECRET = np.arange(1000, dtype="<f4")
 @pytest.fixture
 def segments(tmp_path):
     """The files of two walkers in iteration 1, and the file that shows both."""
+    (tmp_path / "run" / "segments").mkdir(parents=True)
     segments = Segments(tmp_path / "run", "test", RESIDUES, NAMES)
     for walker in (0, 1):
         segments.write(1, walker, block(walker), {})

@@ -49,3 +49,13 @@ def test_another_file_is_refused(tmp_path):
         restarts.read(2, [0])
     with pytest.raises(StreamError, match="its system is"):
         Restarts(tmp_path, "other").read(2, [0])
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 0.9])
+def test_a_file_that_was_cut_off_is_refused(tmp_path, keep):
+    restarts = Restarts(tmp_path, "test")
+    restarts.write(3, [order(0)])
+    path = restarts.path(3)
+    path.write_bytes(path.read_bytes()[:int(keep * path.stat().st_size)])
+    with pytest.raises(StreamError, match=r"iteration-0003\.h5 cannot be read"):
+        restarts.read(3, [0])

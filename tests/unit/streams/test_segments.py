@@ -12,7 +12,7 @@ import pytest
 from blocks import ORDER_PARAMETERS, RESIDUES, block, same
 
 from ddmd_mpi import __version__
-from ddmd_mpi.errors import StreamError
+from ddmd_mpi.errors import DiskError, StreamError
 from ddmd_mpi.frames import FIELD, FIELDS, FrameBlock, Hop
 from ddmd_mpi.streams.segments import COLUMNS, FEATURES, Segments, choose_iterations
 
@@ -174,7 +174,7 @@ def test_a_full_disk_is_one_error_and_leaves_nothing_behind(segments):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (segments.path(1, 0).stat().st_size // 2, limits[1]))
     try:
-        with pytest.raises(StreamError, match=r"iteration-0002/sim-0000\.h5 cannot be written: File too large"):
+        with pytest.raises(DiskError, match=r"iteration-0002/sim-0000\.h5 cannot be written: File too large"):
             segments.write(2, 0, block(0, first=3), {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
