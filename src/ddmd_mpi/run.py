@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import os
 import shutil
@@ -20,7 +21,8 @@ from . import config as configuration
 from .checkpoints import Store
 from .errors import ConfigError, DDMDError, LayoutError, LostRankError
 from .events import EventLog
-from .sections import Config
+from .processes import Neighbourhood, neighbours
+from .sections import Config, FaultsSection
 from .status import STATUS_DTYPE, Activity, State, StatusPost
 from .stopping import CONTROL_DTYPE, Control, Signals, job_end, time_left
 from .summary import ROLES
@@ -76,16 +78,19 @@ def run(options: Options) -> int:
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, "1")
     signals = Signals().install()
+    faulthandler.dump_traceback_later(FaultsSection().start_within, exit=True)  # until there is a watchdog
     from .parallel.launch import launch
 
     world, log, wires, facts, context = launch(), logs.configure(None, "start", 0), None, None, None
+    neighbourhood = Neighbourhood(neighbours(world.processes, world.nodes, world.rank)).start()
     try:
         try:
             config, layout, facts = world.agree(lambda: prepare(options, world))
             role = layout.roles[world.rank]
             log = logs.configure(facts.directory / "logs" / f"{role}-{world.rank:04d}.log", role, world.rank)
             wires = all_or_none(world.comm, lambda: wire(world, config, layout, facts))
-            context = place(world, config, layout, facts, wires, log, signals)
+            neighbourhood.limit = config.faults.stopped_after
+            context = place(world, config, layout, facts, wires, log, signals, neighbourhood)
             player = all_or_none(world.comm, lambda: cast(layout.player(world.rank))(context))
         except DDMDError as error:
             refuse(world, error, wires, facts.directory if facts and not facts.resumed else None)
@@ -271,7 +276,7 @@ def wire(world, config: Config, layout, facts) -> Wires:
     )
 
 
-def place(world, config: Config, layout, facts, wires: Wires, log, signals: Signals):
+def place(world, config: Config, layout, facts, wires: Wires, log, signals: Signals, neighbourhood: Neighbourhood):
     """The context of this rank's role. Collective over the world."""
     from .roles.context import Context
     from .roles.vigil import Vigil
@@ -285,7 +290,7 @@ def place(world, config: Config, layout, facts, wires: Wires, log, signals: Sign
     status = StatusPost(lambda record: wires.board.put(world.rank, record), events)
     watchdog = Watchdog(facts.directory / "logs" / f"{role}-{world.rank:04d}.log", events, log)
     vigil = Vigil(layout, world.rank, world.hosts, wires.losses, None if layout.staged else wires.board.get, watchdog,
-                  config.faults, log)
+                  config.faults, log, stopped=lambda: neighbourhood.stopped)
     status.within, status.patience = config.faults.hang_after, config.faults.start_within
     status.beat = vigil.look
     if wires.network is not None:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from mpi4py import MPI
 
 from ..errors import DDMDError
+from ..processes import Process, myself
 from .layout import ROLES, Layout
 
 T = TypeVar("T")
@@ -36,6 +37,8 @@ class World:
         GPUs that the ranks of each node see.
     gpus
         GPUs that this rank sees, as the environment names them.
+    processes
+        Of every rank.
     """
 
     comm: MPI.Comm
@@ -44,6 +47,7 @@ class World:
     hosts: tuple[str, ...]
     gpus_per_node: tuple[int, ...]
     gpus: tuple[str, ...]
+    processes: tuple[Process, ...] = ()
 
     @property
     def rank(self) -> int:
@@ -119,7 +123,7 @@ def launch() -> World:
     node_comm.Set_name("ddmd-node")
     gpus = visible_gpus()
     first = node_comm.bcast(comm.rank, root=0)
-    places = comm.allgather((first, socket.gethostname(), gpus))
+    places = comm.allgather((first, socket.gethostname(), gpus, myself()))
     firsts = sorted({place[0] for place in places})
     seen = [{gpu for place in places if place[0] == f for gpu in place[2]} for f in firsts]
     return World(
@@ -129,6 +133,7 @@ def launch() -> World:
         hosts=tuple(places[f][1] for f in firsts),
         gpus_per_node=tuple(len(names) for names in seen),
         gpus=gpus,
+        processes=tuple(place[3] for place in places),
     )
 
 

@@ -77,14 +77,14 @@ class Trainer(Supervisor):
         context, fault = self.context, None
         if self.settings.model == "none":
             return
-        context.status.expect_silence()
         votes = context.comm.Dup()
         setup = Setup(self.settings, context.facts.n_residues, context.config.run.seed + context.facts.session,
                       context.threads, context.gpu, Ranks(context.comm))
         try:
-            self.model = model.create(setup)
-            self.take_back()
-            self.state = self.model.state()
+            with context.status.expect_silence("load"):
+                self.model = model.create(setup)
+                self.take_back()
+                self.state = self.model.state()
         except ModelError as error:
             fault = error
         if not all_fail(votes, fault):
@@ -110,9 +110,9 @@ class Trainer(Supervisor):
 
     def round(self) -> None:
         """Train on the window; publish the model if the round was accepted."""
-        context, self.drain_s = self.context, 0.0
-        context.status.expect_silence(activity=Activity.TRAINING)
-        with context.events.span("train_round", round=self.rounds + 1, window=len(self.window)) as span:
+        context, status, self.drain_s = self.context, self.context.status, 0.0
+        with status.expect_silence("round", activity=Activity.TRAINING), \
+                context.events.span("train_round", round=self.rounds + 1, window=len(self.window)) as span:
             started = time.monotonic()
             self.warn_of_small_window()
             try:

@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from ..errors import LostRankError
@@ -23,6 +23,7 @@ from ..watchdog import Watchdog
 #: A rank that hangs ends itself when its promise is due; one that cannot even do that is declared lost so much later.
 MARGIN_SECONDS = 10.0
 ENDED = "its process has ended"
+STOPPED = "its process was stopped, and then killed"
 
 
 class Vigil:
@@ -36,6 +37,8 @@ class Vigil:
         What MPI knows and what is declared.
     hosts
         Host name of each node.
+    stopped
+        Gives the ranks of my node whose processes are stopped, or were when they were last seen.
 
     Attributes
     ----------
@@ -45,10 +48,11 @@ class Vigil:
 
     def __init__(self, layout: Layout, rank: int, hosts: tuple[str, ...], losses: Any,
                  read: Callable[[int], tuple[int, Any]] | None, watchdog: Watchdog, settings: FaultsSection,
-                 log: logging.Logger, clock: Callable[[], float] = time.monotonic):
+                 log: logging.Logger, clock: Callable[[], float] = time.monotonic,
+                 stopped: Callable[[], Container[int]] = tuple):
         self.lost: frozenset[int] = frozenset()
         self._layout, self._rank, self._hosts, self._losses, self._read = layout, rank, hosts, losses, read
-        self._watchdog, self._log, self._clock = watchdog, log, clock
+        self._watchdog, self._log, self._clock, self._stopped = watchdog, log, clock, stopped
         leader = layout.ranks("aggregation")[0]
         self._leads = rank == leader
         watched = range(len(layout.roles)) if self._leads else (leader,)
@@ -80,7 +84,8 @@ class Vigil:
         """
         self._watchdog.beat(within)
         self._due = self._clock() + POST_SECONDS
-        found = dict.fromkeys(self._losses.failed(), ENDED)
+        stopped = self._stopped()
+        found = {rank: STOPPED if rank in stopped else ENDED for rank in self._losses.failed()}
         found |= self._silent()
         declared = self._losses.declared() - found.keys()
         found |= dict.fromkeys(declared, "it was declared lost")
@@ -146,7 +151,7 @@ class Vigil:
         for rank, why in new.items():
             aloud = self._leads and rank in self.lost
             self._log.log(logging.ERROR if aloud else logging.INFO, "%s", self._sentence(rank, why))
-            if why != ENDED:
+            if why not in (ENDED, STOPPED):
                 self._kill(rank)
         fatal = [rank for rank in new if self._is_essential(rank)]
         if fatal:
