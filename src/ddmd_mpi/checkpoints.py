@@ -237,6 +237,12 @@ class Store:
         return sorted(os.listdir(self.directory)) if self.directory.is_dir() else []
 
 
+def cure(directory: Path) -> str:
+    """How to go on with a run that has failed, "" if there is no checkpoint."""
+    numbers = Store(directory).numbers()
+    return f"; ddmd-mpi --resume {directory} goes on from checkpoint {numbers[-1]}" if numbers else ""
+
+
 def part_name(role: str, rank: int, number: int) -> str:
     """File name of a part."""
     return f"{role}-{rank:04d}-{number:06d}.npz"

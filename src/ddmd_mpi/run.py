@@ -18,8 +18,8 @@ import numpy as np
 
 from . import __version__, logs, resuming, rundir
 from . import config as configuration
-from .checkpoints import Store
-from .errors import ConfigError, DDMDError, LayoutError, LostRankError
+from .checkpoints import Store, cure
+from .errors import ConfigError, DDMDError, LayoutError, LostRankError, StreamError
 from .events import EventLog
 from .processes import Neighbourhood, neighbours
 from .sections import Config, FaultsSection
@@ -35,8 +35,10 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 BAD_INPUT, FAILED = 2, 1
 #: How long ranks that leave without MPI wait for those that may still read their window memory.
 LEAVE_SECONDS = 5.0
-#: How long they wait for the rank that says why the run ends.
-GRACE_SECONDS = 5.0
+#: How long a rank looks whether an error comes from the loss of another one.
+EXPLAIN_SECONDS = 2.0
+#: How long ranks wait for the one that says why the run ends, and how much longer each than the one before it.
+GRACE_SECONDS, TURN_SECONDS = 20.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -111,23 +113,55 @@ def fail(world, log, error: Exception, context) -> None:
     """End the job with its reason; of a lost rank one rank speaks for all."""
     vigil = context and context.vigil
     log.info("%s", traceback.format_exc())
-    if vigil is not None and not isinstance(error, DDMDError):
-        error = vigil.explain(error)
+    if not isinstance(error, DDMDError) or (vigil is not None and isinstance(error, StreamError)):
+        error = vigil.explain(error) if vigil is not None else explain(world, error)
     sentence = str(error) if isinstance(error, DDMDError) else f"{type(error).__name__}: {error}"
-    if isinstance(error, LostRankError) and not vigil.speaks:
+    if isinstance(error, LostRankError):
         log.info("%s", sentence)
-        vigil.free()
-        time.sleep(GRACE_SECONDS)
-    else:
-        log.error("the run ends: %s" if isinstance(error, LostRankError) else f"rank {world.rank} failed: %s",
-                  sentence + (cure(context.facts.directory) if context else ""))
+        turn = part(log, context) if context else world.rank
+        if turn and said_by_another(world, GRACE_SECONDS + turn * TURN_SECONDS):
+            world.abort(FAILED)
+    log.error("the run ends: %s" if isinstance(error, LostRankError) else f"rank {world.rank} failed: %s",
+              sentence + (cure(context.facts.directory) if context else ""))
+    world.say_it_is_said()
     world.abort(FAILED)
 
 
-def cure(directory: Path) -> str:
-    """How to go on with a run that has failed."""
-    numbers = Store(directory).numbers()
-    return f"; ddmd-mpi --resume {directory} goes on from checkpoint {numbers[-1]}" if numbers else ""
+def part(log, context) -> int:
+    """Leave a checkpoint behind; how many ranks come before this one to say why the run ends."""
+    from .roles.farewell import leave_checkpoint
+
+    context.vigil.brace(2 * GRACE_SECONDS + TURN_SECONDS * len(context.layout.roles))
+    try:
+        if context.announcements is not None:
+            leave_checkpoint(context)
+    except Exception as error:  # noqa: BLE001 - the reason for which the run ends must be said, whatever else goes wrong
+        log.error("no last checkpoint: %s: %s", type(error).__name__, error)
+    return context.vigil.turn
+
+
+def said_by_another(world, seconds: float) -> bool:
+    """Whether another rank says within so many seconds why the run ends, or the launcher is gone, so that none can."""
+    deadline, launcher = time.monotonic() + seconds, os.getppid()
+    while time.monotonic() < deadline:
+        if world.it_was_said() or os.getppid() != launcher:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def explain(world, error: Exception) -> Exception:
+    """The loss that an error of MPI comes from, while nobody watches yet; else the error."""
+    from .parallel.losses import failed_ranks
+
+    deadline = time.monotonic() + EXPLAIN_SECONDS
+    while not (lost := sorted(failed_ranks(world.comm))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if not lost:
+        return error
+    host = world.hosts[world.nodes[lost[0]]]
+    return LostRankError(f"rank {lost[0]} (on {host}) is lost: its process has ended before the run had begun; "
+                         "start it again")
 
 
 def all_or_none(comm, function: Callable[[], T]) -> T:

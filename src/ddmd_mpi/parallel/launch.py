@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import socket
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,8 +17,11 @@ from mpi4py import MPI
 from ..errors import DDMDError
 from ..processes import Process, myself
 from .layout import ROLES, Layout
+from .losses import failed_ranks
 
 T = TypeVar("T")
+#: Messages on the communicator of all ranks bear no other tag, and nobody waits for long for who does not take his.
+SAID_TAG, TOLD_SECONDS = 1, 1.0
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,22 @@ class World:
         if index is None or not self.gpus:
             return None
         return index if len(self.gpus) == self.gpus_per_node[self.node] else index % len(self.gpus)
+
+    def say_it_is_said(self) -> None:
+        """Tell all other ranks that it was said why the run ends; lost ones stop nobody."""
+        requests, deadline = [], time.monotonic() + TOLD_SECONDS
+        for rank in set(range(self.size)) - {self.rank} - failed_ranks(self.comm):
+            with suppress(MPI.Exception):
+                requests.append(self.comm.Isend([b"", MPI.BYTE], rank, SAID_TAG))
+        with suppress(MPI.Exception):
+            while not MPI.Request.Testall(requests) and time.monotonic() < deadline:
+                time.sleep(0.001)
+
+    def it_was_said(self) -> bool:
+        """Whether another rank has said why the run ends."""
+        with suppress(MPI.Exception):
+            return self.comm.Iprobe(tag=SAID_TAG)
+        return False
 
     def abort(self, code: int) -> None:
         """End all ranks at once."""

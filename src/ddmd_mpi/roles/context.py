@@ -26,6 +26,7 @@ from ..streams.network import Network
 from ..streams.outbox import Outbox
 from ..streams.stream import END, Reader
 from ..wiring import KINDS, SIMULATION, WEIGHTS, Link
+from .checkpointing import Checkpoints
 from .vigil import NoVigil, Vigil
 
 #: A role that has nothing to do sleeps this long, so that the ranks that share its core get it.
@@ -84,6 +85,7 @@ class Context:
     board: Registers  # a MessageBoard in file mode
     announcements: Registers | None = None  # of the parts of checkpoints
     vigil: Vigil | NoVigil = field(default_factory=NoVigil)
+    checkpoints: Checkpoints | None = None  # mine, once my work has begun
     opened: dict[str, list[Outbox]] = field(default_factory=dict)  # my writing ends, by kind
 
     def __post_init__(self) -> None:

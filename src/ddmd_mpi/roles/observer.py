@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import rundir, status, summary
+from ..checkpoints import cure
 from ..progress import Progress
 from ..status import STATUS_DTYPE, STOP_REASONS, State
 from .checkpointing import Keeper
@@ -75,6 +76,8 @@ class Observer:
         done = bool((records["state"] == State.DONE)[self.left()].all())
         some = len(self.context.vigil.lost) < len(self.context.layout.ranks("simulation"))
         borne = not self.too_many_failures(records)
+        if not some:
+            self.context.log.error("the run ends: all simulation ranks are lost%s", cure(self.directory))
         result = self.write_summary(records, completed=whole and done and some and borne)
         self.progress.finish(result, self.directory)
         return result["completed"]
@@ -100,14 +103,7 @@ class Observer:
 
     def records(self) -> np.ndarray:
         """The newest record of every seat."""
-        board, n = self.context.board, len(self.context.layout.seats)
-        records = np.zeros(n, STATUS_DTYPE)
-        records["best_rmsd"] = np.nan
-        for seat in range(n):
-            sequence, record = board.get(seat)
-            if sequence:
-                records[seat] = record
-        return records
+        return read_records(self.context.board, len(self.context.layout.seats))
 
     def write_summary(self, records: np.ndarray, *, completed: bool) -> dict[str, Any]:
         """Replace ``summary.json``."""
@@ -137,3 +133,14 @@ class Observer:
             "ranks": {role: len(layout.ranks(role)) for role in dict.fromkeys(layout.seats)},
             "trajectory": f"trajectories/sim-{{:04d}}{of_topology}.{config.simulation.trajectory_format}",
         }
+
+
+def read_records(board: Any, n_seats: int) -> np.ndarray:
+    """The newest record of every seat on the board; of one that has posted none, zeros and no best RMSD."""
+    records = np.zeros(n_seats, STATUS_DTYPE)
+    records["best_rmsd"] = np.nan
+    for seat in range(n_seats):
+        sequence, record = board.get(seat)
+        if sequence:
+            records[seat] = record
+    return records

@@ -111,7 +111,7 @@ def read_archive(path: Path) -> Iterator[FrameBlock]:
             for name, column in columns.items():
                 engine.get(variables[name], column)
             engine.end_step()
-            if columns:  # none in a step that a kill has cut off
+            if columns:  # none in a step that a kill has cut off, or of an archive closed without a block
                 yield FrameBlock(columns)
     finally:
         engine.close()

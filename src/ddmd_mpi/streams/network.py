@@ -29,7 +29,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import StreamError
+from ..errors import LostRankError, StreamError
 from ..sections import StreamsSection
 from .engines import StepReader, StepWriter, declare, kind_of, supported
 from .guards import clashes, disable_nagle, in_pid_order, process_id, set_own_address
@@ -282,11 +282,11 @@ class Network:
 
         Raises
         ------
-        StreamError
+        LostRankError
             If the rank is lost.
         """
         if rank in self.watch():
-            raise StreamError(f"rank {rank} was lost before its streams were open; start the run again")
+            raise LostRankError(f"rank {rank} was lost before its streams were open; start the run again")
         return self._comm.iprobe(source=rank, tag=tag)
 
     def _all_finished(self) -> bool:

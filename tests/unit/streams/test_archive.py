@@ -69,3 +69,9 @@ def test_an_archive_that_is_not_there_or_cannot_be_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StreamError, match="cannot be created"):
         Archive(tmp_path / "file" / "agg-00.bp", "full")
+
+
+def test_an_archive_without_a_block_has_none(tmp_path):
+    with Archive(tmp_path / "agg-00.bp", "full"):
+        pass
+    assert list(read_archive(tmp_path / "agg-00.bp")) == []
