@@ -24,7 +24,7 @@ from .events import EventLog
 from .processes import Neighbourhood, neighbours
 from .sections import Config, FaultsSection
 from .status import STATUS_DTYPE, Activity, State, StatusPost
-from .stopping import CONTROL_DTYPE, Control, Signals, job_end, time_left
+from .stopping import BEGIN_VARIABLE, CONTROL_DTYPE, Control, Signals, begin, job_end, time_left
 from .summary import ROLES
 from .wiring import Link, links
 
@@ -212,8 +212,12 @@ def prepare(options: Options, world: object) -> tuple:
     if layout.n_walkers < 2 and config.steering.strategy != "none":
         raise LayoutError("one walker cannot be steered: set simulation.walkers_per_rank to 2 or more")
     check_ligands(config, layout.n_walkers)
-    end = job_end(os.environ, started)
-    if time_left(config.run.duration, config.run.margin, end, started, started)[0] <= 0:
+    end, begun = job_end(os.environ, started), begin(os.environ, started)
+    left_s, reason = time_left(config.run.duration, config.run.margin, end, begun, started)
+    if left_s <= 0 and reason == "duration":
+        raise ConfigError(f"run.duration has been over for {-left_s:.0f} s, counted from {BEGIN_VARIABLE}: raise it, "
+                          "or unset that variable")
+    if left_s <= 0:
         raise ConfigError(f"the job ends in {end - started:.0f} s and run.margin is {config.run.margin:.0f} s: lower "
                           "run.margin, or correct DDMD_MPI_END_TIME")
     if manifest and len(config.system.topologies) > 1:
@@ -230,7 +234,7 @@ def prepare(options: Options, world: object) -> tuple:
     names = tuple(p.name for p in config.features.order_parameters)
     about = {"program_version": __version__, "system": config.system.name, "n_walkers": layout.n_walkers}
     return config, layout, Facts(max(found.atoms_of), len(found.target_nm), names, directory, started, about, session,
-                                 manifest, Store(directory).last_number, end, *found)
+                                 manifest, Store(directory).last_number, end, *found, begun=begun)
 
 
 def open_directory(options: Options, config: Config) -> tuple[Path, int]:
@@ -331,7 +335,7 @@ def place(world, config: Config, layout, facts, wires: Wires, log, signals: Sign
         wires.network.watch = vigil.tick
     status.update(now=True, state=State.STARTING, activity=Activity.STARTING, within=config.faults.start_within)
     run, ends = config.run, {name: wire for name, wire in vars(wires).items() if name != "losses"}
-    left = time_left(run.duration, run.margin, facts.job_end, facts.started, time.time())
+    left = time_left(run.duration, run.margin, facts.job_end, facts.begun, time.time())
     control = Control(*left, run.margin, signals, ends.pop("register"),
                       lambda stop: status.update(now=True, wants_stop=stop))
     return Context(config, facts, layout, world.rank, role, world.gpu(layout), control, events, status, log,

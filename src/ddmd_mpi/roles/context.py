@@ -50,6 +50,7 @@ class Facts:
     job_end: float | None = None  # Unix time, s
     atoms_of: tuple[int, ...] = ()  # of each topology, where there are several
     target_nm: np.ndarray | None = None  # descriptor atoms, nm, shape (n_residues, 3)
+    begun: float = 0.0  # Unix time from which the duration counts, s: of the first launch of several
 
     @property
     def elapsed_s(self) -> float:
