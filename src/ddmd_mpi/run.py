@@ -120,7 +120,7 @@ def fail(world, log, error: Exception, context) -> None:
         log.info("%s", sentence)
         turn = part(log, context) if context else world.rank
         if turn and said_by_another(world, GRACE_SECONDS + turn * TURN_SECONDS):
-            world.abort(FAILED)
+            wait_for_the_end()
     log.error("the run ends: %s" if isinstance(error, LostRankError) else f"rank {world.rank} failed: %s",
               sentence + (cure(context.facts.directory) if context else ""))
     world.say_it_is_said()
@@ -148,6 +148,14 @@ def said_by_another(world, seconds: float) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def wait_for_the_end() -> NoReturn:
+    """Let the rank that has said why end the job: where all abort at a time, Open MPI's launcher may hang."""
+    deadline, launcher = time.monotonic() + LEAVE_SECONDS, os.getppid()
+    while time.monotonic() < deadline and os.getppid() == launcher:
+        time.sleep(0.02)
+    os._exit(FAILED)
 
 
 def explain(world, error: Exception) -> Exception:

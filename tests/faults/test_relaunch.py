@@ -15,9 +15,9 @@ from hurt_jobs import SETTINGS, end, left_by, nobody_is_left, pid_of, running, w
 pytestmark = pytest.mark.timeout(150)
 
 SCRIPTS = Path(__file__).parent.parent.parent / "jobscripts"
-#: Stands for srun, jsrun, mpiexec and the program: it writes its arguments down, and does what the plan says of its turn:
-#: an exit code, + where a frame and a checkpoint are written before, c where the run is complete, s where the script is
-#: told to stop meanwhile.
+#: Stands for srun, jsrun, mpiexec and the program. It writes its arguments down and does what the plan says of its
+#: turn: an exit code, + where a frame and a checkpoint are written before, c where the run is complete, s where the
+#: script is told to stop meanwhile.
 STUB = """#!/bin/bash
 echo "$(basename "$0") $*" >>"$CALLS"
 turn=$(wc -l <"$CALLS")
