@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs import kill_session
+
 SCRIPT = Path(__file__).parent.parent.parent / "jobscripts" / "ranks.sh"
 INJECTED = Path(__file__).with_name("injected.py")
 SECONDS = 10
@@ -162,7 +164,7 @@ def wait(happened: Callable[[], bool], seconds: float = LIMIT_SECONDS, pause: fl
 def end(process: subprocess.Popen[str], directory: Path) -> None:
     """Kill what may be left of a job: its launcher, and the ranks that it names."""
     if process.poll() is None:
-        process.kill()
+        kill_session(process.pid)
     try:
         ranks = json.loads((directory / "environment.json").read_text())["ranks"]
     except (OSError, ValueError):
