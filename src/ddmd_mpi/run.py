@@ -361,7 +361,7 @@ def leave(world, wires: Wires, context, code: int) -> None:
     Where a rank is lost nothing collective works any more, nor does MPI's own end: whoever is left ends by itself.
     """
     if not all_are_there(world, context.vigil):
-        depart(wires, context, code)
+        depart(world, wires, context, code)
     context.vigil.look(context.config.faults.hang_after)
     for end in (wires.network, wires.mailboxes, wires.ring, wires.credits, wires.register, wires.announcements,
                 wires.losses, wires.board):
@@ -391,7 +391,7 @@ def all_are_there(world, vigil) -> bool:
     return True
 
 
-def depart(wires: Wires, context, code: int) -> NoReturn:
+def depart(world, wires: Wires, context, code: int) -> NoReturn:
     """End this process without MPI: first those that own no window memory, then the aggregators, last their first."""
     context.vigil.tick()
     wires.network.free()
@@ -401,6 +401,8 @@ def depart(wires: Wires, context, code: int) -> NoReturn:
         time.sleep(0.01)
     sys.stdout.flush()
     sys.stderr.flush()
+    if code:  # the launcher may not look at the code of a process that leaves without MPI
+        world.abort(code)
     os._exit(code)
 
 

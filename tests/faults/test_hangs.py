@@ -59,7 +59,8 @@ def training(directory: Path) -> bool:
 def test_a_stopped_process_ends_the_run_within_a_minute(tmp_path, role, seed, sets, when):
     """The seeds are such that of two aggregators each is stopped once."""
     moment = {} if when is None else {"after": when, "within": 0.2}
-    rank, ended = hurt(tmp_path / "run", role, signal.SIGSTOP, seed, sets=sets, **moment)
+    rank, ended = hurt(tmp_path / "run", role, signal.SIGSTOP, seed, sets=sets,
+                       options=("--duration", "60s"), **moment)
     assert ended.code == 1, ended.out
     assert ended.seconds_after < 60
     reasons = [line for line in ended.err.splitlines() if "the run ends:" in line]
