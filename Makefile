@@ -54,7 +54,7 @@ $(VENV)/.torch: $(VENV)/.installed
 	touch $@
 
 demo: install  ## Run the steered loop on 4 ranks for about three minutes (USECASE=cln025)
-	@run=runs/demo-$(USECASE)-$$(date +%Y%m%d-%H%M%S); set -x; \
+	@trap : INT; run=runs/demo-$(USECASE)-$$(date +%Y%m%d-%H%M%S); set -x; \
 	jobscripts/local.sh $(RANKS) --usecase $(USECASE) --duration 3min --output $$run $(OVERLAY) $(OPTIONS) && \
 	$(BIN)/ddmd-mpi report $$run
 
@@ -63,8 +63,9 @@ test: install  ## Run every test
 	$(MAKE) --no-print-directory horovod torch && wait $$other
 	@$(MAKE) --no-print-directory lint test-mpich test-unit test-mpi test-end-to-end test-faults
 
-test-mpich: .venv-mpich/.installed  ## Run the MPI tests and runs without a model under MPICH
-	.venv-mpich/bin/python -m pytest $(TWO) tests/mpi tests/end_to_end/test_variants.py $(WITH_MODELS)
+test-mpich: .venv-mpich/.installed  ## Run the MPI tests, and some runs, under MPICH
+	.venv-mpich/bin/python -m pytest $(TWO) tests/mpi tests/end_to_end/test_variants.py \
+	  tests/faults/test_launcher_signals.py $(WITH_MODELS)
 
 .venv-mpich/.installed: setup.cfg
 	$(PYTHON) -m venv .venv-mpich

@@ -27,6 +27,8 @@ if [ -f "$checkout/.venv/bin/activate" ]; then
     source "$checkout/.venv/bin/activate"
 fi
 
-# One resource set per node, so that every rank sees all GPUs of its node. The program gives each rank its own.
-exec jsrun --nrs "$N_NODES" --rs_per_host 1 --tasks_per_rs "$RANKS_PER_NODE" --gpu_per_rs "$GPUS_PER_NODE" \
+# One resource set per node, so that every rank sees all GPUs of its node. The program gives each rank its own. Spectrum MPI
+# ends the whole job where a rank is lost: relaunch.sh goes on with the run from its last checkpoint while there is time.
+export DDMD_MPI_STOP_SIGNAL=USR1  # what jsrun passes on to the ranks
+exec "$checkout/jobscripts/relaunch.sh" jsrun --nrs "$N_NODES" --rs_per_host 1 --tasks_per_rs "$RANKS_PER_NODE" --gpu_per_rs "$GPUS_PER_NODE" \
     --cpu_per_rs "$CORES_PER_NODE" --bind "packed:$((CORES_PER_NODE / RANKS_PER_NODE))" ddmd-mpi "${OPTIONS[@]}"

@@ -24,6 +24,9 @@ if [ -f .venv/bin/activate ]; then
     source .venv/bin/activate
 fi
 
-# Every rank must see all GPUs of its node: no GPU affinity here. The program gives each rank its own.
+# Every rank must see all GPUs of its node: no GPU affinity here. The program gives each rank its own. Open MPI 5 goes on
+# without a lost simulation rank with "mpiexec --with-ft ulfm"; whatever else is lost ends the run, and relaunch.sh goes on with it from
+# its last checkpoint while there is time.
+export DDMD_MPI_STOP_SIGNAL=USR1  # what mpiexec passes on to the ranks; at TERM it would kill them
 n_nodes=$(sort -u "$PBS_NODEFILE" | wc -l)
-exec mpiexec -n $((n_nodes * RANKS_PER_NODE)) ddmd-mpi "${OPTIONS[@]}"
+exec jobscripts/relaunch.sh mpiexec -n $((n_nodes * RANKS_PER_NODE)) ddmd-mpi "${OPTIONS[@]}"

@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/bash
 # Start N ranks of any program on this machine, with whichever MPI the environment has:
 #
 #     jobscripts/ranks.sh N PROGRAM [ARGUMENT ...]
@@ -6,6 +6,9 @@
 # mpiexec and PROGRAM are looked for in $DDMD_MPI_BIN, else in .venv/bin beside this directory, then on the PATH.
 # What Open MPI and MPICH need for that is said in environment variables, which the other one ignores. A variable
 # that is already set stays as it is.
+#
+# A signal to this script (or Ctrl-C) goes to the ranks, which stop in order; mpiexec itself would kill them. A second one,
+# a second or more after the first, ends them at once. The exit code is mpiexec's.
 set -eu
 
 if [ $# -lt 2 ] || ! [ "$1" -gt 0 ] 2>/dev/null; then
@@ -63,12 +66,28 @@ esac
 if [ -n "$survive" ]; then
     errors=$(mktemp -u "${TMPDIR:-/tmp}/ddmd-mpi-XXXXXX")
     mkfifo -m 600 "$errors"
-    sed -u -e 's/\x00//g' -e '/^--------------------/{ N; /not tested for post-failure/b drop; /selected .osc. module/b drop; b
+    (trap '' TERM INT HUP USR1 USR2; exec sed -u -e 's/\x00//g' -e '/^--------------------/{ N; /not tested for post-failure/b drop; /selected .osc. module/b drop; b
         :drop
         N; /\n--------------------*$/d; b drop
-    }' -e '/help-mpi-ft.txt/d' -e '/set MCA parameter .*help_aggregate/Id' <"$errors" >&2 &
+    }' -e '/help-mpi-ft.txt/d' -e '/set MCA parameter .*help_aggregate/Id' <"$errors" >&2) &
     exec 2>"$errors"
     rm -f "$errors"
 fi
+
+# The ranks are the processes that have this job's mark and a rank in their environment.
+export DDMD_MPI_LAUNCH="$$-$(date +%s)"
+tell_ranks() {
+    local file told_one=
+    for file in $(grep -slz "^DDMD_MPI_LAUNCH=$DDMD_MPI_LAUNCH\$" /proc/[0-9]*/environ); do
+        if grep -qsz -e '^OMPI_COMM_WORLD_RANK=' -e '^PMI_RANK=' "$file"; then
+            file=${file%/environ}
+            kill -s "$1" "${file#/proc/}" 2>/dev/null && told_one=yes
+        fi
+    done
+    [ -n "$told_one" ] || kill -s "$1" "$launcher" 2>/dev/null || true
+}
+
+# shellcheck source=jobscripts/orderly.sh
+. "$checkout/jobscripts/orderly.sh"
 # shellcheck disable=SC2086
-exec mpiexec $survive -n "$n_ranks" "$@" </dev/null
+orderly tell_ranks mpiexec $survive -n "$n_ranks" "$@"

@@ -26,5 +26,12 @@ if [ -f "$checkout/.venv/bin/activate" ]; then
     source "$checkout/.venv/bin/activate"
 fi
 
+# Where a simulation rank is lost the others go on: Slurm must not end them (--kill-on-bad-exit, --wait), and Open MPI 5 has to be
+# told to survive it, with heartbeats of its own. MPICH cannot survive a loss: set --kill-on-bad-exit=1 there. Whatever else is
+# lost ends the run, and relaunch.sh goes on with it from its last checkpoint while there is time.
+export OMPI_MCA_mpi_ft_enable="${OMPI_MCA_mpi_ft_enable:-1}"
+export OMPI_MCA_mpi_ft_detector="${OMPI_MCA_mpi_ft_detector:-1}"
+
 # How srun starts MPI ranks: pmix for Open MPI, pmi2 for MPICH ("srun --mpi=list" shows what there is).
-exec srun --mpi="${DDMD_MPI_PMI:-pmix}" --cpu-bind=cores --kill-on-bad-exit=1 ddmd-mpi "$@"
+exec "$checkout/jobscripts/relaunch.sh" srun --mpi="${DDMD_MPI_PMI:-pmix}" --cpu-bind=cores --kill-on-bad-exit=0 --wait=0 \
+    ddmd-mpi "$@"

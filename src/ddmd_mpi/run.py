@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import os
 import shutil
@@ -19,11 +20,12 @@ from . import __version__, logs, resuming, rundir
 from . import config as configuration
 from .checkpoints import Store, cure
 from .disk import written
-from .errors import ConfigError, DDMDError, LayoutError, LostRankError, sentence
+from .errors import ConfigError, DDMDError, LayoutError, LostRankError, StreamError, sentence
 from .events import EventLog
-from .sections import Config
+from .processes import Neighbourhood, neighbours
+from .sections import Config, FaultsSection
 from .status import STATUS_DTYPE, Activity, State, StatusPost
-from .stopping import CONTROL_DTYPE, Control, Signals, job_end, time_left
+from .stopping import BEGIN_VARIABLE, CONTROL_DTYPE, Control, Signals, begin, job_end, time_left
 from .summary import ROLES
 from .wiring import Link, links
 
@@ -34,8 +36,10 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 BAD_INPUT, FAILED = 2, 1
 #: How long ranks that leave without MPI wait for those that may still read their window memory.
 LEAVE_SECONDS = 5.0
-#: How long they wait for the rank that says why the run ends.
-GRACE_SECONDS = 5.0
+#: How long a rank looks whether an error comes from the loss of another one.
+EXPLAIN_SECONDS = 2.0
+#: How long ranks wait for the one that says why the run ends, and how much longer each than the one before it.
+GRACE_SECONDS, TURN_SECONDS = 20.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -77,30 +81,41 @@ def run(options: Options) -> int:
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, "1")
     signals = Signals().install()
+    faulthandler.dump_traceback_later(FaultsSection().start_within, exit=True, file=sys.__stderr__)  # before a watchdog
     from .parallel.launch import launch
 
     world, log, wires, facts, context = launch(), logs.configure(None, "start", 0), None, None, None
+    neighbourhood = Neighbourhood(neighbours(world.processes, world.nodes, world.rank)).start()
     try:
         try:
             config, layout, facts = world.agree(lambda: prepare(options, world))
             role = layout.roles[world.rank]
             log = all_or_none(world.comm, lambda: open_log(facts.directory, role, world.rank))
             wires = all_or_none(world.comm, lambda: wire(world, config, layout, facts))
-            context = all_or_none(world.comm, lambda: place(world, config, layout, facts, wires, log, signals))
+            neighbourhood.limit = config.faults.stopped_after
+            context = all_or_none(world.comm, lambda: place(world, config, layout, facts, wires, log, signals,
+                                                            neighbourhood))
             player = all_or_none(world.comm, lambda: cast(layout.player(world.rank))(context))
         except DDMDError as error:
             refuse(world, error, wires, facts.directory if facts and not facts.resumed else None)
+            faulthandler.cancel_dump_traceback_later()
             return BAD_INPUT
         log.info("starts %.2f s after the launch", time.time() - facts.started)
         with context.events:
             completed = player.run()
             context.status.update(now=True, state=State.DONE, activity=Activity.DONE)
-        code = FAILED if completed is False else 0
+        code = FAILED if completed is False or nobody_simulates(context) else 0
         leave(world, wires, context, code)
         return code
     except Exception as error:  # noqa: BLE001 - the last stop: what goes wrong on one rank ends the job with its reason
         fail(world, log, error, context)
         return FAILED
+
+
+def nobody_simulates(context) -> bool:
+    """Whether all simulation ranks are lost; every other rank then ends with its part of the exit code."""
+    lost = context.vigil.lost
+    return bool(lost) and lost.issuperset(context.layout.ranks("simulation"))
 
 
 def open_log(directory: Path, role: str, rank: int):
@@ -114,17 +129,63 @@ def fail(world, log, error: Exception, context) -> None:
     """End the job with its reason; of a lost rank one rank speaks for all."""
     vigil = context and context.vigil
     log.info("%s", traceback.format_exc())
-    if vigil is not None and not isinstance(error, DDMDError):
-        error = vigil.explain(error)
+    if not isinstance(error, DDMDError) or (vigil is not None and isinstance(error, StreamError)):
+        error = vigil.explain(error) if vigil is not None else explain(world, error)
     sentence = str(error) if isinstance(error, DDMDError) else f"{type(error).__name__}: {error}"
-    if isinstance(error, LostRankError) and not vigil.speaks:
+    if isinstance(error, LostRankError):
         log.info("%s", sentence)
-        vigil.free()
-        time.sleep(GRACE_SECONDS)
-    else:
-        log.error("the run ends: %s" if isinstance(error, LostRankError) else f"rank {world.rank} failed: %s",
-                  sentence + (cure(context.facts.directory) if context else ""))
+        turn = part(log, context) if context else world.rank
+        if turn and said_by_another(world, GRACE_SECONDS + turn * TURN_SECONDS):
+            wait_for_the_end()
+    log.error("the run ends: %s" if isinstance(error, LostRankError) else f"rank {world.rank} failed: %s",
+              sentence + (cure(context.facts.directory) if context else ""))
+    world.say_it_is_said()
     world.abort(FAILED)
+
+
+def part(log, context) -> int:
+    """Leave a checkpoint behind; how many ranks come before this one to say why the run ends."""
+    from .roles.farewell import leave_checkpoint
+
+    context.vigil.brace(2 * GRACE_SECONDS + TURN_SECONDS * len(context.layout.roles))
+    try:
+        if context.announcements is not None:
+            leave_checkpoint(context)
+    except Exception as error:  # noqa: BLE001 - the reason for which the run ends must be said, whatever else goes wrong
+        log.error("no last checkpoint: %s: %s", type(error).__name__, error)
+    return context.vigil.turn
+
+
+def said_by_another(world, seconds: float) -> bool:
+    """Whether another rank says within so many seconds why the run ends, or the launcher is gone, so that none can."""
+    deadline, launcher = time.monotonic() + seconds, os.getppid()
+    while time.monotonic() < deadline:
+        if world.it_was_said() or os.getppid() != launcher:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def wait_for_the_end() -> NoReturn:
+    """Let the rank that has said why end the job: where all abort at a time, Open MPI's launcher may hang."""
+    deadline, launcher = time.monotonic() + LEAVE_SECONDS, os.getppid()
+    while time.monotonic() < deadline and os.getppid() == launcher:
+        time.sleep(0.02)
+    os._exit(FAILED)
+
+
+def explain(world, error: Exception) -> Exception:
+    """The loss that an error of MPI comes from, while nobody watches yet; else the error."""
+    from .parallel.losses import failed_ranks
+
+    deadline = time.monotonic() + EXPLAIN_SECONDS
+    while not (lost := sorted(failed_ranks(world.comm))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if not lost:
+        return error
+    host = world.hosts[world.nodes[lost[0]]]
+    return LostRankError(f"rank {lost[0]} (on {host}) is lost: its process has ended before the run had begun; "
+                         "start it again")
 
 
 def all_or_none(comm, function: Callable[[], T]) -> T:
@@ -174,8 +235,12 @@ def prepare(options: Options, world: object) -> tuple:
                   manifest and manifest.about["n_walkers"])
     if layout.n_walkers < 2 and config.steering.strategy != "none":
         raise LayoutError("one walker cannot be steered: set simulation.walkers_per_rank to 2 or more")
-    end = job_end(os.environ, started)
-    if time_left(config.run.duration, config.run.margin, end, started, started)[0] <= 0:
+    end, begun = job_end(os.environ, started), begin(os.environ, started)
+    left_s, reason = time_left(config.run.duration, config.run.margin, end, begun, started)
+    if left_s <= 0 and reason == "duration":
+        raise ConfigError(f"run.duration has been over for {-left_s:.0f} s, counted from {BEGIN_VARIABLE}: raise it, "
+                          "or unset that variable")
+    if left_s <= 0:
         raise ConfigError(f"the job ends in {end - started:.0f} s and run.margin is {config.run.margin:.0f} s: lower "
                           "run.margin, or correct DDMD_MPI_END_TIME")
     if manifest and len(config.system.topologies) > 1:
@@ -194,7 +259,7 @@ def prepare(options: Options, world: object) -> tuple:
     names = tuple(p.name for p in config.features.order_parameters)
     about = {"program_version": __version__, "system": config.system.name, "n_walkers": layout.n_walkers}
     return config, layout, Facts(max(found.atoms_of), len(found.target_nm), names, directory, started, about, session,
-                                 manifest, Store(directory).last_number, end, *found)
+                                 manifest, Store(directory).last_number, end, *found, begun=begun)
 
 
 def open_directory(options: Options, config: Config) -> tuple[Path, int]:
@@ -276,7 +341,7 @@ def wire(world, config: Config, layout, facts) -> Wires:
     )
 
 
-def place(world, config: Config, layout, facts, wires: Wires, log, signals: Signals):
+def place(world, config: Config, layout, facts, wires: Wires, log, signals: Signals, neighbourhood: Neighbourhood):
     """The context of this rank's role. Collective over the world."""
     from .roles.context import Context
     from .roles.vigil import Vigil
@@ -290,14 +355,14 @@ def place(world, config: Config, layout, facts, wires: Wires, log, signals: Sign
     status = StatusPost(lambda record: wires.board.put(world.rank, record), events)
     watchdog = Watchdog(facts.directory / "logs" / f"{role}-{world.rank:04d}.log", events, log)
     vigil = Vigil(layout, world.rank, world.hosts, wires.losses, None if layout.staged else wires.board.get, watchdog,
-                  config.faults, log)
+                  config.faults, log, stopped=lambda: neighbourhood.stopped)
     status.within, status.patience = config.faults.hang_after, config.faults.start_within
     status.beat = vigil.look
     if wires.network is not None:
         wires.network.watch = vigil.tick
     status.update(now=True, state=State.STARTING, activity=Activity.STARTING, within=config.faults.start_within)
     run, ends = config.run, {name: wire for name, wire in vars(wires).items() if name != "losses"}
-    left = time_left(run.duration, run.margin, facts.job_end, facts.started, time.time())
+    left = time_left(run.duration, run.margin, facts.job_end, facts.begun, time.time())
     control = Control(*left, run.margin, signals, ends.pop("register"),
                       lambda stop: status.update(now=True, wants_stop=stop))
     return Context(config, facts, layout, world.rank, role, world.gpu(layout), control, events, status, log,
@@ -315,7 +380,7 @@ def leave(world, wires: Wires, context, code: int) -> None:
     Where a rank is lost nothing collective works any more, nor does MPI's own end: whoever is left ends by itself.
     """
     if not all_are_there(world, context.vigil):
-        depart(wires, context, code)
+        depart(world, wires, context, code)
     context.vigil.look(context.config.faults.hang_after)
     for end in (wires.network, wires.mailboxes, wires.ring, wires.credits, wires.register, wires.announcements,
                 wires.losses, wires.board):
@@ -345,7 +410,7 @@ def all_are_there(world, vigil) -> bool:
     return True
 
 
-def depart(wires: Wires, context, code: int) -> NoReturn:
+def depart(world, wires: Wires, context, code: int) -> NoReturn:
     """End this process without MPI: first those that own no window memory, then the aggregators, last their first."""
     context.vigil.tick()
     wires.network.free()
@@ -355,6 +420,8 @@ def depart(wires: Wires, context, code: int) -> NoReturn:
         time.sleep(0.01)
     sys.stdout.flush()
     sys.stderr.flush()
+    if code:  # the launcher may not look at the code of a process that leaves without MPI
+        world.abort(code)
     os._exit(code)
 
 

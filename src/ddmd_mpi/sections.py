@@ -331,7 +331,8 @@ class FileSection(Section):
 class FaultsSection(Section):
     """[faults]: when a rank is taken for lost, and how many failures of the molecular dynamics are borne."""
 
-    hang_after: Duration = 120.0
+    hang_after: Duration = 40.0
+    stopped_after: Duration = 20.0
     start_within: Duration = 900.0
     failures_per_run: Count = 1000
 

@@ -10,7 +10,8 @@ import os
 import re
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ STATUS_DTYPE = np.dtype([(name, "<f8") for name in FIELDS.split()]
                         + [(name, "<f8", (len(KINDS),)) for name in STREAM_FIELDS.split()]
                         + [("refusal", "S400")])  # what the disk has refused this rank, in a sentence
 POST_SECONDS = 0.5
+#: What takes long may take so many times as long as it did at most so far.
+LONGER = 5.0
 _PEAK = re.compile(r"VmHWM:\s*(\d+) kB")
 
 #: How the ranks that train together sum their gradients, by the number that travels in the record's ``data_parallel``.
@@ -78,7 +81,7 @@ class StatusPost:
     within
         Seconds within which the next record follows, unless an update says otherwise for its own.
     patience
-        The same for what takes as long as a start.
+        The same for what takes as long as a start, for the first time.
     beat
         Told of every post, with those seconds.
     """
@@ -87,6 +90,8 @@ class StatusPost:
         self._put, self._events = put, events
         self.gather: Callable[[], dict[str, Any]] = dict
         self.within, self.patience, self.beat = float("inf"), float("inf"), _nothing
+        self._longest: dict[str, float] = {}  # silence in what takes long, s
+        self._at: list[list[Any]] = []  # what takes long, outermost first: its name, and the longest silence in it
         self._started = self._posted = time.monotonic()
         self.record = np.zeros((), STATUS_DTYPE)
         self.record["pid"] = os.getpid()
@@ -100,8 +105,10 @@ class StatusPost:
         for name, value in {**self.gather(), **values}.items() if due else values.items():
             self.record[name] = value
         if due:
+            if self._at:
+                self._at[-1][1] = max(self._at[-1][1], clock - self._posted)
             self._posted = clock
-            self.record["within"] = values.get("within", self.within)
+            self.record["within"] = values.get("within", self.promise)
             self.record["time"] = time.time()
             self.record["wall_s"] = clock - self._started
             self.record["io_s"] = self._events.seconds("io")
@@ -109,9 +116,27 @@ class StatusPost:
             self._put(self.record)
             self.beat(float(self.record["within"]))
 
-    def expect_silence(self, **values: float) -> None:
-        """Post the record, and say that the next one may take as long as a start."""
-        self.update(now=True, within=self.patience, **values)
+    @property
+    def promise(self) -> float:
+        """Seconds within which a record follows one that is posted now."""
+        if not self._at:
+            return self.within
+        longest = self._longest.get(self._at[-1][0])
+        return self.patience if longest is None else max(self.within, LONGER * longest)
+
+    @contextmanager
+    def expect_silence(self, what: str, **values: float) -> Iterator[None]:
+        """Post the record; in the block the next one may take as long as a start, or where there was such a block
+        before, some times as long as it took there at most.
+        """
+        self._at.append([what, 0.0])
+        try:
+            self.update(now=True, **values)
+            self._at[-1][1] = 0.0  # what was before does not belong to it
+            yield
+        finally:
+            _, longest = self._at.pop()
+            self._longest[what] = max(self._longest.get(what, 0.0), longest, time.monotonic() - self._posted)
 
     def add(self, **values: float) -> None:
         """Add to counters of the record."""

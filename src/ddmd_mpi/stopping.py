@@ -27,6 +27,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 #: Variables that hold the end of the job as a Unix time, and those that hold its length in seconds.
 END_VARIABLES = ("DDMD_MPI_END_TIME", "SLURM_JOB_END_TIME")
 LENGTH_VARIABLES = ("PBS_WALLTIME",)
+#: Holds the Unix time of the first launch, where a script goes on with a run that fails.
+BEGIN_VARIABLE = "DDMD_MPI_BEGIN_TIME"
 
 
 class Signals:
@@ -65,8 +67,16 @@ def job_end(environment: Mapping[str, str], started: float) -> float | None:
         Unix time of the launch, s: where only the job's length is known, it is taken to have begun then.
     """
     ends = [value for name in END_VARIABLES if (value := number(environment.get(name)))]
-    ends += [started + value for name in LENGTH_VARIABLES if (value := number(environment.get(name)))]
+    begun = begin(environment, started)
+    ends += [begun + value for name in LENGTH_VARIABLES if (value := number(environment.get(name)))]
     return min(ends, default=None)
+
+
+def begin(environment: Mapping[str, str], started: float) -> float:
+    """Unix time from which the run's duration and the job's length count: the launch, or what the environment tells of
+    the first of several.
+    """
+    return min(number(environment.get(BEGIN_VARIABLE)) or started, started)
 
 
 def number(text: str | None) -> float | None:

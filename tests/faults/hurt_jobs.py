@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs import kill_session
+
 SCRIPT = Path(__file__).parent.parent.parent / "jobscripts" / "ranks.sh"
 INJECTED = Path(__file__).with_name("injected.py")
 SECONDS = 10
-#: Six ranks: three simulate two walkers each. A rank that hangs ends itself after 6 s.
+#: Six ranks: three simulate two walkers each. A rank that hangs ends itself after 6 s, and is stopped for 3 s at most.
 SETTINGS = ("training.model=none", "steering.strategy=greedy", "simulation.walkers_per_rank=2",
             "simulation.segment_ps=40", "simulation.report_interval_ps=4", "steering.round_reports=5", "run.drain=15",
-            "faults.hang_after=6")
+            "faults.hang_after=6", "faults.stopped_after=3")
 LIMIT_SECONDS = 90.0
 #: More seeds for the tests of random moments: DDMD_MPI_FAULT_RUNS=10 adds ten to each.
 MORE = tuple(range(100, 100 + int(os.environ.get("DDMD_MPI_FAULT_RUNS", "0"))))
@@ -73,24 +75,51 @@ def has_checkpoint(directory: Path) -> bool:
     return any((directory / "checkpoints").glob("manifest-*"))
 
 
+def begun(directory: Path) -> bool:
+    """Whether every rank knows its role, and none has its streams yet."""
+    return (directory / "environment.json").exists()
+
+
 def hurt(directory: Path, role: str, number: int, seed: int, *, sets: tuple[str, ...] = (),
-         options: tuple[str, ...] = (), after: Callable[[Path], bool] = running) -> tuple[int, Ended]:
+         options: tuple[str, ...] = (), after: Callable[[Path], bool] = running,
+         within: float | None = None) -> tuple[int, Ended]:
     """Run a job and send a signal to a rank of `role`, rank and moment drawn by `seed`; (the rank, what was left).
 
-    The moment is up to half the run later than what `after` waits for, and before the last two seconds of the run.
+    The moment is up to `within` seconds later than what `after` waits for; without that, up to half the run later, and
+    before the last two seconds of the run.
     """
     generator = random.Random(seed)
     with start(directory, sets, options) as process:
         try:
-            wait(lambda: after(directory) or process.poll() is not None)
-            time.sleep(generator.uniform(0.0, min(0.5 * SECONDS, max(0.0, left_s(directory) - 2.0))))
+            wait(lambda: after(directory) or process.poll() is not None, pause=0.002)
+            span = min(0.5 * SECONDS, max(0.0, left_s(directory) - 2.0)) if within is None else within
+            time.sleep(generator.uniform(0.0, span))
             rank, pid = pid_of(directory, role, generator)
             os.kill(pid, number)
-            clock = time.monotonic()
-            out, err = process.communicate(timeout=LIMIT_SECONDS)
-            return rank, Ended(directory, process.returncode, out, err, time.monotonic() - clock)
+            return rank, left_by(process, directory)
         finally:
             end(process, directory)
+
+
+def ranks_by_process(directory: Path) -> dict[int, int]:
+    """Process id of every rank that is there, before the job has written down who is who."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (path / "environ").read_bytes().split(b"\0")
+            if str(directory) not in (path / "cmdline").read_text():
+                continue
+        except OSError:
+            continue
+        found |= {int(v.split(b"=")[1]): int(path.name) for v in variables if v.startswith(b"OMPI_COMM_WORLD_RANK=")}
+    return found
+
+
+def left_by(process: subprocess.Popen[str], directory: Path) -> Ended:
+    """What a job has left behind, once it has ended by itself."""
+    clock = time.monotonic()
+    out, err = process.communicate(timeout=LIMIT_SECONDS)
+    return Ended(directory, process.returncode, out, err, time.monotonic() - clock)
 
 
 def start(directory: Path, sets: tuple[str, ...] = (), options: tuple[str, ...] = (), fault: str | None = None,
@@ -110,9 +139,7 @@ def run_to_its_end(directory: Path, sets: tuple[str, ...] = (), options: tuple[s
     """Run a job that nobody hurts from outside."""
     with start(directory, sets, options, fault) as process:
         try:
-            clock = time.monotonic()
-            out, err = process.communicate(timeout=LIMIT_SECONDS)
-            return Ended(directory, process.returncode, out, err, time.monotonic() - clock)
+            return left_by(process, directory)
         finally:
             end(process, directory)
 
@@ -125,19 +152,19 @@ def resume(directory: Path, **environment: str) -> Ended:
     return Ended(directory, done.returncode, done.stdout, done.stderr, 0.0)
 
 
-def wait(happened: Callable[[], bool], seconds: float = LIMIT_SECONDS) -> None:
+def wait(happened: Callable[[], bool], seconds: float = LIMIT_SECONDS, pause: float = 0.05) -> None:
     """Wait until a job has got somewhere."""
     deadline = time.monotonic() + seconds
     while not happened():
         if time.monotonic() > deadline:
             raise TimeoutError("the job did not get there")
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def end(process: subprocess.Popen[str], directory: Path) -> None:
     """Kill what may be left of a job: its launcher, and the ranks that it names."""
     if process.poll() is None:
-        process.kill()
+        kill_session(process.pid)
     try:
         ranks = json.loads((directory / "environment.json").read_text())["ranks"]
     except (OSError, ValueError):

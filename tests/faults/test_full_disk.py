@@ -90,7 +90,7 @@ def test_the_run_goes_on_without_telemetry(tmp_path):
         time.sleep(3)
         limit(FOREVER, "aggregation")(_, ranks)
 
-    ended, _ = hurt(directory, harm, ("aggregation.archive=none",), first=lambda _: True)
+    ended, _ = hurt(directory, harm, ("aggregation.archive=none",))
     assert ended.code == 0, ended.err
     assert ended.err.count("the run goes on without the live view: File too large") == 1, ended.err
     assert ended.summary["completed"] is True

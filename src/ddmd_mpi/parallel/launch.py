@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import socket
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -13,9 +15,13 @@ from typing import TypeVar
 from mpi4py import MPI
 
 from ..errors import DDMDError
+from ..processes import Process, myself
 from .layout import ROLES, Layout
+from .losses import failed_ranks
 
 T = TypeVar("T")
+#: Messages on the communicator of all ranks bear no other tag, and nobody waits for long for who does not take his.
+SAID_TAG, TOLD_SECONDS = 1, 1.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ class World:
         GPUs that the ranks of each node see.
     gpus
         GPUs that this rank sees, as the environment names them.
+    processes
+        Of every rank.
     """
 
     comm: MPI.Comm
@@ -44,6 +52,7 @@ class World:
     hosts: tuple[str, ...]
     gpus_per_node: tuple[int, ...]
     gpus: tuple[str, ...]
+    processes: tuple[Process, ...] = ()
 
     @property
     def rank(self) -> int:
@@ -101,6 +110,22 @@ class World:
             return None
         return index if len(self.gpus) == self.gpus_per_node[self.node] else index % len(self.gpus)
 
+    def say_it_is_said(self) -> None:
+        """Tell all other ranks that it was said why the run ends; lost ones stop nobody."""
+        requests, deadline = [], time.monotonic() + TOLD_SECONDS
+        for rank in set(range(self.size)) - {self.rank} - failed_ranks(self.comm):
+            with suppress(MPI.Exception):
+                requests.append(self.comm.Isend([b"", MPI.BYTE], rank, SAID_TAG))
+        with suppress(MPI.Exception):
+            while not MPI.Request.Testall(requests) and time.monotonic() < deadline:
+                time.sleep(0.001)
+
+    def it_was_said(self) -> bool:
+        """Whether another rank has said why the run ends."""
+        with suppress(MPI.Exception):
+            return self.comm.Iprobe(tag=SAID_TAG)
+        return False
+
     def abort(self, code: int) -> None:
         """End all ranks at once."""
         MPI.COMM_WORLD.Abort(code)
@@ -119,7 +144,7 @@ def launch() -> World:
     node_comm.Set_name("ddmd-node")
     gpus = visible_gpus()
     first = node_comm.bcast(comm.rank, root=0)
-    places = comm.allgather((first, socket.gethostname(), gpus))
+    places = comm.allgather((first, socket.gethostname(), gpus, myself()))
     firsts = sorted({place[0] for place in places})
     seen = [{gpu for place in places if place[0] == f for gpu in place[2]} for f in firsts]
     return World(
@@ -129,6 +154,7 @@ def launch() -> World:
         hosts=tuple(places[f][1] for f in firsts),
         gpus_per_node=tuple(len(names) for names in seen),
         gpus=gpus,
+        processes=tuple(place[3] for place in places),
     )
 
 

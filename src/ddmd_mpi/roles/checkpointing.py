@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..checkpoints import DIGEST_BYTES, Entry, Manifest, Part, part_name
+from ..status import State
 from ..totals import carried_by
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class Checkpoints:
 
     def __init__(self, context: Context, snapshot: Callable[[], Part]):
         self.context, self._snapshot = context, snapshot
-        self._number = context.facts.last_checkpoint
+        self._number, self._over = context.facts.last_checkpoint, False
+        context.checkpoints = self
 
     def look(self) -> None:
         """Write a part if there is none yet of the newest checkpoint that was asked for."""
@@ -40,17 +42,39 @@ class Checkpoints:
 
     def last(self) -> None:
         """Write a part of what is known at the end."""
-        self.write(max(self._number, self.context.control.checkpoint) + 1)
+        self.write(self.next_number)
+        self._over = True
+
+    @property
+    def next_number(self) -> int:
+        """Above those of all checkpoints that I know of."""
+        return max(self._number, self.context.control.checkpoint) + 1
 
     def write(self, number: int) -> None:
         """Write a part and announce it; where the disk refuses it, the run ends and the part before stays."""
+        with self.context.status.expect_silence("checkpoint"):
+            written = self._save(number)
+        if written is not None:
+            nbytes, digest = written
+            announcement = np.array((number, nbytes, np.frombuffer(digest, np.uint8)), ANNOUNCEMENT_DTYPE)
+            self.context.announcements.put(self.context.rank, announcement)
+
+    def leave_behind(self) -> int:
+        """Write a part, without MPI, unless I have come to my end before; its number."""
+        if not self._over:
+            self._over = True
+            self._save(self.next_number)
+        return self._number
+
+    def _save(self, number: int) -> tuple[int, bytes] | None:
+        """Write a part; its size and its checksum."""
         context, self._number = self.context, number
         with context.on_record():
             with context.events.span("checkpoint", number=number) as span:
-                nbytes, digest = context.store.write_part(context.role, context.rank, number, self._snapshot())
-                span["nbytes"] = nbytes
-            announcement = np.array((number, nbytes, np.frombuffer(digest, np.uint8)), ANNOUNCEMENT_DTYPE)
-            context.announcements.put(context.rank, announcement)
+                span["nbytes"], digest = context.store.write_part(
+                    context.role, context.rank, number, self._snapshot())
+            return span["nbytes"], digest
+        return None
 
 
 class Keeper:
@@ -59,11 +83,17 @@ class Keeper:
     def __init__(self, context: Context):
         self.context = context
         self._number, self._asked = context.facts.last_checkpoint, 0.0  # 0: no checkpoint is under way
-        self._due = time.monotonic() + context.config.run.checkpoint_interval
+        self._due, self._begun = time.monotonic() + context.config.run.checkpoint_interval, False
 
     def tick(self, records: np.ndarray) -> None:
-        """Ask for a checkpoint when it is due; complete it when every rank has written its part, or is too slow."""
+        """Ask for a checkpoint when it is due; complete it when every rank has written its part, or is too slow.
+
+        The first is due when all are at work, so that every rank has a part that can stand in for a lost one.
+        """
         now = time.monotonic()
+        left = [r for r in range(len(records)) if r not in self.context.vigil.lost]
+        if not self._begun and (records["state"] >= State.RUNNING)[left].all():
+            self._begun, self._due = True, now
         if self._asked:
             whole = all(e is not None and number >= self._number for number, e in self.announced())
             if whole or now - self._asked > PATIENCE_SECONDS:

@@ -28,6 +28,7 @@ from ..streams.network import Network
 from ..streams.outbox import Outbox
 from ..streams.stream import END, Reader
 from ..wiring import KINDS, SIMULATION, WEIGHTS, Link
+from .checkpointing import Checkpoints
 from .vigil import NoVigil, Vigil
 
 #: A role that has nothing to do sleeps this long, so that the ranks that share its core get it.
@@ -51,6 +52,7 @@ class Facts:
     job_end: float | None = None  # Unix time, s
     atoms_of: tuple[int, ...] = ()  # of each topology, where there are several
     target_nm: np.ndarray | None = None  # descriptor atoms, nm, shape (n_residues, 3)
+    begun: float = 0.0  # Unix time from which the duration counts, s: of the first launch of several
 
     @property
     def elapsed_s(self) -> float:
@@ -86,6 +88,7 @@ class Context:
     board: Registers  # a MessageBoard in file mode
     announcements: Registers | None = None  # of the parts of checkpoints
     vigil: Vigil | NoVigil = field(default_factory=NoVigil)
+    checkpoints: Checkpoints | None = None  # mine, once my work has begun
     opened: dict[str, list[Outbox]] = field(default_factory=dict)  # my writing ends, by kind
 
     def __post_init__(self) -> None:

@@ -51,11 +51,11 @@ class Decider:
     def load(self) -> None:
         """Make the model that embeds; the run goes on without one that cannot be made."""
         context = self.context
-        context.status.expect_silence()
         try:
-            self.embedding = Embedding(model.create(Setup(
-                context.config.training, context.facts.n_residues, context.config.run.seed, context.threads,
-                context.gpu)))
+            with context.status.expect_silence("load"):
+                self.embedding = Embedding(model.create(Setup(
+                    context.config.training, context.facts.n_residues, context.config.run.seed, context.threads,
+                    context.gpu)))
         except ModelError as error:
             self.context.log.error("the run goes on without a model: %s", error)
             return
@@ -71,10 +71,10 @@ class Decider:
 
     def round(self, block: FrameBlock) -> None:
         """One round on the window `block`: embed, find outliers, choose restarts, command them."""
-        context = self.context
-        context.status.expect_silence(activity=Activity.EMBEDDING)
+        context, status = self.context, self.context.status
         self.rounds += 1
-        with context.events.span("inference_round", round=self.rounds, frames=len(block)) as span:
+        with status.expect_silence("round", activity=Activity.EMBEDDING), \
+                context.events.span("inference_round", round=self.rounds, frames=len(block)) as span:
             started, clock = time.monotonic(), time.perf_counter()
             latents = self.embed(block)
             embedded = time.perf_counter()

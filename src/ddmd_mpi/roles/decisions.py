@@ -88,7 +88,9 @@ class Ledger:
     def __enter__(self) -> Ledger:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is not None:  # Whether these are obeyed is not known: a session that goes on finds it out.
+            self.pending.clear()
         self.free()
 
     def free(self) -> None:

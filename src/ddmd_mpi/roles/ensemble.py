@@ -123,9 +123,9 @@ class Ensemble(ABC):
     def _recover(self, walker: Walker, error: EngineError) -> None:
         """Take a failed walker back to its last good restart point, or retire it."""
         while not walker.retired:
-            self.context.status.expect_silence()
             try:
-                walker.recover(error)
+                with self.context.status.expect_silence("recovery"):
+                    walker.recover(error)
                 return
             except EngineError as again:
                 error = again

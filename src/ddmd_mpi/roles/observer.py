@@ -89,6 +89,8 @@ class Observer:
         borne = not self.too_many_failures(records)
         written = self.all_is_written(records)
         result = self.summary(records, completed=whole and done and some and borne and written)
+        if not some:
+            self.context.log.error("the run ends: all simulation ranks are lost%s", cure(self.directory))
         kept = self.keep_summary(result)
         with self.dispensable.write("the last words on its output"):
             self.progress.finish(result, self.directory)
@@ -141,14 +143,7 @@ class Observer:
 
     def records(self) -> np.ndarray:
         """The newest record of every seat."""
-        board, n = self.context.board, len(self.context.layout.seats)
-        records = np.zeros(n, STATUS_DTYPE)
-        records["best_rmsd"] = np.nan
-        for seat in range(n):
-            sequence, record = board.get(seat)
-            if sequence:
-                records[seat] = record
-        return records
+        return read_records(self.context.board, len(self.context.layout.seats))
 
     def summary(self, records: np.ndarray, *, completed: bool) -> dict[str, Any]:
         """The content of ``summary.json``."""
@@ -176,3 +171,14 @@ class Observer:
             "ranks": {role: len(layout.ranks(role)) for role in dict.fromkeys(layout.seats)},
             "trajectory": f"trajectories/sim-{{:04d}}{of_topology}.{config.simulation.trajectory_format}",
         }
+
+
+def read_records(board: Any, n_seats: int) -> np.ndarray:
+    """The newest record of every seat on the board; of one that has posted none, zeros and no best RMSD."""
+    records = np.zeros(n_seats, STATUS_DTYPE)
+    records["best_rmsd"] = np.nan
+    for seat in range(n_seats):
+        sequence, record = board.get(seat)
+        if sequence:
+            records[seat] = record
+    return records

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
@@ -44,11 +45,8 @@ class Simulation(Ensemble):
 
     def turn(self, walker: Walker) -> None:
         """One report of one walker: command, integration, frame."""
-        row = None
-        if not walker.steps:
-            self.context.status.expect_silence()
-        with self.context.on_record(), self.contained(walker):
-            command = None if walker.under_way else self.command(walker.index)
+        row, command = None, None if walker.under_way else self.command(walker.index)
+        with self.context.on_record(), self.patience(walker, command), self.contained(walker):
             if command is not None:
                 self.restart(walker, command, self.coordinates(command))
             row = walker.report(self.stopping)
@@ -57,6 +55,13 @@ class Simulation(Ensemble):
             self.rows.append(row)
         self.ship()
         self.post()
+
+    def patience(self, walker: Walker, command: RestartCommand | None) -> AbstractContextManager[None]:
+        """The first steps with a topology may take as long as a start."""
+        topology = walker.topology if command is None else command.topology
+        if walker.steps and topology == walker.topology:
+            return nullcontext()
+        return self.context.status.expect_silence(f"first steps with topology {topology}")
 
     def coordinates(self, command: RestartCommand) -> tuple[np.ndarray, ...] | None:
         """The commanded frame from its ring; None when it is not kept any more, or its topology is unknown."""

@@ -42,7 +42,7 @@ class Trainer(Supervisor):
         self.leads = context.rank == ranks[0]
         self.window = FrameWindow(self.settings.window_frames)
         self.versions = Versions(context.facts.directory / "models", self.settings.keep_versions)
-        self.rounds, self.samples = 0, 0
+        self.rounds, self.samples, self.version = 0, 0, 0  # the version whose state the model begins with
         self.state: list[np.ndarray] = []  # of the model between two rounds, with its optimiser's
         self.drain_s = 0.0  # of the present round, spent on streams
         if context.facts.resumed is not None:
@@ -57,6 +57,7 @@ class Trainer(Supervisor):
         ranks = context.layout.ranks("training")
         first, mine = parts[0], parts[ranks.index(context.rank) :: len(ranks)]
         self.rounds, self.samples = first.values["rounds"], sum(p.values["samples"] for p in mine)
+        self.version = first.values.get("version", self.versions.newest)
         self.state = [first.arrays[f"model/{i}"] for i in range(first.values["n_arrays"])]
         for part in mine:
             if "window" in part.arrays:
@@ -70,21 +71,22 @@ class Trainer(Supervisor):
         arrays = {f"model/{i}": array for i, array in enumerate(self.state)}
         if len(self.window):
             arrays["window"] = self.window.copy().pack(Hop.FEATURES)
-        return Part({"rounds": self.rounds, "samples": self.samples, "n_arrays": len(self.state)}, arrays)
+        return Part({"rounds": self.rounds, "samples": self.samples, "n_arrays": len(self.state),
+                     "version": self.versions.newest}, arrays)
 
     def load(self) -> None:
         """Make the model, if there is to be one; the run goes on without one that no rank can make."""
         context, fault = self.context, None
         if self.settings.model == "none":
             return
-        context.status.expect_silence()
         votes = context.comm.Dup()
         setup = Setup(self.settings, context.facts.n_residues, context.config.run.seed + context.facts.session,
                       context.threads, context.gpu, Ranks(context.comm))
         try:
-            self.model = model.create(setup)
-            self.take_back()
-            self.state = self.model.state()
+            with context.status.expect_silence("load"):
+                self.model = model.create(setup)
+                self.take_back()
+                self.state = self.model.state()
         except ModelError as error:
             fault = error
         if not all_fail(votes, fault):
@@ -94,11 +96,15 @@ class Trainer(Supervisor):
         votes.Free()
 
     def take_back(self) -> None:
-        """Take back the model's state of an earlier session; a model that was changed since begins anew."""
-        if not self.state:
-            return
+        """Take back the model's state of an earlier session, or the weights of a version that it published afterwards;
+        a model that was changed since begins anew.
+        """
+        newest = self.versions.newest
         try:
-            self.model.restore(self.state)
+            if self.state:
+                self.model.restore(self.state)
+            if self.context.facts.resumed is not None and newest > self.version:
+                self.model.load(ModelWeights.read(self.context.facts.directory / "models" / f"v{newest:06d}").arrays)
         except ModelError as error:
             self.context.log.error("the model begins anew: %s", error)
 
@@ -110,9 +116,9 @@ class Trainer(Supervisor):
 
     def round(self) -> None:
         """Train on the window; publish the model if the round was accepted."""
-        context, self.drain_s = self.context, 0.0
-        context.status.expect_silence(activity=Activity.TRAINING)
-        with context.events.span("train_round", round=self.rounds + 1, window=len(self.window)) as span:
+        context, status, self.drain_s = self.context, self.context.status, 0.0
+        with status.expect_silence("round", activity=Activity.TRAINING), \
+                context.events.span("train_round", round=self.rounds + 1, window=len(self.window)) as span:
             started = time.monotonic()
             self.warn_of_small_window()
             try:

@@ -11,10 +11,10 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
-from ..errors import LostRankError
+from ..errors import DDMDError, LostRankError
 from ..parallel.layout import Layout
 from ..sections import FaultsSection
 from ..status import POST_SECONDS, Activity, State
@@ -23,6 +23,7 @@ from ..watchdog import Watchdog
 #: A rank that hangs ends itself when its promise is due; one that cannot even do that is declared lost so much later.
 MARGIN_SECONDS = 10.0
 ENDED = "its process has ended"
+STOPPED = "its process was stopped, and then killed"
 
 
 class Vigil:
@@ -36,6 +37,8 @@ class Vigil:
         What MPI knows and what is declared.
     hosts
         Host name of each node.
+    stopped
+        Gives the ranks of my node whose processes are stopped, or were when they were last seen.
 
     Attributes
     ----------
@@ -45,13 +48,14 @@ class Vigil:
 
     def __init__(self, layout: Layout, rank: int, hosts: tuple[str, ...], losses: Any,
                  read: Callable[[int], tuple[int, Any]] | None, watchdog: Watchdog, settings: FaultsSection,
-                 log: logging.Logger, clock: Callable[[], float] = time.monotonic):
+                 log: logging.Logger, clock: Callable[[], float] = time.monotonic,
+                 stopped: Callable[[], Container[int]] = tuple):
         self.lost: frozenset[int] = frozenset()
         self._layout, self._rank, self._hosts, self._losses, self._read = layout, rank, hosts, losses, read
-        self._watchdog, self._log, self._clock = watchdog, log, clock
-        leader = layout.ranks("aggregation")[0]
-        self._leads = rank == leader
-        watched = range(len(layout.roles)) if self._leads else (leader,)
+        self._watchdog, self._log, self._clock, self._stopped = watchdog, log, clock, stopped
+        self._leader = layout.ranks("aggregation")[0]
+        self._leads = rank == self._leader
+        watched = range(len(layout.roles)) if self._leads else (self._leader,)
         self._watched = [r for r in watched if r != rank] if read is not None else []
         self._within, self._due = settings.hang_after, clock()
         # Of each its newest record: the number, when it came, what it promised.
@@ -64,11 +68,22 @@ class Vigil:
         return tuple(w for rank in sorted(self.lost) for w in self._layout.walkers(rank))
 
     @property
+    def left(self) -> list[int]:
+        """The ranks that are not lost."""
+        return [r for r in range(len(self._layout.roles)) if r not in self._gone]
+
+    @property
     def speaks(self) -> bool:
-        """Whether this rank says for all why the run ends: the first one that is left of those it cannot do without."""
-        left = [r for r in range(len(self._layout.roles)) if r not in self._gone]
-        essential = [r for r in left if self._is_essential(r)]
-        return self._rank == min(essential or left, default=self._rank)
+        """Whether this rank says for all why the run ends: the first aggregator, or else the first of those that are
+        left and that the run cannot do without.
+        """
+        return self.turn == 0
+
+    @property
+    def turn(self) -> int:
+        """How many ranks come before this one where one is to speak for all."""
+        order = sorted(self.left, key=lambda r: (r != self._leader, not self._is_essential(r), r))
+        return order.index(self._rank) if self._rank in order else len(order)
 
     def look(self, within: float) -> None:
         """Beat for the next `within` seconds, and look who is lost.
@@ -80,7 +95,8 @@ class Vigil:
         """
         self._watchdog.beat(within)
         self._due = self._clock() + POST_SECONDS
-        found = dict.fromkeys(self._losses.failed(), ENDED)
+        stopped = self._stopped()
+        found = {rank: STOPPED if rank in stopped else ENDED for rank in self._losses.failed()}
         found |= self._silent()
         declared = self._losses.declared() - found.keys()
         found |= dict.fromkeys(declared, "it was declared lost")
@@ -91,17 +107,21 @@ class Vigil:
         if new:
             self._note(new)
 
+    def brace(self, seconds: float) -> None:
+        """Look no longer who is lost; this process ends if it has not by itself after so many seconds."""
+        self._watchdog.beat(seconds)
+
     def explain(self, error: Exception) -> Exception:
-        """The loss that an error of MPI comes from, if that is found out now; else the error."""
+        """The loss that an error of MPI or of a stream comes from, if that is found out now; else the error."""
         deadline = self._clock() + 2.0
         while not isinstance(error, LostRankError) and self._clock() < deadline:
             try:
                 self.look(self._within)
             except LostRankError as loss:
                 return loss
-            if self._gone:
-                rank, why = next(iter(self._gone.items()))
-                return LostRankError(self._sentence(rank, why))
+            for rank, why in self._gone.items():
+                if self._is_essential(rank) or not isinstance(error, DDMDError):
+                    return LostRankError(self._sentence(rank, why))
             time.sleep(0.05)
         return error
 
@@ -146,7 +166,7 @@ class Vigil:
         for rank, why in new.items():
             aloud = self._leads and rank in self.lost
             self._log.log(logging.ERROR if aloud else logging.INFO, "%s", self._sentence(rank, why))
-            if why != ENDED:
+            if why not in (ENDED, STOPPED):
                 self._kill(rank)
         fatal = [rank for rank in new if self._is_essential(rank)]
         if fatal:

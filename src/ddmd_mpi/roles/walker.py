@@ -254,7 +254,7 @@ class Walker:
 
     def _integrate(self, interrupted: Callable[[], bool]) -> bool:
         """Integrate to the next report in calls of bounded length; False when interrupted, or when the turn is over."""
-        left, self._ahead = self._settings.steps_per_report - self._ahead, 0
+        left = self._settings.steps_per_report - self._ahead
         turn = time.perf_counter() + self._turn_s
         while left:
             steps = min(left, max(1, int(self._rate * CALL_SECONDS))) if self._rate else min(left, 50)
@@ -264,12 +264,10 @@ class Walker:
             self._rate = steps / spent
             self._account(steps, spent)
             left -= steps
-            if left and interrupted():
-                self._ahead = self._settings.steps_per_report - left
+            self._ahead = self._settings.steps_per_report - left
+            if left and (interrupted() or time.perf_counter() > turn):
                 return False
-            if left and time.perf_counter() > turn:
-                self._ahead = self._settings.steps_per_report - left
-                return False
+        self._ahead = 0
         return True
 
     def _account(self, steps: int, spent: float) -> None:

@@ -20,7 +20,7 @@ from adios2.bindings import Mode, StepMode, StepStatus
 from ..errors import StreamError
 from ..files import read_text, reason
 from ..sections import StreamsSection
-from .guards import disable_nagle
+from .guards import disable_nagle, own_interrupt
 from .stream import END, EndType
 
 PAYLOAD, MARK = "payload", "end"
@@ -67,7 +67,7 @@ class Declared:
 
     def open(self, path: Path, mode: Mode) -> adios2.Engine:
         """Open the engine on `path`."""
-        with adios2_errors(f"to open the {self.engine} stream {path}"):
+        with adios2_errors(f"to open the {self.engine} stream {path}"), own_interrupt():
             return self.io.open(str(path), mode)
 
 

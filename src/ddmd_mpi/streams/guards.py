@@ -10,8 +10,11 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import signal
 import socket
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from .waiting import OPEN_SECONDS, Communicator, receive
@@ -21,6 +24,20 @@ Result = TypeVar("Result")
 TOKEN_TAG = 1
 #: Name of the attribute "CM_CMANAGER_ID" in a contact text, as EVPath writes it: the process id of the next function.
 MANAGER_ID = bytes.fromhex("dee790c4")
+
+
+@contextmanager
+def own_interrupt() -> Iterator[None]:
+    """Keep this process's handler of SIGINT while a stream is opened.
+
+    SST puts its own in its place, with which Ctrl-C ends the process with exit code 1 instead of stopping the run.
+    """
+    try:
+        yield
+    finally:
+        handler = signal.getsignal(signal.SIGINT)
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
 
 
 def disable_nagle() -> None:

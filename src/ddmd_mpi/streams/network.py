@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import StreamError
+from ..errors import LostRankError, StreamError
 from ..sections import StreamsSection
 from .engines import StepReader, StepWriter, declare, kind_of, supported
 from .guards import clashes, disable_nagle, in_pid_order, process_id, set_own_address
@@ -69,6 +69,7 @@ class Network:
         self._rank = self._comm.Get_rank()
         self._tags = itertools.count(FIRST_PAYLOAD_TAG)
         self._requests: list[Any] = []
+        self._left: set[int] = set()  # readers' ranks
         self._readers: list[tuple[int, StepReader | MessageReader]] = []  # each with its writer's rank
         self._writers: dict[tuple[str, int], StepWriter | MessageWriter] = {}
         self._hub_settings = settings.model_copy(update={"engine": "SST", "adios2_xml": None})
@@ -282,21 +283,25 @@ class Network:
 
         Raises
         ------
-        StreamError
+        LostRankError
             If the rank is lost.
         """
         if rank in self.watch():
-            raise StreamError(f"rank {rank} was lost before its streams were open; start the run again")
+            raise LostRankError(f"rank {rank} was lost before its streams were open; start the run again")
         return self._comm.iprobe(source=rank, tag=tag)
 
     def _all_finished(self) -> bool:
         lost = self.watch()
-        for rank in {rank for _, rank in self._writers} - set(lost):
-            while self._comm.iprobe(source=rank, tag=FINISHED_TAG):
-                message = self._comm.recv(source=rank, tag=FINISHED_TAG)
-                self._writers[message["name"], message["sender"]].finished = True
+        for rank in {rank for _, rank in self._writers} - set(lost) - self._left:
+            try:
+                while self._comm.iprobe(source=rank, tag=FINISHED_TAG):
+                    message = self._comm.recv(source=rank, tag=FINISHED_TAG)
+                    self._writers[message["name"], message["sender"]].finished = True
+            except RuntimeError:  # it has left without MPI, as ranks do where another one is lost
+                self._left.add(rank)
         self._requests = [request for request in self._requests if not _is_over(request)]
-        ends = [*self._writers.values(), *(reader for _, reader in self._readers)]
+        ends = [writer for (_, rank), writer in self._writers.items() if rank not in self._left]
+        ends += [reader for _, reader in self._readers]
         return all(end.finished for end in ends) and not self._requests
 
 

@@ -154,6 +154,45 @@ def test_posts_are_rare_unless_now():
     assert posted[-1]["frames"] == 100
 
 
+@pytest.fixture
+def clocked(monkeypatch):
+    """A post that promises 40 s, or 900 s for what takes long; the promises that were posted; and the clock."""
+    now, promised = [1000.0], []
+    monkeypatch.setattr(status.time, "monotonic", lambda: now[0])
+    post = StatusPost(lambda record: promised.append(float(record["within"])), EventLog(None, "training", 0))
+    post.within, post.patience = 40.0, 900.0
+    return post, promised, now
+
+
+def test_what_took_long_once_may_take_some_times_as_long_again(clocked):
+    post, promised, now = clocked
+    for seconds, promise in ((20.0, 900.0), (30.0, 100.0), (1.0, 150.0), (1.0, 150.0)):
+        with post.expect_silence("round"):
+            assert promised[-1] == promise
+            now[0] += seconds
+            post.update(now=True)
+            assert promised[-1] == promise
+        post.update(now=True)
+        assert promised[-1] == 40.0
+
+
+def test_only_the_silence_counts(clocked):
+    """A long round that is heard of between its batches promises no more than what is usual."""
+    post, promised, now = clocked
+    now[0] += 500.0
+    for _ in range(2):
+        with post.expect_silence("round"):
+            for _ in range(1000):
+                now[0] += 1.0
+                post.update()
+    assert promised[-1] == 40.0
+    with post.expect_silence("load"):
+        assert promised[-1] == 900.0, "of another kind"
+        now[0] += 200.0
+    with post.expect_silence("load"):
+        assert promised[-1] == 1000.0, "the silence to the end of the block"
+
+
 def test_a_post_gathers_what_is_counted_elsewhere():
     posted = []
     with EventLog(None, "simulation", 0) as events:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ddmd_mpi.status import STOP_REASONS
-from ddmd_mpi.stopping import CONTROL_DTYPE, ECHO_SECONDS, SIGNALS, Control, Signals, job_end, time_left
+from ddmd_mpi.stopping import CONTROL_DTYPE, ECHO_SECONDS, SIGNALS, Control, Signals, begin, job_end, time_left
 
 
 class Register:
@@ -107,3 +107,10 @@ def test_a_reason_of_ones_own_is_told_and_outdoes_a_signal():
     control.want("disk")
     assert (control.reason, told) == ("disk", [STOP_REASONS.index("SIGTERM"), STOP_REASONS.index("disk")])
     assert control.left_s <= 0
+
+
+def test_what_goes_on_with_a_run_counts_from_its_first_launch():
+    assert begin({}, 500.0) == 500.0
+    assert begin({"DDMD_MPI_BEGIN_TIME": "100"}, 500.0) == 100.0
+    assert begin({"DDMD_MPI_BEGIN_TIME": "9000"}, 500.0) == 500.0, "a clock that was set back"
+    assert job_end({"DDMD_MPI_BEGIN_TIME": "100", "PBS_WALLTIME": "3600"}, 500.0) == 3700.0

@@ -312,3 +312,18 @@ def test_the_newest_version_and_the_best_are_kept(tmp_path, keep, kept):
         assert version in versions(tmp_path)
     assert versions(tmp_path) == kept
     assert saved.newest == 6
+
+
+@pytest.mark.parametrize(("known", "version"), [(2, 1.0), (1, 2.0)])
+def test_a_model_goes_on_from_the_newest_version_where_the_checkpoint_is_older(play, tmp_path, known, version):
+    """State 1 is that of the checkpoint, weights 2 were published last."""
+    for number in (1, 2):
+        metadata = {"created": 0.0, "validation_loss": 1.0}
+        ModelWeights(number, [np.full(1, 2.0)], metadata).save(tmp_path / "models")
+    versions = Versions(tmp_path / "models", 9)
+    model, role = Fake(), SimpleNamespace(state=[np.full(1, 1.0)], version=known, versions=versions)
+    model.restore = model.load = lambda arrays: setattr(role, "taken", float(arrays[0][0]))
+    role.model, role.context = model, SimpleNamespace(
+        facts=SimpleNamespace(resumed=True, directory=tmp_path), log=logging.getLogger("ddmd_mpi"))
+    Training.take_back(role)
+    assert role.taken == version

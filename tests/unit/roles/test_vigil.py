@@ -22,6 +22,7 @@ class Job:
 
     def __init__(self, rank, planned=layout.plan):
         self.now, self.dead, self.list, self.beats = 0.0, frozenset(), frozenset(), []
+        self.stopped = frozenset()
         self.records = np.zeros(6, STATUS_DTYPE)
         self.records["within"] = 20.0
         self.sequences = [1] * 6
@@ -29,7 +30,7 @@ class Job:
         losses = SimpleNamespace(failed=lambda: self.dead, declared=lambda: self.list, declare=self.declare)
         self.vigil = Vigil(places, rank, ("node",), losses, self.read if planned is layout.plan else None,
                            SimpleNamespace(beat=self.beats.append), SETTINGS, logging.getLogger("ddmd_mpi.test"),
-                           clock=lambda: self.now)
+                           clock=lambda: self.now, stopped=lambda: self.stopped)
 
     def read(self, rank):
         return self.sequences[rank], self.records[rank]
@@ -70,6 +71,13 @@ def test_it_does_not_without_another_one(lost):
     job = Job(0)
     job.dead = frozenset({lost})
     with pytest.raises(LostRankError, match=rf"rank {lost} \({ROLES[lost]}, on node\).*its process has ended"):
+        job.vigil.look(20.0)
+
+
+def test_whoever_was_stopped_is_said_to_have_been():
+    job = Job(0)
+    job.dead = job.stopped = frozenset({4})
+    with pytest.raises(LostRankError, match="its process was stopped, and then killed"):
         job.vigil.look(20.0)
 
 

@@ -117,3 +117,9 @@ def test_a_plug_in_of_adios2_is_not_loaded(tmp_path):
             Archive(tmp_path / "agg-00.bp", "full", StreamsSection(adios2_xml=xml))
     with pytest.raises(StreamError, match="cannot be read: it is a directory, a pipe or a device"):
         Archive(tmp_path / "agg-00.bp", "full", StreamsSection(adios2_xml="/dev/zero"))
+
+
+def test_an_archive_without_a_block_has_none(tmp_path):
+    with Archive(tmp_path / "agg-00.bp", "full"):
+        pass
+    assert list(read_archive(tmp_path / "agg-00.bp")) == []

@@ -122,6 +122,25 @@ def test_a_reader_that_closes_or_dies_lets_the_writer_end(tmp_path):
             assert writer.nbytes == sum(payload(i).nbytes for i in range(7))
 
 
+INTERRUPTED = """
+import signal, sys
+from pathlib import Path
+from ddmd_mpi.sections import StreamsSection
+from ddmd_mpi.streams.engines import StepWriter, declare
+
+heard = []
+signal.signal(signal.SIGINT, lambda *_: heard.append("mine"))
+writer = StepWriter(declare("SimulationOutput", StreamsSection()), Path(sys.argv[1]) / "stream")
+signal.raise_signal(signal.SIGINT)
+print(*heard)
+"""
+
+
+def test_an_open_stream_leaves_ctrl_c_to_the_program(tmp_path):
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, tmp_path], capture_output=True, check=False)
+    assert b"mine" in done.stdout, done.stderr
+
+
 def test_an_unknown_engine_and_a_bad_xml_file_are_named_with_the_cure(tmp_path):
     xml = tmp_path / "adios2.xml"
     for engine in ("HDF5", "Teleporter"):

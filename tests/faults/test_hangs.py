@@ -1,0 +1,92 @@
+"""A rank of a real job goes on existing and does nothing any more: in a round, at the start, stopped or waiting."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from hurt_jobs import begun, end, hurt, left_by, nobody_is_left, start
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(150)]
+
+#: Rounds of training that would last for longer than the run.
+IN_A_ROUND = ("training.model=pca", "training.first_frames=64", "emulation.training_seconds=60")
+TWO_AGGREGATORS = ("ranks.aggregation=2",)
+
+WAITS_FOR_EVER = """
+import threading
+import numpy as np
+from ddmd_mpi.model import Model, Round
+
+class Waits(Model):
+    n_latent, architecture, rounds = 2, {"model": "waits"}, 0
+
+    def __init__(self, setup):
+        pass
+
+    def train(self, block, supervisor):
+        self.rounds += 1
+        if self.rounds == 3:
+            self.wait_for_a_lock_that_nobody_gives_back()
+        return Round(1, len(block), 1.0, 1.0, True)
+
+    def wait_for_a_lock_that_nobody_gives_back(self):
+        threading.Event().wait()
+
+    def embed(self, block):
+        return np.zeros((len(block), 2))
+
+    def weights(self):
+        return [np.zeros(1)]
+
+    def load(self, arrays):
+        pass
+"""
+
+
+def training(directory: Path) -> bool:
+    """Whether the training rank is in a round."""
+    try:
+        return json.loads((directory / "status.json").read_text())["activities"]["training"] == {"training": 1}
+    except (OSError, ValueError):
+        return False
+
+
+@pytest.mark.parametrize(("role", "seed", "sets", "when"), [
+    ("training", 7, IN_A_ROUND, training), ("training", 8, (), begun), ("inference", 9, (), None),
+    ("aggregation", 0, TWO_AGGREGATORS, None), ("aggregation", 1, TWO_AGGREGATORS, None)])
+def test_a_stopped_process_ends_the_run_within_a_minute(tmp_path, role, seed, sets, when):
+    """The seeds are such that of two aggregators each is stopped once."""
+    moment = {} if when is None else {"after": when, "within": 0.2}
+    rank, ended = hurt(tmp_path / "run", role, signal.SIGSTOP, seed, sets=sets,
+                       options=("--duration", "60s"), **moment)
+    assert ended.code == 1, ended.out
+    assert ended.seconds_after < 60
+    reasons = [line for line in ended.err.splitlines() if "the run ends:" in line]
+    assert len(reasons) == 1, ended.err
+    assert f"rank {rank} ({role}" in reasons[0]
+    assert "its process was stopped, and then killed" in reasons[0]
+    nobody_is_left(ended.directory)
+
+
+def test_a_round_that_never_ends_ends_the_run_and_is_seen_in_the_log(tmp_path, monkeypatch):
+    (tmp_path / "foreign.py").write_text(WAITS_FOR_EVER)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    directory = tmp_path / "run"
+    sets = ("training.model=foreign:Waits", "training.first_frames=32", "training.retrain_frames=32")
+    with start(directory, sets, ("--duration", "100s")) as process:
+        try:
+            ended = left_by(process, directory)
+        finally:
+            end(process, directory)
+    assert ended.code == 1, ended.out
+    reasons = [line for line in ended.err.splitlines() if "the run ends:" in line]
+    assert len(reasons) == 1, ended.err
+    assert "rank 4 (training" in reasons[0]
+    assert "last seen training" in reasons[0]
+    log = (directory / "logs" / "training-0004.log").read_text()
+    assert "round 2:" in log
+    assert "in train_round" in log, "the span"
+    assert "in wait_for_a_lock_that_nobody_gives_back" in log, "the stack"
+    nobody_is_left(directory)

@@ -1,0 +1,51 @@
+"""Signals to the script that has started a run, and Ctrl-C, which goes to its whole process group."""
+
+import os
+import signal
+import time
+
+import pytest
+from hurt_jobs import end, left_by, nobody_is_left, running, start, wait
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(150)]
+
+
+def tell(directory, number, to):
+    """What a job has left behind that was sent a signal."""
+    with start(directory, options=("--duration", "100s")) as process:
+        try:
+            wait(lambda: running(directory) or process.poll() is not None)
+            to(process.pid, number)
+            return left_by(process, directory)
+        finally:
+            end(process, directory)
+
+
+@pytest.mark.parametrize(("number", "to"), [
+    (signal.SIGTERM, os.kill), (signal.SIGINT, os.kill), (signal.SIGTERM, os.killpg), (signal.SIGINT, os.killpg),
+    (signal.SIGUSR1, os.kill)])
+def test_a_run_stops_in_order_by_a_signal_to_its_launcher(tmp_path, number, to):
+    ended = tell(tmp_path / "run", number, to)
+    assert ended.code == 0, ended.err
+    assert ended.summary["completed"] is True
+    assert ended.summary["stop_reason"] == number.name
+    assert "lost" not in ended.err
+    nobody_is_left(ended.directory)
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path):
+    pytest.importorskip("sklearn")
+    directory = tmp_path / "run"
+    with start(directory, ("training.model=pca", "training.first_frames=64", "run.drain=60", "run.margin=60",
+                           "emulation.training_seconds=100"), ("--duration", "100s")) as process:
+        try:
+            wait(lambda: running(directory) or process.poll() is not None)
+            os.kill(process.pid, signal.SIGTERM)
+            time.sleep(1.5)  # sooner it would be taken for an echo
+            os.kill(process.pid, signal.SIGTERM)
+            ended = left_by(process, directory)
+        finally:
+            end(process, directory)
+    assert ended.code != 0
+    assert ended.seconds_after < 15
+    nobody_is_left(directory)

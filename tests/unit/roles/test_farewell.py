@@ -1,0 +1,102 @@
+"""The last checkpoint of a run that has lost a rank: by the parts that are on the disk."""
+
+import logging
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ddmd_mpi.checkpoints import Part, Store
+from ddmd_mpi.events import EventLog
+from ddmd_mpi.parallel import layout
+from ddmd_mpi.roles import farewell
+from ddmd_mpi.roles.checkpointing import Checkpoints
+from ddmd_mpi.roles.farewell import leave_checkpoint
+from ddmd_mpi.sections import RanksSection
+from ddmd_mpi.status import STATUS_DTYPE
+
+#: Three simulations of two walkers each, then aggregation (3), training (4) and inference (5).
+PLACES = layout.plan([0] * 6, [0], RanksSection(), 2)
+
+
+class Run:
+    """Six ranks in one process, all with a part of checkpoint 1; rank 4 is lost."""
+
+    def __init__(self, directory, after=0):
+        self.directory, self.store = directory, Store(directory)
+        self.store.directory.mkdir()
+        self.facts = SimpleNamespace(last_checkpoint=after, session=1, about={"n_walkers": 6}, resumed=None,
+                                     elapsed_s=5.0, started=0.0)
+        self.records = np.zeros(6, STATUS_DTYPE)
+        self.records["bytes"] = 7.0
+        self.records["best_rmsd"] = np.nan
+
+    def part(self, rank, number):
+        self.store.write_part(PLACES.roles[rank], rank, number, Part({"rank": rank, "number": number}))
+
+    def context(self, rank, *, speaks, leads=False, left=(0, 1, 2, 3, 5)):
+        control = SimpleNamespace(checkpoint=1)
+        context = SimpleNamespace(
+            facts=self.facts, store=self.store, on_record=nullcontext,
+            layout=PLACES, role=PLACES.roles[rank], rank=rank, leads=leads,
+            vigil=SimpleNamespace(speaks=speaks, left=left), control=control, events=EventLog(None, "", rank),
+            board=SimpleNamespace(get=lambda seat: (1, self.records[seat])), log=logging.getLogger("ddmd_mpi.test"))
+        Checkpoints(context, lambda: Part({"rank": rank, "number": 2}))
+        return context
+
+    def parts(self, manifest):
+        return {entry.rank: self.store.read_part(entry).values["number"] for entry in manifest.parts}
+
+
+@pytest.fixture
+def run(tmp_path):
+    found = Run(tmp_path)
+    for rank in range(6):
+        found.part(rank, 1)
+    return found
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_the_newest_part_of_each_rank_makes_the_checkpoint(run, leads):
+    for rank in (0, 1, 2, 5):
+        leave_checkpoint(run.context(rank, speaks=False))
+    assert run.store.numbers() == []
+    leave_checkpoint(run.context(3, speaks=True, leads=leads))
+    manifest = run.store.newest(pytest.fail)
+    assert run.parts(manifest) == {0: 2, 1: 2, 2: 2, 3: 2, 4: 1, 5: 2}
+    assert manifest.number == 2
+    assert sorted(w for entry in manifest.parts for w in entry.walkers) == list(range(6))
+    assert manifest.carried["aggregation"]["bytes"] == (7.0 if leads else 0.0), "the board is its first aggregator's"
+
+
+def test_a_rank_that_is_slow_is_not_waited_for_long(run, monkeypatch):
+    monkeypatch.setattr(farewell, "PARTS_SECONDS", 0.05)
+    leave_checkpoint(run.context(3, speaks=True, leads=True))
+    assert run.parts(run.store.newest(pytest.fail)) == {0: 1, 1: 1, 2: 1, 3: 2, 4: 1, 5: 1}
+
+
+def test_parts_of_an_earlier_session_do_not_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(farewell, "PARTS_SECONDS", 0.05)
+    run = Run(tmp_path, after=1)
+    for rank in range(6):
+        run.part(rank, 1)
+    leave_checkpoint(run.context(3, speaks=True, leads=True))
+    assert run.store.numbers() == [], "walkers may have been on other ranks then"
+
+
+def test_a_rank_that_had_come_to_its_end_writes_no_other_part(run):
+    context = run.context(0, speaks=False)
+    context.status = SimpleNamespace(expect_silence=lambda _: nullcontext())
+    context.announcements = SimpleNamespace(put=lambda *_: None)
+    context.checkpoints.last()
+    leave_checkpoint(context)
+    assert sorted(p.name for p in run.store.directory.glob("simulation-0000-*")) == [
+        "simulation-0000-000001.npz", "simulation-0000-000002.npz"]
+
+
+def test_before_the_work_has_begun_there_is_nothing_to_keep(run):
+    context = run.context(3, speaks=True)
+    context.checkpoints = None
+    leave_checkpoint(context)
+    assert run.store.numbers() == []
