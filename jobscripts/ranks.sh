@@ -89,5 +89,13 @@ tell_ranks() {
 
 # shellcheck source=jobscripts/orderly.sh
 . "$checkout/jobscripts/orderly.sh"
+# Open MPI's mpiexec may end with 0 although a rank has ended the job: where ranks are lost it waits for the others only.
+export DDMD_MPI_EXIT_CODE="${TMPDIR:-/tmp}/ddmd-mpi-exit-$DDMD_MPI_LAUNCH"
+code=0
 # shellcheck disable=SC2086
-orderly tell_ranks mpiexec $survive -n "$n_ranks" "$@"
+orderly tell_ranks mpiexec $survive -n "$n_ranks" "$@" || code=$?
+if [ -f "$DDMD_MPI_EXIT_CODE" ]; then
+    [ "$code" -ne 0 ] || code=$(cat "$DDMD_MPI_EXIT_CODE")
+    rm -f "$DDMD_MPI_EXIT_CODE"
+fi
+exit "$code"

@@ -414,14 +414,18 @@ def depart(world, wires: Wires, context, code: int) -> NoReturn:
     """End this process without MPI: first those that own no window memory, then the aggregators, last their first."""
     context.vigil.tick()
     wires.network.free()
+    if code:  # the launcher may not look at the code of a process that leaves without MPI
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if context.leads:
+            world.abort(code)
+        wait_for_the_end()
     roles = {"aggregation": ("simulation", "training", "inference")}.get(context.role, ())
     deadline = time.monotonic() + LEAVE_SECONDS
     while not context.vigil.others_have_left(ROLES if context.leads else roles) and time.monotonic() < deadline:
         time.sleep(0.01)
     sys.stdout.flush()
     sys.stderr.flush()
-    if code:  # the launcher may not look at the code of a process that leaves without MPI
-        world.abort(code)
     os._exit(code)
 
 

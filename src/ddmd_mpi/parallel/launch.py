@@ -127,7 +127,11 @@ class World:
         return False
 
     def abort(self, code: int) -> None:
-        """End all ranks at once."""
+        """End all ranks at once, and tell the script that has started them, which may not hear it from its launcher."""
+        path = os.environ.get("DDMD_MPI_EXIT_CODE")
+        if path:
+            with suppress(OSError):
+                Path(path).write_text(f"{code}\n")
         MPI.COMM_WORLD.Abort(code)
 
     def free(self) -> None:
