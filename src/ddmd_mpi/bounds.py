@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 T = TypeVar("T")
 Auto = Literal["auto"]
 #: Beyond these no number is meant.
-LARGEST, MOST = 1e15, 2**31 - 1
+LARGEST, MOST = 1e30, 2**31 - 1
 Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=MOST)]

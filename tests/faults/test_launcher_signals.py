@@ -34,7 +34,6 @@ def test_a_run_stops_in_order_by_a_signal_to_its_launcher(tmp_path, number, to):
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path):
-    pytest.importorskip("sklearn")
     directory = tmp_path / "run"
     with start(directory, ("training.model=pca", "training.first_frames=64", "run.drain=60", "run.margin=60",
                            "emulation.training_seconds=100"), ("--duration", "100s")) as process:
