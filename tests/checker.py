@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections import Counter
 from collections.abc import Container, Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from ddmd_mpi.checkpoints import Store
@@ -28,7 +28,7 @@ def problems(directory: Path, *, ended: bool = True, lost: Container[int] = ()) 
         Walkers that were lost with their rank, whose files may be torn and whose last counts nobody has heard.
     """
     directory = Path(directory)
-    found = [*check(directory), *decisions(directory, ended, lost), *archived(directory)]
+    found = [*check(directory), *decisions(directory, ended), *archived(directory)]
     if ended:
         found += [*frames(directory, lost), *totals(directory, bool(lost))]
     if ended and not lost:
@@ -50,8 +50,8 @@ def written(directory: Path) -> dict[int, np.ndarray]:
     }
 
 
-def decisions(directory: Path, ended: bool, lost: Container[int]) -> Iterator[str]:
-    """Every decision that was sent has one line, and no frame was used twice, unless to no avail by a lost walker."""
+def decisions(directory: Path, ended: bool) -> Iterator[str]:
+    """Every decision that was sent has one line, and no frame was used twice, unless to no avail."""
     ids = [d["decision"] for d in lines(directory / "decisions.jsonl")]
     sent = [d["decision"] for d in lines(directory / "checkpoints" / "sent.jsonl")]
     for name, numbers in (("decisions.jsonl", ids), ("sent.jsonl", sent)):
@@ -64,7 +64,7 @@ def decisions(directory: Path, ended: bool, lost: Container[int]) -> Iterator[st
     if unknown := set(ids) - set(sent):
         yield f"decisions that were never sent: {sorted(unknown)}"
     sources = Counter((d["source"]["simulation"], d["source"]["frame"]) for d in lines(directory / "decisions.jsonl")
-                      if d["simulation"] not in lost or d["outcome"] != "undelivered")
+                      if d["outcome"] != "undelivered")
     if twice := [s for s, n in sources.items() if n > 1]:
         yield f"frames that were used twice: {twice}"
 
@@ -92,11 +92,21 @@ def restart_points(directory: Path) -> set[tuple[int, int]]:
     return {(s.simulation, s.first_frame) for s in rebuild(directory) if s.restart_point and s.n_frames}
 
 
+def archive(directory: Path) -> Counter[tuple[int, int]]:
+    """How often each frame, (walker, frame), is in the archives, or in the segment files of file mode."""
+    found: Counter[tuple[int, int]] = Counter()
+    for path in sorted((directory / "frames").glob("agg-*.bp")):
+        for block in read_archive(path):
+            found.update(zip(block["simulation"].tolist(), block["frame"].tolist(), strict=True))
+    for path in sorted(directory.glob("segments/*/*.h5")):
+        with h5py.File(path) as file:
+            found.update(zip(file["simulation"][:].tolist(), file["frame"][:].tolist(), strict=True))
+    return found
+
+
 def archived(directory: Path) -> Iterator[str]:
     """No frame is archived twice, and none that was not simulated."""
-    found = Counter(
-        (int(s), int(f)) for path in sorted((directory / "frames").glob("agg-*.bp")) for block in read_archive(path)
-        for s, f in zip(block["simulation"], block["frame"], strict=True))
+    found = archive(directory)
     if twice := [frame for frame, n in found.items() if n > 1]:
         yield f"frames that are archived twice: {twice[:5]}"
     simulated = {(w, int(f)) for w, rows in written(directory).items() for f in rows[:, 0]}
@@ -121,6 +131,8 @@ def totals(directory: Path, losses: bool) -> Iterator[str]:
         ("steering", "stale"): outcomes["stale"],
         ("inference", "rounds"): len(lines(directory / "rounds.jsonl")),
     }
+    if (directory / "segments").exists():
+        expected["aggregation", "frames_archived"] = archive(directory).total()
     for (table, key), value in expected.items():
         if losses and table == "simulation" and key != "walkers":
             continue
@@ -139,6 +151,5 @@ def checkpoints(directory: Path) -> Iterator[str]:
     walkers = sorted(w for part in manifest.parts for w in part.walkers)
     if walkers != list(range(manifest.about["n_walkers"])):
         yield f"the newest checkpoint holds the walkers {walkers}"
-    mode = tomllib.loads((directory / "config.toml").read_text())["run"]["mode"]
-    if mode == "stream" and {p.role for p in manifest.parts} != {"simulation", "aggregation", "training", "inference"}:
+    if {p.role for p in manifest.parts} != {"simulation", "aggregation", "training", "inference"}:
         yield "the newest checkpoint lacks a role"

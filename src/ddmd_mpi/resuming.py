@@ -11,7 +11,7 @@ from typing import Any
 
 from . import config as configuration
 from .checkpoints import Manifest, Store
-from .errors import CheckpointError, ConfigError, RunDirectoryError
+from .errors import ConfigError, RunDirectoryError
 from .files import parse_object, read_bytes
 from .rundir import cut_torn_line
 from .sections import Config
@@ -19,6 +19,8 @@ from .sections import Config
 #: A view that has not been renewed for so long is that of a run that ended; a younger one is watched.
 SILENT_SECONDS = 60.0
 WATCH_SECONDS, LOOK_SECONDS = 3.0, 0.1
+#: Names of what was not renamed yet when the run was killed.
+HALF_WRITTEN = ("models/.v*", "checkpoints/.*", ".*.json.*", "segments/*/.*", "aggregated/.*", "restarts/.*")
 #: What must stay as it was: frames before and after would not be of the same system, or not in the same files.
 FIXED = {
     "run": ("usecase", "mode"),
@@ -55,9 +57,6 @@ def find(directory: Path, assignments: tuple[str, ...]) -> tuple[Config, Manifes
             if old != new:
                 raise ConfigError(f"{section}.{key} was {old} and cannot become {new} where a run goes on: leave it as "
                                   "it is, or start a new run")
-    if config.run.mode != "stream":
-        raise CheckpointError(f"{directory} is a run in file mode, which writes no checkpoints: start a new run; its "
-                              "frames are whole in segments/")
     refuse_if_alive(directory)
     manifest = Store(directory).newest(lambda error: sys.stderr.write(f"ddmd-mpi: skipped: {error}\n"))
     return config, manifest
@@ -123,9 +122,10 @@ def reopen(directory: Path) -> int:
             kept = directory / name.replace(".", f".{session - 1:04d}.")
             if (directory / name).exists():
                 shutil.copyfile(directory / name, kept)
-        shutil.rmtree(directory / "streams", ignore_errors=True)
-        (directory / "streams").mkdir()
-        for pattern in ("models/.v*", "checkpoints/.*", ".*.json.*"):
+        if (directory / "streams").exists():
+            shutil.rmtree(directory / "streams", ignore_errors=True)
+            (directory / "streams").mkdir()
+        for pattern in HALF_WRITTEN:
             for path in directory.glob(pattern):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         for pattern in ("*.jsonl", "checkpoints/*.jsonl", "events/*.jsonl"):

@@ -18,7 +18,7 @@ FOUND_AGAIN = {
 LAST = (
     "state", "activity", "time", "version", "loss", "validation_loss", "window", "outliers", "eps", "data_parallel",
     "silent", "stop", "wants_stop", "best_rmsd", "best_simulation", "best_frame", "latency_p50_ms", "latency_p99_ms",
-    "latency_max_ms", "apply_p50_ms", "apply_p99_ms", "apply_max_ms",
+    "latency_max_ms", "apply_p50_ms", "apply_p99_ms", "apply_max_ms", "peak_mb", "within", "pid",
 )  # fmt: skip
 LARGEST = ("max_queue", "hop_queue")
 

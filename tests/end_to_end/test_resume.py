@@ -1,16 +1,11 @@
 """A run that is stopped by a signal, goes on with other ranks, is killed, and goes on once more."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 from checker import lines, problems
-from jobs import RANKS, kill_session
+from jobs import ended, kill_session, ranks, start, summary, until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
 
@@ -18,42 +13,6 @@ SETTINGS = ("training.model=pca", "training.first_frames=64", "simulation.walker
             "simulation.report_interval_ps=10", "simulation.segment_ps=100", "run.checkpoint_interval=3",
             "output.progress_interval=0.3", "simulation.bind=false", "simulation.platform=CPU")
 LONG = ("--duration", "100s")
-
-
-def start(n_ranks, *arguments):
-    """The program on so many ranks, in a session of its own."""
-    command = [str(RANKS), str(n_ranks), sys.executable, "-m", "ddmd_mpi", *map(str, arguments)]
-    environment = {**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent)}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            start_new_session=True)
-
-
-def until(process, reached, seconds=90):
-    """Wait for what a run writes."""
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert process.poll() is None, process.communicate()[0]
-        if time.monotonic() > deadline:
-            kill_session(process.pid)
-            pytest.fail(process.communicate()[0])
-        time.sleep(0.1)
-
-
-def ended(process, seconds=90):
-    """What a run has printed; its exit code is in the process."""
-    try:
-        return process.communicate(timeout=seconds)[0]
-    finally:
-        kill_session(process.pid)
-
-
-def summary(directory):
-    return json.loads((directory / "summary.json").read_text())
-
-
-def ranks(directory, role):
-    """Process ids of the ranks of a role."""
-    return [r["pid"] for r in json.loads((directory / "environment.json").read_text())["ranks"] if r["role"] == role]
 
 
 @pytest.fixture(scope="module")

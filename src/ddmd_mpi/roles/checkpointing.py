@@ -80,7 +80,7 @@ class Keeper:
 
     def complete(self, records: np.ndarray) -> None:
         """Name the newest part of every rank, if those hold all walkers."""
-        context, facts = self.context, self.context.facts
+        context = self.context
         announced = [(number, entry) for number, entry in self.announced() if entry is not None]
         entries = tuple(entry for _, entry in announced)
         missing = context.layout.n_walkers - sum(len(e.walkers) for e in entries)
@@ -88,11 +88,8 @@ class Keeper:
             context.log.warning("no checkpoint %d: nothing was heard of %d walkers", self._number, missing)
             return
         self._number = max(self._number, *(number for number, _ in announced))
-        carried = carried_by(records, context.layout.seats, facts.resumed and facts.resumed.carried)
-        manifest = Manifest(self._number, facts.session, facts.about, carried,
-                            facts.elapsed_s + time.time() - facts.started, entries)
         try:
-            context.store.write_manifest(manifest)
+            context.store.write_manifest(manifest_of(context, self._number, records, entries))
             context.log.info("checkpoint %d is complete", self._number)
         except CheckpointError as error:
             context.log.error("%s", error)
@@ -107,3 +104,10 @@ class Keeper:
             found.append((number, Entry(part_name(role, rank, number), role, rank, int(said["nbytes"]),
                                         said["sha256"].tobytes().hex(), walkers) if sequence else None))
         return found
+
+
+def manifest_of(context: Context, number: int, records: np.ndarray, entries: tuple[Entry, ...]) -> Manifest:
+    """What completes a checkpoint, by the newest status records of all ranks."""
+    facts = context.facts
+    carried = carried_by(records, context.layout.seats, facts.resumed and facts.resumed.carried)
+    return Manifest(number, facts.session, facts.about, carried, facts.elapsed_s + time.time() - facts.started, entries)

@@ -11,7 +11,7 @@ import numpy as np
 from .. import model
 from ..checkpoints import Part
 from ..errors import ModelError, NothingToLearnError
-from ..frames import FrameBlock, Hop
+from ..frames import FrameBlock
 from ..model import Epoch, ModelWeights, Ranks, Round, Setup, Supervisor
 from ..parallel.agreement import Agreement
 from ..status import DATA_PARALLEL, Activity
@@ -66,10 +66,8 @@ class Trainer(Supervisor):
         record["samples"], record["version"] = self.samples, self.versions.newest
 
     def snapshot(self) -> Part:
-        """The model and the window as a part of a checkpoint."""
+        """The model as a part of a checkpoint."""
         arrays = {f"model/{i}": array for i, array in enumerate(self.state)}
-        if len(self.window):
-            arrays["window"] = self.window.copy().pack(Hop.FEATURES)
         return Part({"rounds": self.rounds, "samples": self.samples, "n_arrays": len(self.state)}, arrays)
 
     def load(self) -> None:
