@@ -15,6 +15,8 @@ from ddmd_mpi.md.history import coordinate_ends
 from ddmd_mpi.report.lineage import check, rebuild
 from ddmd_mpi.streams.archive import read_archive
 
+SUFFIXES = (".dcd", ".xtc")
+
 
 def problems(directory: Path, *, ended: bool = True, lost: Container[int] = ()) -> list[str]:
     """Sentences about what is wrong in a run directory, none if all is well.
@@ -71,9 +73,6 @@ def decisions(directory: Path, ended: bool) -> Iterator[str]:
 
 def frames(directory: Path, lost: Container[int]) -> Iterator[str]:
     """Index and coordinates have the same frames, numbered from 0, and simulated time never goes back."""
-    first = [line for line in (directory / "topology").glob("*.pdb").__next__().read_text().splitlines()]
-    n_atoms = sum(line.startswith(("ATOM", "HETATM")) for line in first)
-    periodic = any(line.startswith("CRYST1") for line in first)
     for walker, rows in written(directory).items():
         if walker in lost:
             continue
@@ -81,10 +80,41 @@ def frames(directory: Path, lost: Container[int]) -> Iterator[str]:
             yield f"walker {walker}: frames are missing in the index, or there twice"
         if (np.diff(rows[:, 2]) < 0).any() or (np.diff(rows[:, 1]) < 0).any():
             yield f"walker {walker}: time or segments go back"
-        (path,) = (p for p in (directory / "trajectories").glob(f"sim-{walker:04d}.*") if p.suffix in (".dcd", ".xtc"))
-        ends = coordinate_ends(path, n_atoms, periodic, len(rows) + 1)
-        if len(ends) - 1 != len(rows) or ends[-1] != path.stat().st_size:
-            yield f"walker {walker}: {len(ends) - 1} frames of coordinates and {len(rows)} in the index"
+        places, found = indexed(directory, walker), set()
+        for path in (p for p in (directory / "trajectories").glob(f"sim-{walker:04d}.*") if p.suffix in SUFFIXES):
+            name = path.name[len("sim-0000.") : -len(path.suffix)] or None
+            ends = coordinate_ends(path, *topology(directory, name), len(rows) + 1)
+            found |= {(name, i) for i in range(len(ends) - 1)}
+            if ends[-1] != path.stat().st_size:
+                yield f"{path.name}: behind its {len(ends) - 1} frames there is more"
+        if len(set(places)) != len(rows) or set(places) != found:
+            yield f"walker {walker}: {len(found)} frames of coordinates and {len(rows)} in the index"
+        yield from changes(directory, walker, rows, places)
+
+
+def indexed(directory: Path, walker: int) -> list[tuple[str | None, int]]:
+    """Name of the topology and number in its file of every frame in the index of a walker; the name is None for one."""
+    head, *found = (directory / "trajectories" / f"sim-{walker:04d}.frames.csv").read_text().split("\n")[:-1]
+    cells = [line.split(",") for line in found]
+    return [(c[-2], int(c[-1])) if head.endswith(",topology,frame_in_file") else (None, i) for i, c in enumerate(cells)]
+
+
+def changes(
+    directory: Path, walker: int, rows: np.ndarray, places: list[tuple[str | None, int]]
+) -> Iterator[str]:
+    """The frames of a segment are of its topology."""
+    segments = lines(directory / "trajectories" / f"sim-{walker:04d}.segments.jsonl")
+    of_segment = {s["segment"]: s["topology"] for s in segments}
+    wrong = [i for i, (name, _) in enumerate(places) if name not in (None, of_segment[int(rows[i, 1])])]
+    if wrong:
+        yield f"walker {walker}: frames of another topology than their segments: {wrong[:5]}"
+
+
+def topology(directory: Path, name: str | None) -> tuple[int, bool]:
+    """Atoms of the topology of this name, or of the only one, and whether it has a box."""
+    (path,) = (directory / "topology").glob(f"{name or '*'}.pdb")
+    found = path.read_text().splitlines()
+    return sum(line.startswith(("ATOM", "HETATM")) for line in found), any(line.startswith("CRYST1") for line in found)
 
 
 def restart_points(directory: Path) -> set[tuple[int, int]]:

@@ -116,8 +116,13 @@ class Store:
                                   "last good one stays: make room") from error
         return len(packed), hashlib.sha256(packed).digest()
 
-    def read_part(self, entry: Entry) -> Part:
+    def read_part(self, entry: Entry, only: Iterable[str] | None = None) -> Part:
         """A part, without pickle.
+
+        Parameters
+        ----------
+        only
+            Names of the arrays that are wanted, as far as it has them; None for all.
 
         Raises
         ------
@@ -126,7 +131,7 @@ class Store:
         """
         path = self.directory / entry.file
         try:
-            arrays = read_npz(path)
+            arrays = read_npz(path, only=None if only is None else {VALUES, *only})
             return Part(parse_object(arrays.pop(VALUES).tobytes()), arrays)
         except _UNREADABLE as error:
             raise CheckpointError(f"the checkpoint {path} cannot be read: {error}") from error

@@ -24,7 +24,8 @@ HALF_WRITTEN = ("models/.v*", "checkpoints/.*", ".*.json.*", "segments/*/.*", "a
 #: What must stay as it was: frames before and after would not be of the same system, or not in the same files.
 FIXED = {
     "run": ("usecase", "mode"),
-    "system": ("name", "model", "start", "target", "descriptor", "force_field"),
+    "system": ("name", "model", "start", "target", "topology", "parameters", "solvent", "box_nm", "descriptor",
+               "force_field", "site", "complexes"),
     "simulation": ("engine", "timestep_fs", "report_interval_ps", "hydrogen_mass_amu", "trajectory_format"),
     "features": ("cutoff_angstrom", "order_parameters"),
     "training": ("model",),
@@ -55,8 +56,10 @@ def find(directory: Path, assignments: tuple[str, ...]) -> tuple[Config, Manifes
         for key in keys:
             old, new = (getattr(getattr(c, section), key) for c in (before, config))
             if old != new:
-                raise ConfigError(f"{section}.{key} was {old} and cannot become {new} where a run goes on: leave it as "
-                                  "it is, or start a new run")
+                change = "" if isinstance(old, list) else f" was {old} and"
+                aim = "change" if isinstance(old, list) else f"become {new}"
+                raise ConfigError(f"{section}.{key}{change} cannot {aim} where a run goes on: leave it as it is, or "
+                                  "start a new run")
     refuse_if_alive(directory)
     manifest = Store(directory).newest(lambda error: sys.stderr.write(f"ddmd-mpi: skipped: {error}\n"))
     return config, manifest

@@ -176,8 +176,6 @@ def prepare(options: Options, world: object) -> tuple:
     if time_left(config.run.duration, config.run.margin, end, started, started)[0] <= 0:
         raise ConfigError(f"the job ends in {end - started:.0f} s and run.margin is {config.run.margin:.0f} s: lower "
                           "run.margin, or correct DDMD_MPI_END_TIME")
-    if manifest and len(config.system.topologies) > 1:
-        raise ConfigError("a run of many complexes cannot be resumed: begin a new one")
     directory, session = open_directory(options, config)
     try:
         found = found_topologies(config, directory / "topology")

@@ -19,7 +19,7 @@ from openmm import app, unit
 
 from ..errors import RunDirectoryError
 from ..sections import SimulationSection
-from .history import History, mend
+from .history import History, mend, shape
 from .structures import Structures
 
 ANGSTROM_PER_NM = 10.0
@@ -189,23 +189,20 @@ class Trajectory:
         resume: bool = False,
         name: str | None = None,
     ):
-        if resume and name is not None:
-            raise RunDirectoryError("a run of many complexes cannot be resumed: begin a new one")
         self.walker, self.history = walker, History()
         self._stem, self._simulation, self._name = directory / f"sim-{walker:04d}", simulation, name
         self.path = self._path(name)
         frames, segments = self._stem.with_suffix(".frames.csv"), self._stem.with_suffix(".segments.jsonl")
-        begun = resume and frames.exists() and segments.exists() and self.path.exists()
-        if begun:
-            self.history = mend(self.path, topology.getNumAtoms(), topology.getPeriodicBoxVectors() is not None)
+        if resume and frames.exists() and segments.exists():
+            self.history = mend(self._stem, self._found(several=name is not None))
         self.n_frames = self.history.n_frames
-        self._n_frames: Counter[str | None] = Counter()  # of each file, where there are several
+        self._n_frames = Counter(self.history.of_file)  # of each file
         try:
             if resume and not self.n_frames:  # killed before the first frame was whole
                 for path in (self.path, frames, segments):
                     path.unlink(missing_ok=True)
-            mode, n_frames = ("a", self.n_frames) if self.n_frames else ("x", None)
-            self._files: dict[str | None, CoordinateFile] = {name: _open(self.path, topology, simulation, n_frames)}
+            mode = "a" if self.n_frames else "x"
+            self._files: dict[str | None, CoordinateFile] = {name: self._open(name, topology)}
             self._frames = frames.open(mode, buffering=1)
             self._segments = segments.open(mode, buffering=1)
         except OSError as error:
@@ -231,7 +228,7 @@ class Trajectory:
         self.path = self._path(name)
         if name not in self._files:
             try:
-                self._files[name] = _open(self.path, topology, self._simulation, None)
+                self._files[name] = self._open(name, topology)
             except OSError as error:
                 raise RunDirectoryError(
                     f"the trajectory {self.path} cannot be made: {error.strerror or error}") from error
@@ -240,6 +237,22 @@ class Trajectory:
     def _path(self, name: str | None) -> Path:
         suffix = self._simulation.trajectory_format
         return self._stem.with_suffix(f".{suffix}" if name is None else f".{name}.{suffix}")
+
+    def _found(self, *, several: bool) -> dict[str | None, Path]:
+        """The coordinate files that are there, by the name of their topology."""
+        if not several:
+            return {None: self.path}
+        begin, end = f"{self._stem.name}.", f".{self._simulation.trajectory_format}"
+        return {path.name.removeprefix(begin).removesuffix(end): path
+                for path in self._stem.parent.glob(f"{begin}*{end}")}
+
+    def _open(self, name: str | None, topology: app.Topology) -> CoordinateFile:
+        """The coordinate file of this topology: a new one, or the one of earlier sessions."""
+        path, n_frames = self._path(name), self._n_frames[name]
+        if n_frames and shape(path)[0] != topology.getNumAtoms():
+            raise RunDirectoryError(f"the trajectory {path} has frames of {shape(path)[0]} atoms and the system has "
+                                    f"{topology.getNumAtoms()}: put the file of this run back, or start a new run")
+        return _open(path, topology, self._simulation, n_frames or None)
 
     def begin_segment(self, segment: int, restart: Mapping[str, Any]) -> None:
         """Record that the frames from here on belong to `segment`.
@@ -281,7 +294,7 @@ class Trajectory:
         values = "".join(f",{v:.6g}" for v in order_parameters)
         if self._name is not None:
             values += f",{self._name},{self._n_frames[self._name]}"
-            self._n_frames[self._name] += 1
+        self._n_frames[self._name] += 1
         self._frames.write(f"{frame},{segment},{time_ps:.6f},{rmsd:.4f},{potential_energy:.4f}{values}\n")
         self.n_frames = frame + 1
         return frame
