@@ -11,6 +11,7 @@ from .status import STATUS_DTYPE, best_frame, of_role
 #: Fields whose totals the ranks find again in the run's own records, so that their records hold all sessions.
 FOUND_AGAIN = {
     "simulation": "frames ns segments iterations failures earlier_ns",
+    "aggregation": "archived",
     "training": "rounds samples iterations",
     "inference": "decisions delivered stale failed rounds iterations",
 }

@@ -1,5 +1,6 @@
 """A run that is stopped by a signal, goes on with other ranks, is killed, and goes on once more."""
 
+import json
 import os
 import signal
 
@@ -67,6 +68,22 @@ def test_the_run_goes_on_with_other_ranks_and_its_totals_are_right(sessions):
     decisions = [d["decision"] for d in lines(directory / "decisions.jsonl")]
     assert set(finished) <= set(decisions)
     assert decisions[: len(finished)] == finished, "what was finished is never written again"
+
+
+def test_walkers_restart_from_frames_of_earlier_sessions(sessions):
+    """Each aggregator has found coordinates again, and walkers have begun from frames older than their session."""
+    directory = sessions[0]
+    recalled = [e["frames"] for path in sorted((directory / "events").glob("aggregation-*.jsonl")) for e in lines(path)
+                if e["name"] == "recall"]
+    assert len(recalled) == 2
+    assert min(recalled) > 0
+    begun = [json.loads((directory / name).read_text())["started"] for name in (
+        "environment.0001.json", "environment.json")]
+    starts = {(s["simulation"], s["segment"]): s["start"] for path in (directory / "trajectories").glob("*.segments.*")
+              for s in lines(path)}
+    decisions = [d for d in lines(directory / "decisions.jsonl") if d["outcome"] == "applied"]
+    assert [d for d in decisions for start in begun
+            if starts[d["source"]["simulation"], d["source"]["segment"]] < start < d["decided"]]
 
 
 def test_what_must_not_change_is_refused(sessions, ddmd_mpi):

@@ -13,10 +13,12 @@ from ..checkpoints import Part
 from ..frames import FrameBlock, Hop
 from ..status import Activity, State
 from ..streams.archive import Archive, archive_name
+from ..streams.archived import archives
 from ..wiring import SIMULATION, TO_INFERENCE, TO_TRAINING, Link
 from .checkpointing import Checkpoints
 from .context import IDLE_SECONDS, Context, Inlet
 from .observer import Observer
+from .recall import count_archived, refill
 
 
 class Aggregation:
@@ -38,6 +40,8 @@ class Aggregation:
         self.outboxes, self.next_trainer = [*to_training, *self.to_inference], cycle(to_training)
         context.status.update(now=True, state=State.RUNNING, activity=Activity.MERGING)
         observer, checkpoints = Observer(context), Checkpoints(context, self.snapshot)
+        if context.facts.resumed is not None:
+            self.resume()
         with self.archive():
             while not self.finished():
                 busy = [self.receive(inlet) for inlet in self.inlets]
@@ -50,6 +54,17 @@ class Aggregation:
                 if not any(busy):
                     time.sleep(IDLE_SECONDS)
             return self.finish(observer, checkpoints)
+
+    def resume(self) -> None:
+        """Take back coordinates of earlier sessions, and count my share of the frames that they have archived."""
+        context = self.context
+        context.status.expect_silence(activity=Activity.LOADING)
+        with context.events.span("recall") as span:
+            span["frames"] = refill(context)
+            earlier = archives(context.facts.directory)[self.index :: len(context.layout.ranks("aggregation"))]
+            context.status.add(archived=count_archived(context, earlier))
+        context.log.info("%d frames of earlier sessions can be restarted from", span["frames"])
+        context.status.update(now=True, activity=Activity.MERGING)
 
     def finished(self) -> bool:
         """Whether every simulation has ended, or the time for draining is over."""
@@ -163,7 +178,7 @@ class Aggregation:
             now=now, silent=len(self.silent), iteration_s=block.seconds, busy_s=block.seconds, **values)
 
     def snapshot(self) -> Part:
-        """Nothing yet: what I know is in the archive."""
+        """Nothing: what I know is in the archive."""
         return Part({})
 
     def finish(self, observer: Observer, checkpoints: Checkpoints) -> bool:

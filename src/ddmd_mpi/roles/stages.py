@@ -142,8 +142,8 @@ class AggregationStage:
         self.iteration = 0  # the last one
 
     def snapshot(self) -> Part:
-        """The number of the last iteration as a part of a checkpoint: what else I know is in the files."""
-        return Part({"iteration": self.iteration})
+        """The last iteration and the frames until then as a part of a checkpoint: what else I know is in the files."""
+        return Part({"iteration": self.iteration, "archived": int(self.context.status.record["archived"])})
 
     def resume(self, walkers: list[Recalled]) -> tuple[int, dict[int, tuple[int, ...]]]:
         """Go on with the files of earlier sessions: the last iteration, and the walkers with a file in each.
@@ -152,9 +152,10 @@ class AggregationStage:
         """
         context = self.context
         (entry,) = context.facts.resumed.of_role("aggregation")
-        known = context.store.read_part(entry).values["iteration"]
+        values = context.store.read_part(entry).values
+        known = values["iteration"]
         younger = self.files.resume(known, {w: n for of_rank in walkers for w, n in of_rank.frames.items()})
-        context.status.add(frames=younger, archived=younger)
+        context.status.add(frames=younger, archived=values["archived"] + younger)
         self.iteration = max(known, *self.files.written) if self.files.written else known
         return self.iteration, self.files.written
 
