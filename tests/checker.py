@@ -160,9 +160,10 @@ def totals(directory: Path, losses: bool) -> Iterator[str]:
         ("steering", "delivered"): outcomes["applied"],
         ("steering", "stale"): outcomes["stale"],
         ("inference", "rounds"): len(lines(directory / "rounds.jsonl")),
+        ("aggregation", "frames_archived"): archive(directory).total(),
+        ("training", "rounds"): rounds_of_training(directory),
+        ("training", "versions"): max([int(p.name[1:]) for p in (directory / "models").glob("v*")], default=0),
     }
-    if (directory / "segments").exists():
-        expected["aggregation", "frames_archived"] = archive(directory).total()
     for (table, key), value in expected.items():
         if losses and table == "simulation" and key != "walkers":
             continue
@@ -171,6 +172,14 @@ def totals(directory: Path, losses: bool) -> Iterator[str]:
     best = min(np.nanmin(r[:, 3]) for r in rows.values())
     if not summary["science"]["best_rmsd_angstrom"] >= best - 1e-3:
         yield "the best RMSD of the summary is in no trajectory"
+
+
+def rounds_of_training(directory: Path) -> int:
+    """The last round of training, by its events and by the models that came from it."""
+    events = [e["round"] for path in (directory / "events").glob("training-*.jsonl") for e in lines(path)
+              if e["name"] == "train_round" and "error" not in e]
+    models = [json.loads(path.read_text())["round"] for path in (directory / "models").glob("*/metadata.json")]
+    return max([*events, *models], default=0)
 
 
 def checkpoints(directory: Path) -> Iterator[str]:

@@ -27,6 +27,7 @@ class Versions:
         self._directory, self._keep = directory, keep
         self._losses = dict(found(directory))  # of the versions that are there
         self.newest = max(self._losses, default=0)
+        self.newest_round = round_of(directory, self.newest) if self.newest else 0
 
     def save(self, weights: ModelWeights) -> None:
         """Write the next version; what is surplus then goes."""
@@ -46,5 +47,18 @@ def found(directory: Path) -> Iterator[tuple[int, float]]:
             metadata = parse_object(read_bytes(path))
             yield int(metadata["version"]), float(metadata["validation_loss"])
         except (OSError, LookupError, TypeError, ValueError) as error:
-            raise ModelError(f"{path} is no metadata of a model of this run ({error!r}): take {path.parent} away"
-                             ) from error
+            raise strange(path, error) from error
+
+
+def round_of(directory: Path, version: int) -> int:
+    """The round of training that a version came from; 0 where it does not say."""
+    path = directory / f"v{version:06d}" / "metadata.json"
+    try:
+        return int(parse_object(read_bytes(path)).get("round", 0))
+    except (OSError, TypeError, ValueError) as error:
+        raise strange(path, error) from error
+
+
+def strange(path: Path, error: Exception) -> ModelError:
+    """What is wrong with metadata that are none."""
+    return ModelError(f"{path} is no metadata of a model of this run ({error!r}): take {path.parent} away")
