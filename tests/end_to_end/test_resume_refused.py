@@ -122,6 +122,12 @@ def test_what_cannot_be_gone_on_with_is_one_sentence_and_stays_as_it_is(sessions
     assert contents(directory) == before
 
 
+def test_a_platform_that_does_not_work_is_refused_before_anything_is_touched(sessions, ddmd_mpi):
+    before = contents(sessions[0])
+    assert_refused(ddmd_mpi(5, "--resume", sessions[0], sets=("simulation.platform=CUDA",)), "CUDA", "does not work")
+    assert contents(sessions[0]) == before
+
+
 def contents(directory):
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in directory.rglob("*")}
 

@@ -13,7 +13,6 @@ from ..checkpoints import Part
 from ..frames import FrameBlock, Hop
 from ..status import Activity, State
 from ..streams.archive import Archive, archive_name
-from ..streams.archived import archives
 from ..wiring import SIMULATION, TO_INFERENCE, TO_TRAINING, Link
 from .checkpointing import Checkpoints
 from .context import IDLE_SECONDS, Context, Inlet
@@ -30,6 +29,7 @@ class Aggregation:
         self.merged: list[FrameBlock] = []
         self.oldest = 0.0
         self.silent: set[str] = set()
+        self.earlier: dict[str, int] = {}  # frames in my share of the archives of earlier sessions
         self.buried: set[Link] = set()  # streams of simulations that are lost
 
     def run(self) -> bool:
@@ -61,8 +61,8 @@ class Aggregation:
         context.status.expect_silence(activity=Activity.LOADING)
         with context.events.span("recall") as span:
             span["frames"] = refill(context)
-            earlier = archives(context.facts.directory)[self.index :: len(context.layout.ranks("aggregation"))]
-            context.status.add(archived=count_archived(context, earlier))
+            self.earlier = count_archived(context, self.index, len(context.layout.ranks("aggregation")))
+            context.status.add(archived=sum(self.earlier.values()))
         context.log.info("%d frames of earlier sessions can be restarted from", span["frames"])
         context.status.update(now=True, activity=Activity.MERGING)
 
@@ -178,8 +178,8 @@ class Aggregation:
             now=now, silent=len(self.silent), iteration_s=block.seconds, busy_s=block.seconds, **values)
 
     def snapshot(self) -> Part:
-        """Nothing: what I know is in the archive."""
-        return Part({})
+        """How many frames are in the archives that do not grow any more: what else I know is in mine."""
+        return Part({"archived": self.earlier})
 
     def finish(self, observer: Observer, checkpoints: Checkpoints) -> bool:
         """Pass on what is left, end my streams, and see the run to its end if I lead it."""

@@ -7,7 +7,6 @@ leaves its place empty, and is no restart point.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +80,21 @@ def _take(context: Context, path: Path, wanted: dict[tuple[int, int], int]) -> N
             context.ring.put(found.simulation, k, found.positions, found.velocities, found.box)
 
 
-def count_archived(context: Context, paths: Iterable[Path]) -> int:
-    """Frames in these archives, as far as they can be read."""
+def count_archived(context: Context, share: int, n_shares: int) -> dict[str, int]:
+    """Frames in a share of the archives of earlier sessions, by name; what the checkpoint has is not counted again."""
+    known: dict[str, int] = {}
+    for entry in context.facts.resumed.of_role("aggregation"):
+        known |= context.store.read_part(entry, only=()).values["archived"]
+    return {path.name: known[path.name] if path.name in known else _count(context, path)
+            for path in archives(context.facts.directory)[share::n_shares]}
+
+
+def _count(context: Context, path: Path) -> int:
+    """Frames in an archive, as far as it can be read."""
     total = 0
-    for path in paths:
-        try:
-            for n_frames in count_frames(path):
-                total += n_frames
-        except StreamError as error:
-            context.log.warning("frames_archived may be too low: %s", error)
+    try:
+        for n_frames in count_frames(path):
+            total += n_frames
+    except StreamError as error:
+        context.log.warning("frames_archived may be too low: %s", error)
     return total

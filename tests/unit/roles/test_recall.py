@@ -50,11 +50,13 @@ def session(tmp_path):
     store, log = Store(tmp_path), logging.getLogger("ddmd_mpi.test")
     log.propagate = True
 
-    def context(window, ring, walkers):
-        part = Part({}, {name: window[name] for name in KEYS})
-        nbytes, digest = store.write_part("inference", 3, 1, part)
-        entry = Entry(part_name("inference", 3, 1), "inference", 3, nbytes, digest.hex())
-        facts = SimpleNamespace(directory=tmp_path, resumed=Manifest(1, 0, {}, {}, 1.0, (entry,)),
+    def context(window, ring, walkers, archived=()):
+        entries = []
+        for role, part in (("inference", Part({}, {name: window[name] for name in KEYS})),
+                           ("aggregation", Part({"archived": dict(archived)}))):
+            nbytes, digest = store.write_part(role, 3, 1, part)
+            entries.append(Entry(part_name(role, 3, 1), role, 3, nbytes, digest.hex()))
+        facts = SimpleNamespace(directory=tmp_path, resumed=Manifest(1, 0, {}, {}, 1.0, tuple(entries)),
                                 n_atoms_of=lambda topology: ATOMS if topology == 0 else None)
         return SimpleNamespace(facts=facts, store=store, ring=ring, rank=0, log=log,
                                layout=SimpleNamespace(walkers_of=lambda rank: walkers))
@@ -116,10 +118,19 @@ def test_a_frame_that_no_archive_has_is_no_restart_point(tmp_path, make_ring, se
 
 def test_damaged_archives_are_named_and_the_others_counted(tmp_path, session, make_ring, caplog):
     frames = known(0, 4)
-    good, bad = archive(tmp_path, 0, 0, frames, known(1, 2)), archive(tmp_path, 0, 1, frames)
+    archive(tmp_path, 0, 0, frames, known(1, 2))
+    bad = archive(tmp_path, 0, 1, frames)
     (bad / "md.idx").write_bytes(b"no index of BP5 at all" * 20)
     context = session(features(frames), make_ring([0]), [0])
     with caplog.at_level("WARNING"):
-        assert count_archived(context, [bad, good]) == 6
+        assert count_archived(context, 0, 1) == {"agg-00.bp": 6, "agg-00.0001.bp": 0}
         assert refill(context) == 4
     assert caplog.text.count("agg-00.0001.bp") == 2
+
+
+def test_archives_are_shared_and_what_the_checkpoint_has_of_them_is_not_counted_again(tmp_path, session, make_ring):
+    for session_number, n_frames in ((0, 2), (1, 3), (2, 4)):
+        archive(tmp_path, 0, session_number, known(0, n_frames))
+    context = session(features(known(0, 2)), make_ring([0]), [0], {"agg-00.bp": 77})
+    shares = [count_archived(context, share, 2) for share in (0, 1)]
+    assert shares == [{"agg-00.0002.bp": 4, "agg-00.bp": 77}, {"agg-00.0001.bp": 3}]
