@@ -30,7 +30,7 @@ from .npz import MOST_BYTES, read_npz
 from .rundir import write_durably
 from .totals import record_of
 
-FORMAT = 1
+FORMAT = 2
 KEEP = 3  # checkpoints
 DIGEST_BYTES = 32
 VALUES = "values.json"

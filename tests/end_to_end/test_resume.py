@@ -12,7 +12,8 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
 
 SETTINGS = ("training.model=pca", "training.first_frames=64", "simulation.walkers_per_rank=6",
             "simulation.report_interval_ps=10", "simulation.segment_ps=100", "run.checkpoint_interval=3",
-            "output.progress_interval=0.3", "simulation.bind=false", "simulation.platform=CPU")
+            "output.progress_interval=0.3", "simulation.bind=false", "simulation.platform=CPU",
+            "steering.restart_fraction=0.9", "steering.children_per_parent=5")
 LONG = ("--duration", "100s")
 
 

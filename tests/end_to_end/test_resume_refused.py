@@ -11,7 +11,7 @@ import pytest
 from checker import lines, problems
 from jobs import ended, start, summary, until
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.alone, pytest.mark.timeout(300)]
 
 SETTINGS = ("ranks.aggregation=2", "simulation.walkers_per_rank=3", "simulation.report_interval_ps=5",
             "simulation.segment_ps=50", "simulation.trajectory_format=xtc", "simulation.bind=false",
