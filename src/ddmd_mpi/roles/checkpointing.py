@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -115,19 +115,29 @@ class Keeper:
             return
         self._number = max(self._number, *(number for number, _ in announced))
         carried = carried_by(records, context.layout.seats, facts.resumed and facts.resumed.carried)
-        manifest = Manifest(self._number, facts.session, facts.about, carried,
-                            facts.elapsed_s + time.time() - facts.started, entries)
         with context.on_record():
-            context.store.write_manifest(manifest)
+            context.store.write_manifest(manifest_of(context, self._number, carried, entries))
             context.log.info("checkpoint %d is complete", self._number)
 
     def announced(self) -> list[tuple[int, Entry | None]]:
         """Of every rank the number and the entry of its newest part, None before its first one."""
-        layout, found = self.context.layout, []
-        for rank, role in enumerate(layout.roles):
-            sequence, said = self.context.announcements.get(rank)
+        context, found = self.context, []
+        for rank, role in enumerate(context.layout.roles):
+            sequence, said = context.announcements.get(rank)
             number = int(said["number"])
-            walkers = tuple(layout.walkers(rank)) if role == "simulation" else ()
-            found.append((number, Entry(part_name(role, rank, number), role, rank, int(said["nbytes"]),
-                                        said["sha256"].tobytes().hex(), walkers) if sequence else None))
+            found.append((number, entry_of(context, role, rank, number, int(said["nbytes"]),
+                                           said["sha256"].tobytes().hex()) if sequence else None))
         return found
+
+
+def entry_of(context: Context, role: str, rank: int, number: int, nbytes: int, sha256: str) -> Entry:
+    """A part as a manifest names it."""
+    walkers = tuple(context.layout.walkers(rank)) if role == "simulation" else ()
+    return Entry(part_name(role, rank, number), role, rank, nbytes, sha256, walkers)
+
+
+def manifest_of(context: Context, number: int, carried: dict[str, dict[str, Any]], entries: tuple[Entry, ...]
+                ) -> Manifest:
+    """What completes a checkpoint of this session."""
+    facts = context.facts
+    return Manifest(number, facts.session, facts.about, carried, facts.elapsed_s + time.time() - facts.started, entries)

@@ -18,6 +18,7 @@ from ..checkpoints import Entry, Manifest, Store, part_name
 from ..errors import CheckpointError
 from ..status import STATUS_DTYPE
 from ..totals import carried_by
+from .checkpointing import entry_of, manifest_of
 from .observer import read_records
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def manifest(context: Context, number: int, entries: tuple[Entry, ...]) -> Manif
         carried = context.store.read_manifest(written[-1]).carried
     else:
         carried = carried_by(records, layout.seats, before)
-    return Manifest(number, facts.session, facts.about, carried, facts.elapsed_s + time.time() - facts.started, entries)
+    return manifest_of(context, number, carried, entries)
 
 
 def newest_parts(store: Store, after: int) -> dict[tuple[str, int], int]:
@@ -90,7 +91,5 @@ def newest_parts(store: Store, after: int) -> dict[tuple[str, int], int]:
 
 def entry(context: Context, role: str, rank: int, number: int) -> Entry:
     """A part as the manifest names it."""
-    name = part_name(role, rank, number)
-    content = (context.store.directory / name).read_bytes()
-    walkers = tuple(context.layout.walkers(rank)) if role == "simulation" else ()
-    return Entry(name, role, rank, len(content), hashlib.sha256(content).hexdigest(), walkers)
+    content = (context.store.directory / part_name(role, rank, number)).read_bytes()
+    return entry_of(context, role, rank, number, len(content), hashlib.sha256(content).hexdigest())
