@@ -31,7 +31,7 @@ from .npz import MOST_BYTES, read_npz
 from .rundir import write_durably
 from .totals import record_of
 
-FORMAT = 1
+FORMAT = 2
 KEEP = 3  # checkpoints
 DIGEST_BYTES = 32
 VALUES = "values.json"
@@ -114,8 +114,13 @@ class Store:
             write_durably(path, packed)
         return len(packed), hashlib.sha256(packed).digest()
 
-    def read_part(self, entry: Entry) -> Part:
+    def read_part(self, entry: Entry, only: Iterable[str] | None = None) -> Part:
         """A part, without pickle.
+
+        Parameters
+        ----------
+        only
+            Names of the arrays that are wanted, as far as it has them; None for all.
 
         Raises
         ------
@@ -124,7 +129,7 @@ class Store:
         """
         path = self.directory / entry.file
         try:
-            arrays = read_npz(path)
+            arrays = read_npz(path, only=None if only is None else {VALUES, *only})
             return Part(parse_object(arrays.pop(VALUES).tobytes()), arrays)
         except _UNREADABLE as error:
             raise CheckpointError(f"the checkpoint {path} cannot be read: {error}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,13 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, LookupError, TypeError, Valu
           MemoryError, OverflowError)
 
 
-def read_npz(path: Path, most: int = MOST_BYTES) -> dict[str, np.ndarray]:
+def read_npz(path: Path, most: int = MOST_BYTES, only: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays of an archive by name, as ``numpy.savez`` writes it.
+
+    Parameters
+    ----------
+    only
+        Names of those that are wanted, as far as it has them; None for all.
 
     Raises
     ------
@@ -39,7 +45,8 @@ def read_npz(path: Path, most: int = MOST_BYTES) -> dict[str, np.ndarray]:
             members = archive.infolist()
             if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > size:
                 raise ValueError("its arrays are compressed")
-            return {m.filename.removesuffix(".npy"): _array(archive, m) for m in members}
+            named = {m.filename.removesuffix(".npy"): m for m in members}
+            return {name: _array(archive, m) for name, m in named.items() if only is None or name in only}
     except DAMAGE as error:
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
 

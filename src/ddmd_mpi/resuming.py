@@ -12,7 +12,7 @@ from typing import Any
 
 from . import config as configuration
 from .checkpoints import Manifest, Store
-from .errors import CheckpointError, ConfigError, RunDirectoryError
+from .errors import ConfigError, RunDirectoryError
 from .files import parse_object, read_bytes
 from .rundir import cut_torn_line, write_text
 from .sections import Config
@@ -27,7 +27,8 @@ PROFILE = "profiling.json"
 #: What must stay as it was: frames before and after would not be of the same system, or not in the same files.
 FIXED = {
     "run": ("usecase", "mode"),
-    "system": ("name", "model", "start", "target", "descriptor", "force_field"),
+    "system": ("name", "model", "start", "target", "topology", "parameters", "solvent", "box_nm", "descriptor",
+               "force_field", "site", "complexes"),
     "simulation": ("engine", "timestep_fs", "report_interval_ps", "hydrogen_mass_amu", "trajectory_format"),
     "features": ("cutoff_angstrom", "order_parameters"),
     "training": ("model",),
@@ -58,11 +59,10 @@ def find(directory: Path, assignments: tuple[str, ...]) -> tuple[Config, Manifes
         for key in keys:
             old, new = (getattr(getattr(c, section), key) for c in (before, config))
             if old != new:
-                raise ConfigError(f"{section}.{key} was {old} and cannot become {new} where a run goes on: leave it as "
-                                  "it is, or start a new run")
-    if config.run.mode != "stream":
-        raise CheckpointError(f"{directory} is a run in file mode, which writes no checkpoints: start a new run; its "
-                              "frames are whole in segments/")
+                change = "" if isinstance(old, list) else f" was {old} and"
+                aim = "change" if isinstance(old, list) else f"become {new}"
+                raise ConfigError(f"{section}.{key}{change} cannot {aim} where a run goes on: leave it as it is, or "
+                                  "start a new run")
     refuse_if_alive(directory)
     manifest = Store(directory).newest(lambda error: sys.stderr.write(f"ddmd-mpi: skipped: {error}\n"))
     return config, manifest
@@ -130,8 +130,9 @@ def reopen(directory: Path) -> int:
             kept = directory / name.replace(".", f".{session - 1:04d}.")
             if (directory / name).exists():
                 write_text(kept, (directory / name).read_text())
-        shutil.rmtree(directory / "streams", ignore_errors=True)
-        (directory / "streams").mkdir()
+        if (directory / "streams").exists():
+            shutil.rmtree(directory / "streams", ignore_errors=True)
+            (directory / "streams").mkdir()
         for path in [p for p in directory.rglob(".*") if UNFINISHED.fullmatch(p.name)]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         for pattern in ("*.jsonl", "checkpoints/*.jsonl", "events/*.jsonl"):

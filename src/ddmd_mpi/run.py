@@ -243,13 +243,12 @@ def prepare(options: Options, world: object) -> tuple:
     if left_s <= 0:
         raise ConfigError(f"the job ends in {end - started:.0f} s and run.margin is {config.run.margin:.0f} s: lower "
                           "run.margin, or correct DDMD_MPI_END_TIME")
-    if manifest and len(config.system.topologies) > 1:
-        raise ConfigError("a run of many complexes cannot be resumed: begin a new one")
-    directory, session = open_directory(options, config)
+    directory = options.resume.absolute() if manifest else fresh_directory(options, config)
     try:
-        found = found_topologies(config, directory / "topology")
+        found = found_topologies(config, None if manifest else directory / "topology")
         check_ligands(config, layout.n_walkers)
         check_engine(config, max(found.atoms_of), next((g for g in layout.gpu if g is not None), None))
+        session = resuming.reopen(directory) if manifest else 0
         with written(directory / "config.toml"):
             rundir.write_text(directory / "config.toml", configuration.to_toml(config))
     except DDMDError:
@@ -262,12 +261,9 @@ def prepare(options: Options, world: object) -> tuple:
                                  manifest, Store(directory).last_number, end, *found, begun=begun)
 
 
-def open_directory(options: Options, config: Config) -> tuple[Path, int]:
-    """The run directory, fresh or of the run that goes on, and the number of the session."""
-    if options.resume is None:
-        return rundir.create(options.output or config.output.directory, config.run.usecase, config.run.mode), 0
-    directory = options.resume.absolute()
-    return directory, resuming.reopen(directory)
+def fresh_directory(options: Options, config: Config) -> Path:
+    """The directory of a new run."""
+    return rundir.create(options.output or config.output.directory, config.run.usecase, config.run.mode)
 
 
 def check_ligands(config: Config, n_walkers: int) -> None:
@@ -291,8 +287,8 @@ class Found(NamedTuple):
     target_nm: np.ndarray
 
 
-def found_topologies(config: Config, directory: Path) -> Found:
-    """Check every topology and write it into `directory`."""
+def found_topologies(config: Config, directory: Path | None) -> Found:
+    """Check every topology and write it into `directory`; None where it lies there already."""
     from .md.engines import check_motion
     from .md.topologies import check_topologies
     from .md.trajectory import write_topology
@@ -300,11 +296,12 @@ def found_topologies(config: Config, directory: Path) -> Found:
     atoms_of, target_nm = [], None
     for topology in check_topologies(config):
         check_motion(config, topology.structures)
-        path = directory / f"{topology.name}.pdb"
-        with written(path):
-            write_topology(topology.structures, path)
-            if topology.pose is not None:
-                rundir.write_json(path.with_suffix(".json"), topology.atoms())
+        if directory is not None:
+            path = directory / f"{topology.name}.pdb"
+            with written(path):
+                write_topology(topology.structures, path)
+                if topology.pose is not None:
+                    rundir.write_json(path.with_suffix(".json"), topology.atoms())
         atoms_of.append(topology.n_atoms)
         target_nm = topology.structures.target_nm
     return Found(tuple(atoms_of), target_nm)

@@ -39,7 +39,8 @@ def summarise(
     ranks = {role: roles.count(role) for role in ROLES}
     n_ranks, stop = facts.get("n_ranks", len(records)), int(records["stop"].max(initial=0))
     wall, rank_s = float(records["wall_s"].max()) + earlier_s, float(records["wall_s"].mean()) * n_ranks
-    rank_s += sum(c["wall_s"] for c in (carried or {}).values())
+    of_ranks = ("simulation",) if facts["mode"] == "file" else ROLES  # in file mode every rank has several records
+    rank_s += sum(c["wall_s"] for role, c in (carried or {}).items() if role in of_ranks)
     records, roles = with_carried(records, roles, carried)
     by_role = {role: of_role(records, roles, role) for role in ROLES}
     return {

@@ -11,6 +11,7 @@ from .status import STATUS_DTYPE, best_frame, of_role
 #: Fields whose totals the ranks find again in the run's own records, so that their records hold all sessions.
 FOUND_AGAIN = {
     "simulation": "frames ns segments iterations failures earlier_ns",
+    "aggregation": "archived",
     "training": "rounds samples iterations",
     "inference": "decisions delivered stale failed rounds iterations",
 }
@@ -18,7 +19,7 @@ FOUND_AGAIN = {
 LAST = (
     "state", "activity", "time", "version", "loss", "validation_loss", "window", "outliers", "eps", "data_parallel",
     "silent", "stop", "wants_stop", "refusal", "best_rmsd", "best_simulation", "best_frame", "latency_p50_ms",
-    "latency_p99_ms", "latency_max_ms", "apply_p50_ms", "apply_p99_ms", "apply_max_ms",
+    "latency_p99_ms", "latency_max_ms", "apply_p50_ms", "apply_p99_ms", "apply_max_ms", "peak_mb", "within", "pid",
 )  # fmt: skip
 LARGEST = ("max_queue", "hop_queue")
 

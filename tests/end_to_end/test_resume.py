@@ -3,57 +3,18 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 from checker import lines, problems
-from jobs import RANKS, kill_session
+from jobs import ended, kill_session, ranks, start, summary, until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
 
 SETTINGS = ("training.model=pca", "training.first_frames=64", "simulation.walkers_per_rank=6",
             "simulation.report_interval_ps=10", "simulation.segment_ps=100", "run.checkpoint_interval=3",
-            "output.progress_interval=0.3", "simulation.bind=false", "simulation.platform=CPU")
+            "output.progress_interval=0.3", "simulation.bind=false", "simulation.platform=CPU",
+            "steering.restart_fraction=0.9", "steering.children_per_parent=5")
 LONG = ("--duration", "100s")
-
-
-def start(n_ranks, *arguments):
-    """The program on so many ranks, in a session of its own."""
-    command = [str(RANKS), str(n_ranks), sys.executable, "-m", "ddmd_mpi", *map(str, arguments)]
-    environment = {**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent)}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            start_new_session=True)
-
-
-def until(process, reached, seconds=90):
-    """Wait for what a run writes."""
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert process.poll() is None, process.communicate()[0]
-        if time.monotonic() > deadline:
-            kill_session(process.pid)
-            pytest.fail(process.communicate()[0])
-        time.sleep(0.1)
-
-
-def ended(process, seconds=90):
-    """What a run has printed; its exit code is in the process."""
-    try:
-        return process.communicate(timeout=seconds)[0]
-    finally:
-        kill_session(process.pid)
-
-
-def summary(directory):
-    return json.loads((directory / "summary.json").read_text())
-
-
-def ranks(directory, role):
-    """Process ids of the ranks of a role."""
-    return [r["pid"] for r in json.loads((directory / "environment.json").read_text())["ranks"] if r["role"] == role]
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +69,22 @@ def test_the_run_goes_on_with_other_ranks_and_its_totals_are_right(sessions):
     decisions = [d["decision"] for d in lines(directory / "decisions.jsonl")]
     assert set(finished) <= set(decisions)
     assert decisions[: len(finished)] == finished, "what was finished is never written again"
+
+
+def test_walkers_restart_from_frames_of_earlier_sessions(sessions):
+    """Each aggregator has found coordinates again, and walkers have begun from frames older than their session."""
+    directory = sessions[0]
+    recalled = [e["frames"] for path in sorted((directory / "events").glob("aggregation-*.jsonl")) for e in lines(path)
+                if e["name"] == "recall"]
+    assert len(recalled) == 2
+    assert min(recalled) > 0
+    begun = [json.loads((directory / name).read_text())["started"] for name in (
+        "environment.0001.json", "environment.json")]
+    starts = {(s["simulation"], s["segment"]): s["start"] for path in (directory / "trajectories").glob("*.segments.*")
+              for s in lines(path)}
+    decisions = [d for d in lines(directory / "decisions.jsonl") if d["outcome"] == "applied"]
+    assert [d for d in decisions for start in begun
+            if starts[d["source"]["simulation"], d["source"]["segment"]] < start < d["decided"]]
 
 
 def test_what_must_not_change_is_refused(sessions, ddmd_mpi):

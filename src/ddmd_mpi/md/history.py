@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -19,7 +21,7 @@ from ..files import is_whole, parse_object
 
 XTC_MAGIC, XTC_LONG_MAGIC = 1995, 2023
 XTC_HEAD_BYTES, XTC_SMALL_ATOMS = 56, 9  # up to so many atoms are not compressed
-DCD_HEAD_BYTES = 196
+DCD_HEAD_BYTES, DCD_CELL_BYTE = 196, 48  # as trajectory.py writes it
 
 
 @dataclass(frozen=True)
@@ -31,42 +33,79 @@ class History:
     time_ps: float = 0.0  # of the last frame
     segment: int = -1  # the last one
     best: tuple[float, int] = (np.inf, -1)  # lowest RMSD, angstrom, and its frame
+    of_file: Mapping[str | None, int] = field(default_factory=dict)  # frames of each coordinate file
 
 
-def mend(path: Path, n_atoms: int, periodic: bool) -> History:
-    """Cut off what is not whole of a walker's three files, which exist; what is left.
+def mend(stem: Path, files: Mapping[str | None, Path]) -> History:
+    """Cut off what is not whole of a walker's files; what is left. A coordinate file without a whole frame goes.
 
     Parameters
     ----------
-    path
-        The coordinate file; the index and the segments lie beside it.
-    n_atoms, periodic
-        What a frame consists of.
+    stem
+        ``sim-0007`` in its directory; the index and the segments exist.
+    files
+        The coordinate files that exist by the name of their topology, None where the run has but one.
 
     Raises
     ------
     RunDirectoryError
-        If the files cannot be read or are not those of this system.
+        If the files cannot be read, or are not what they should be.
     """
+    index = stem.with_suffix(".frames.csv")
     try:
-        frames, rows = path.with_suffix(".frames.csv"), []
-        with frames.open("rb") as file:
-            head, *found = file.read().split(b"\n")[:-1] or [b""]
-        for line in found:
-            cells = line.split(b",")
-            if len(cells) != head.count(b",") + 1 or cells[0] != str(len(rows)).encode():
-                break
-            rows.append((float(cells[2]), float(cells[3]), len(line) + 1))
-        ends = coordinate_ends(path, n_atoms, periodic, len(rows))
-        rows = rows[: len(ends) - 1]
-        segments = _segments(path.with_suffix(".segments.jsonl"), len(rows))
-        os.truncate(path, ends[-1])
-        os.truncate(frames, len(head) + 1 + sum(size for *_, size in rows))
+        head, rows = _rows(index, several=None not in files)
+        named = Counter(row.file for row in rows)
+        if lost := named.keys() - files.keys():
+            raise ValueError(f"the file of {min(lost)} is not there; put it back, or start a new run")
+        ends = {name: coordinate_ends(path, *shape(path), named[name]) if named[name] else [0]
+                for name, path in files.items()}
+        rows = rows[: _whole(rows, {name: len(of_file) - 1 for name, of_file in ends.items()})]
+        kept = Counter(row.file for row in rows)
+        segments = _segments(stem.with_suffix(".segments.jsonl"), len(rows))
+        for name, path in files.items():
+            if kept[name]:
+                os.truncate(path, ends[name][kept[name]])
+            else:
+                path.unlink(missing_ok=True)
+        os.truncate(index, len(head) + 1 + sum(row.nbytes for row in rows))
     except (OSError, LookupError, ValueError) as error:
-        raise RunDirectoryError(f"the trajectory {path} cannot be gone on with: {error}") from error
-    known = [(rmsd, i) for i, (_, rmsd, _) in enumerate(rows) if rmsd == rmsd]
-    return History(len(rows), sum(bool(s["restart_point"]) for s in segments), rows[-1][0] if rows else 0.0,
-                   segments[-1]["segment"] if segments else -1, min(known, default=History.best))
+        raise RunDirectoryError(f"the trajectory {stem}.* cannot be gone on with: {error}") from error
+    known = [(row.rmsd, i) for i, row in enumerate(rows) if row.rmsd == row.rmsd]
+    return History(len(rows), sum(bool(s["restart_point"]) for s in segments), rows[-1].time_ps if rows else 0.0,
+                   segments[-1]["segment"] if segments else -1, min(known, default=History.best), dict(kept))
+
+
+class Row(NamedTuple):
+    """A frame in the index: its time, its RMSD, where its coordinates are, and the length of its line."""
+
+    time_ps: float
+    rmsd: float  # angstrom
+    file: str | None  # name of its topology
+    number: int  # in that file
+    nbytes: int
+
+
+def _rows(index: Path, *, several: bool) -> tuple[bytes, list[Row]]:
+    """The head of an index, and its whole lines."""
+    head, *found = index.read_bytes().split(b"\n")[:-1] or [b""]
+    rows: list[Row] = []
+    for line in found:
+        cells = line.split(b",")
+        if len(cells) != head.count(b",") + 1 or cells[0] != str(len(rows)).encode():
+            break
+        file, number = (cells[-2].decode(), int(cells[-1])) if several else (None, len(rows))
+        rows.append(Row(float(cells[2]), float(cells[3]), file, number, len(line) + 1))
+    return head, rows
+
+
+def _whole(rows: Sequence[Row], n_frames: Mapping[str | None, int]) -> int:
+    """How many of these rows have all their frames, one after the other, in files of so many."""
+    taken: Counter[str | None] = Counter()
+    for i, row in enumerate(rows):
+        if row.number != taken[row.file] or row.number >= n_frames.get(row.file, 0):
+            return i
+        taken[row.file] += 1
+    return len(rows)
 
 
 def _segments(path: Path, n_frames: int) -> list[dict[str, Any]]:
@@ -90,6 +129,23 @@ def _segments(path: Path, n_frames: int) -> list[dict[str, Any]]:
 def read_segments(path: Path) -> list[dict[str, Any]]:
     """The lines of a file of segments that was mended."""
     return [parse_object(line) for line in path.read_bytes().splitlines()]
+
+
+def shape(path: Path) -> tuple[int, bool]:
+    """Atoms of the frames of a coordinate file, and whether they have a box, by the file's own word.
+
+    Raises
+    ------
+    ValueError
+        If it is none of the format that its name says.
+    """
+    with path.open("rb") as file:
+        head = file.read(DCD_HEAD_BYTES)
+    if path.suffix == ".xtc" and len(head) >= 8 and int.from_bytes(head[:4], "big") in (XTC_MAGIC, XTC_LONG_MAGIC):
+        return int.from_bytes(head[4:8], "big"), True
+    if path.suffix == ".dcd" and len(head) == DCD_HEAD_BYTES and head[4:8] == b"CORD":
+        return int.from_bytes(head[-8:-4], "little"), head[DCD_CELL_BYTE] != 0
+    raise ValueError(f"{path.name} is no {path.suffix[1:].upper()} file")
 
 
 def coordinate_ends(path: Path, n_atoms: int, periodic: bool, most: int, start: int = 0) -> list[int]:

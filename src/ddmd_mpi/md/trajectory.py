@@ -21,7 +21,7 @@ from openmm import app, unit
 from ..disk import LineFile, append_whole, check_linked, written
 from ..errors import DiskError, RunDirectoryError
 from ..sections import SimulationSection
-from .history import History, coordinate_ends, mend
+from .history import History, coordinate_ends, mend, shape
 from .structures import Structures
 
 ANGSTROM_PER_NM = 10.0
@@ -223,23 +223,20 @@ class Trajectory:
         resume: bool = False,
         name: str | None = None,
     ):
-        if resume and name is not None:
-            raise RunDirectoryError("a run of many complexes cannot be resumed: begin a new one")
         self.walker, self.history = walker, History()
         self._stem, self._simulation, self._name = directory / f"sim-{walker:04d}", simulation, name
         self.path = self._path(name)
         frames, segments = self._stem.with_suffix(".frames.csv"), self._stem.with_suffix(".segments.jsonl")
-        begun = resume and frames.exists() and segments.exists() and self.path.exists()
-        if begun:
-            self.history = mend(self.path, topology.getNumAtoms(), topology.getPeriodicBoxVectors() is not None)
+        if resume and frames.exists() and segments.exists():
+            self.history = mend(self._stem, self._found(several=name is not None))
         self.n_frames = self.history.n_frames
-        self._n_frames: Counter[str | None] = Counter()  # of each file, where there are several
+        self._n_frames = Counter(self.history.of_file)  # of each file
         try:
             if resume and not self.n_frames:  # killed before the first frame was whole
                 for path in (self.path, frames, segments):
                     path.unlink(missing_ok=True)
-            mode, n_frames = ("a", self.n_frames) if self.n_frames else ("x", None)
-            self._files: dict[str | None, CoordinateFile] = {name: _open(self.path, topology, simulation, n_frames)}
+            mode = "a" if self.n_frames else "x"
+            self._files: dict[str | None, CoordinateFile] = {name: self._open(name, topology)}
             self._frames, self._segments = LineFile(frames, mode), LineFile(segments, mode)
             if not self.n_frames:
                 of_files = () if name is None else FILE_COLUMNS
@@ -266,12 +263,28 @@ class Trajectory:
         path = self._path(name)
         if name not in self._files:
             with written(path):
-                self._files[name] = _open(path, topology, self._simulation, None)
+                self._files[name] = self._open(name, topology)
         self.path, self._name = path, name
 
     def _path(self, name: str | None) -> Path:
         suffix = self._simulation.trajectory_format
         return self._stem.with_suffix(f".{suffix}" if name is None else f".{name}.{suffix}")
+
+    def _found(self, *, several: bool) -> dict[str | None, Path]:
+        """The coordinate files that are there, by the name of their topology."""
+        if not several:
+            return {None: self.path}
+        begin, end = f"{self._stem.name}.", f".{self._simulation.trajectory_format}"
+        return {path.name.removeprefix(begin).removesuffix(end): path
+                for path in self._stem.parent.glob(f"{begin}*{end}")}
+
+    def _open(self, name: str | None, topology: app.Topology) -> CoordinateFile:
+        """The coordinate file of this topology: a new one, or the one of earlier sessions."""
+        path, n_frames = self._path(name), self._n_frames[name]
+        if n_frames and shape(path)[0] != topology.getNumAtoms():
+            raise RunDirectoryError(f"the trajectory {path} has frames of {shape(path)[0]} atoms and the system has "
+                                    f"{topology.getNumAtoms()}: put the file of this run back, or start a new run")
+        return _open(path, topology, self._simulation, n_frames or None)
 
     def begin_segment(self, segment: int, restart: Mapping[str, Any]) -> None:
         """Record that the frames from here on belong to `segment`.

@@ -58,7 +58,8 @@ class CoordinateRing:
         self._word = AtomicWord(self._window)
         self._slots = memory.reshape(-1, self._stride)
         mine = walkers_of[self._hosts.index(comm.rank)] if comm.rank in self._hosts else ()
-        self._first_slot = {walker: k * self.slots_per_walker for k, walker in enumerate(mine)}
+        self._first_slot = {walker: (aggregator, k * self.slots_per_walker)
+                            for aggregator, walkers in enumerate(walkers_of) for k, walker in enumerate(walkers)}
         self._stored = dict.fromkeys(mine, 0)
 
     def _my_nbytes(self, rank: int, walkers_of: Sequence[Sequence[int]]) -> int:
@@ -80,9 +81,24 @@ class CoordinateRing:
         tuple of int
             Slot and generation (>= 1): what :meth:`fetch` asks for.
         """
-        lap, k = divmod(self._stored[walker], self.slots_per_walker)
-        slot, generation = self._first_slot[walker] + k, lap + 1
+        number = self._stored[walker]
         self._stored[walker] += 1
+        return self.put(walker, number, positions, velocities, box)
+
+    def place(self, walker: int, number: int) -> tuple[int, int, int]:
+        """Aggregator, slot and generation of the frame of a walker of this number, counted from 0."""
+        aggregator, first = self._first_slot[walker]
+        lap, k = divmod(number, self.slots_per_walker)
+        return aggregator, first + k, lap + 1
+
+    def reserve(self, walker: int, n_frames: int) -> None:
+        """Leave the first numbers of a walker to the frames of an earlier session, for :meth:`put`."""
+        self._stored[walker] = n_frames
+
+    def put(self, walker: int, number: int, positions: np.ndarray, velocities: np.ndarray, box: np.ndarray
+            ) -> tuple[int, int]:
+        """As :meth:`store`, for the frame of this number."""
+        _, slot, generation = self.place(walker, number)
         parts = _parts(self._slots[slot, CACHE_LINE:].view(np.float32), len(positions))
         self._word.replace(self._rank, slot * self._stride, 0)
         self._window.Sync()
@@ -91,6 +107,10 @@ class CoordinateRing:
         self._window.Sync()
         self._word.replace(self._rank, slot * self._stride, generation)
         return slot, generation
+
+    def holds(self, aggregator: int, slot: int, generation: int) -> bool:
+        """Whether a slot holds this generation now."""
+        return self._word.fetch(self._hosts[aggregator], slot * self._stride) == generation
 
     def fetch(self, aggregator: int, slot: int, generation: int, n_atoms: int | None = None) -> Frame | None:
         """The frame of that generation from that slot of the ring of aggregator number `aggregator`.

@@ -17,6 +17,7 @@ from ..wiring import SIMULATION, TO_INFERENCE, TO_TRAINING, Link
 from .checkpointing import Checkpoints
 from .context import IDLE_SECONDS, Context, Inlet
 from .observer import Observer
+from .recall import count_archived, refill
 
 
 class Aggregation:
@@ -28,6 +29,7 @@ class Aggregation:
         self.merged: list[FrameBlock] = []
         self.oldest = 0.0
         self.silent: set[str] = set()
+        self.earlier: dict[str, int] = {}  # frames in my share of the archives of earlier sessions
         self.buried: set[Link] = set()  # streams of simulations that are lost
 
     def run(self) -> bool:
@@ -38,6 +40,8 @@ class Aggregation:
         self.outboxes, self.next_trainer = [*to_training, *self.to_inference], cycle(to_training)
         context.status.update(now=True, state=State.RUNNING, activity=Activity.MERGING)
         observer, checkpoints = Observer(context), Checkpoints(context, self.snapshot)
+        if context.facts.resumed is not None:
+            self.resume()
         with self.archive():
             while not self.finished():
                 busy = [self.receive(inlet) for inlet in self.inlets]
@@ -50,6 +54,17 @@ class Aggregation:
                 if not any(busy):
                     time.sleep(IDLE_SECONDS)
             return self.finish(observer, checkpoints)
+
+    def resume(self) -> None:
+        """Take back coordinates of earlier sessions, and count my share of the frames that they have archived."""
+        context = self.context
+        with context.status.expect_silence("recall", activity=Activity.LOADING), \
+                context.events.span("recall") as span:
+            span["frames"] = refill(context)
+            self.earlier = count_archived(context, self.index, len(context.layout.ranks("aggregation")))
+            context.status.add(archived=sum(self.earlier.values()))
+        context.log.info("%d frames of earlier sessions can be restarted from", span["frames"])
+        context.status.update(now=True, activity=Activity.MERGING)
 
     def finished(self) -> bool:
         """Whether every simulation has ended, or the time for draining is over."""
@@ -170,8 +185,8 @@ class Aggregation:
             now=now, silent=len(self.silent), iteration_s=block.seconds, busy_s=block.seconds, **values)
 
     def snapshot(self) -> Part:
-        """Nothing yet: what I know is in the archive."""
-        return Part({})
+        """How many frames are in the archives that do not grow any more: what else I know is in mine."""
+        return Part({"archived": self.earlier})
 
     def finish(self, observer: Observer, checkpoints: Checkpoints) -> bool:
         """Pass on what is left, end my streams, and see the run to its end if I lead it."""

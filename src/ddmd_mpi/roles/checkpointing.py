@@ -106,7 +106,7 @@ class Keeper:
 
     def complete(self, records: np.ndarray) -> None:
         """Name the newest part of every rank, if those hold all walkers."""
-        context, facts = self.context, self.context.facts
+        context = self.context
         announced = [(number, entry) for number, entry in self.announced() if entry is not None]
         entries = tuple(entry for _, entry in announced)
         missing = context.layout.n_walkers - sum(len(e.walkers) for e in entries)
@@ -114,9 +114,8 @@ class Keeper:
             context.log.warning("no checkpoint %d: nothing was heard of %d walkers", self._number, missing)
             return
         self._number = max(self._number, *(number for number, _ in announced))
-        carried = carried_by(records, context.layout.seats, facts.resumed and facts.resumed.carried)
         with context.on_record():
-            context.store.write_manifest(manifest_of(context, self._number, carried, entries))
+            context.store.write_manifest(manifest_of(context, self._number, carried_on(context, records), entries))
             context.log.info("checkpoint %d is complete", self._number)
 
     def announced(self) -> list[tuple[int, Entry | None]]:
@@ -134,6 +133,12 @@ def entry_of(context: Context, role: str, rank: int, number: int, nbytes: int, s
     """A part as a manifest names it."""
     walkers = tuple(context.layout.walkers(rank)) if role == "simulation" else ()
     return Entry(part_name(role, rank, number), role, rank, nbytes, sha256, walkers)
+
+
+def carried_on(context: Context, records: np.ndarray) -> dict[str, dict[str, Any]]:
+    """The sums over all sessions, by the newest status record of every seat."""
+    resumed = context.facts.resumed
+    return carried_by(records, context.layout.seats, resumed and resumed.carried)
 
 
 def manifest_of(context: Context, number: int, carried: dict[str, dict[str, Any]], entries: tuple[Entry, ...]

@@ -36,10 +36,9 @@ class Decider:
     def __init__(self, context: Context):
         config = context.config
         self.context, self.settings = context, config.steering
-        n_walkers, names = context.layout.n_walkers, config.system.topologies
-        begins = np.array([first_topology(w, len(names)) for w in range(n_walkers)])
-        self.policy = Policy(self.settings, n_walkers, config.run.seed, config.features.ligand_contacts,
-                             LigandCensus(begins, len(names), self.settings))
+        self.policy = Policy(
+            self.settings, context.layout.n_walkers, config.run.seed, config.features.ligand_contacts,
+            LigandCensus(topologies_at_begin(context), len(config.system.topologies), self.settings))
         self.embedding: Embedding | None = None
         if self.policy.needs_model:
             model.check(config.training, context.facts.n_residues)
@@ -142,6 +141,17 @@ class Decider:
         except ModelError as error:
             self.context.log.error("the run goes on with model version %d: %s", self.embedding.version, error)
             return None
+
+
+def topologies_at_begin(context: Context) -> np.ndarray:
+    """Index of the topology with which each walker begins this session, shape (n_walkers,)."""
+    resumed, n_topologies = context.facts.resumed, len(context.config.system.topologies)
+    found = np.array([first_topology(w, n_topologies) for w in range(context.layout.n_walkers)])
+    if resumed is not None and n_topologies > 1:
+        for entry in resumed.of_role("simulation"):
+            for walker, known in context.store.read_part(entry, only=()).values.items():
+                found[int(walker)] = known["topology"]
+    return found
 
 
 def last_round(path: Path) -> int:

@@ -40,7 +40,7 @@ class Ledger:
         self.names = context.config.system.topologies
         self._decisions = 0
         self._unwritten: list[dict[str, Any]] = []
-        self.sources: list[tuple[int, int, int]] = []  # of every decision: simulation, segment, frame
+        self.sources: list[tuple[int, int, int]] = []  # simulation, segment, frame of what was used in earlier sessions
         directory = context.facts.directory
         (directory / SENT).parent.mkdir(exist_ok=True)
         self._lines, self._sent = Lines(directory / "decisions.jsonl"), Lines(directory / SENT)
@@ -73,7 +73,8 @@ class Ledger:
                                 failed=outcomes["failed"])
         for line in written:
             source = line["source"]
-            self.sources.append((source["simulation"], source["segment"], source["frame"]))
+            if line["outcome"] != "undelivered":  # nobody has started from those
+                self.sources.append((source["simulation"], source["segment"], source["frame"]))
             if line["outcome"] == "applied":
                 self.restarted[line["simulation"]] = line["segment"]
             if line["outcome"] == "applied" and line["delivered"] is not None:

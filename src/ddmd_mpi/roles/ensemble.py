@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,7 @@ class Ensemble(ABC):
         self.bodies = Bodies(config, lambda k: load_topology(config, k, facts.target_nm),
                              engine_maker(config, context.gpu, platform), facts.session)
         self.side_by_side = context.layout.walkers_per_rank if self.emulated else 1  # walkers that move at a time
+        self.known = {} if facts.resumed is None else self._recall()
         self.walkers = [self._walker(w) for w in context.layout.walkers(context.rank)]
 
     @abstractmethod
@@ -50,14 +52,11 @@ class Ensemble(ABC):
             self.resume()
 
     def resume(self) -> None:
-        """Go on where the walkers were, whichever ranks had them."""
-        context, mine = self.context, {w.index: w for w in self.walkers}
-        for entry in context.facts.resumed.of_role("simulation"):
-            if mine.keys() & set(entry.walkers):
-                part = context.store.read_part(entry)
-                for index in mine.keys() & set(entry.walkers):
-                    with self.contained(mine[index]):
-                        mine[index].resume(part.values[str(index)], under(str(index), part.arrays))
+        """Go on where the walkers were."""
+        context = self.context
+        for walker in self.walkers:
+            with self.contained(walker):
+                walker.resume(*self.known.pop(walker.index))
         rmsd, frame, walker = min((*w.trajectory.history.best, w.index) for w in self.walkers)
         if frame >= 0:
             context.status.update(best_rmsd=rmsd, best_simulation=walker, best_frame=frame)
@@ -139,10 +138,20 @@ class Ensemble(ABC):
             if core is not None:
                 self.context.log.info("bound to core %d", core)
 
+    def _recall(self) -> dict[int, tuple[dict[str, Any], dict[str, np.ndarray]]]:
+        """What a checkpoint knows of my walkers, whichever ranks had them."""
+        context, known = self.context, {}
+        mine = set(context.layout.walkers(context.rank))
+        for entry in context.facts.resumed.of_role("simulation"):
+            if mine & set(entry.walkers):
+                part = context.store.read_part(entry)
+                known |= {w: (part.values[str(w)], under(str(w), part.arrays)) for w in mine & set(entry.walkers)}
+        return known
+
     def _walker(self, index: int) -> Walker:
         config, facts = self.context.config, self.context.facts
         names = config.system.topologies
-        begins = first_topology(index, len(names))
+        begins = self.known[index][0]["topology"] if self.known else first_topology(index, len(names))
         trajectory = Trajectory(
             facts.directory / "trajectories", index, self.bodies.topology(begins).structures.topology,
             config.simulation, facts.order_parameters, facts.resumed is not None,

@@ -12,14 +12,10 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..checkpoints import Entry, Manifest, Store, part_name
 from ..errors import CheckpointError
-from ..status import STATUS_DTYPE
-from ..totals import carried_by
-from .checkpointing import entry_of, manifest_of
-from .observer import read_records
+from .checkpointing import carried_on, entry_of, manifest_of
+from .observer import no_records, read_records
 
 if TYPE_CHECKING:
     from .context import Context
@@ -66,16 +62,14 @@ def complete(context: Context) -> None:
 
 def manifest(context: Context, number: int, entries: tuple[Entry, ...]) -> Manifest:
     """What completes the checkpoint; where the first aggregator is lost, with the sums of the one before it."""
-    facts, layout = context.facts, context.layout
-    records, before = np.zeros(len(layout.seats), STATUS_DTYPE), facts.resumed and facts.resumed.carried
-    records["best_rmsd"] = np.nan
+    n_seats = len(context.layout.seats)
+    written = [n for n in context.store.numbers() if n > context.facts.last_checkpoint]
     if context.leads:
-        records = read_records(context.board, len(layout.seats))
-    written = [n for n in context.store.numbers() if n > facts.last_checkpoint]
-    if written and not context.leads:
+        carried = carried_on(context, read_records(context.board, n_seats))
+    elif written:
         carried = context.store.read_manifest(written[-1]).carried
     else:
-        carried = carried_by(records, layout.seats, before)
+        carried = carried_on(context, no_records(n_seats))
     return manifest_of(context, number, carried, entries)
 
 

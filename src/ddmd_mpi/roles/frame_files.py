@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,38 @@ class FrameFiles:
         self.segments = Segments(facts.directory, config.system.name, facts.n_residues, facts.order_parameters)
         self.written: dict[int, tuple[int, ...]] = {}  # iteration -> walkers with a file
         self._left_out: set[Path] = set()
+
+    def resume(self, iteration: int, held: Mapping[int, int]) -> int:
+        """Find the files of earlier sessions again; how many frames are younger than `iteration`, that of a checkpoint.
+
+        A younger file goes if the trajectory of its walker has lost frames of it, as it may where the machine itself
+        went down: other frames will get their numbers.
+
+        Parameters
+        ----------
+        held
+            Frames that the trajectory of each walker has.
+        """
+        self.written, younger = self.segments.found(), 0
+        for i in [i for i in self.written if i > iteration]:
+            for walker in self.written[i]:
+                frames = self._frames(i, walker)
+                if len(frames) and frames[-1] >= held.get(walker, 0):
+                    self.segments.path(i, walker).unlink()
+                    self.written[i] = tuple(w for w in self.written[i] if w != walker)
+                else:
+                    younger += len(frames)
+            if self.settings.aggregate:
+                self.aggregate(i)
+        return younger
+
+    def _frames(self, iteration: int, walker: int) -> np.ndarray:
+        """Numbers of the frames in a file; none of one that cannot be read."""
+        try:
+            return self.segments.read(iteration, walker)["frame"]
+        except StreamError as error:
+            self._leave_out(self.segments.path(iteration, walker), error)
+            return np.zeros(0, np.int64)
 
     def write(self, iteration: int, walker: int, rows: Sequence[dict[str, Any]], beginnings: dict[int, dict]) -> int:
         """Write the frames of a walker in an iteration; returns the bytes of the file.

@@ -17,6 +17,7 @@ from .checkpointing import Checkpoints
 from .context import IDLE_SECONDS, Context
 from .decider import Decider
 from .decisions import Ledger
+from .recall import KEYS, confirm, mark
 
 
 class Inference(Decider):
@@ -28,7 +29,7 @@ class Inference(Decider):
         self.window = FrameWindow(n_frames)
         self.fresh = 0
         self.best_rmsd = np.inf
-        self.stopped = False
+        self.stopped = self.recalled = False
         if context.facts.resumed is not None:
             self.resume()
 
@@ -52,6 +53,7 @@ class Inference(Decider):
                 self.stop_at_target()
                 if self.due():
                     self.fresh = 0
+                    self.confirm()
                     with context.on_record():
                         self.round(self.window.block())
                 elif not moved:
@@ -62,19 +64,29 @@ class Inference(Decider):
 
     def snapshot(self) -> Part:
         """The window and the policy's random numbers as a part of a checkpoint; what was decided is on record."""
-        window = {"window": self.window.block().pack(Hop.FEATURES)} if len(self.window) else {}
-        return Part({"fresh": self.fresh, "policy": self.policy.state()}, window)
+        arrays = {}
+        if len(self.window):
+            block = self.window.block()
+            arrays = {"window": block.pack(Hop.FEATURES), **{name: block[name] for name in KEYS}}
+        return Part({"fresh": self.fresh, "policy": self.policy.state()}, arrays)
 
     def resume(self) -> None:
-        """Go on with the window of an earlier session, whose coordinates are no longer kept."""
+        """Go on with the window of an earlier session, whose coordinates the aggregators take back."""
         for entry in self.context.facts.resumed.of_role("inference"):
             part = self.context.store.read_part(entry)
             self.fresh = part.values["fresh"]
             self.policy.restore(part.values["policy"])
             if "window" in part.arrays:
                 block = FrameBlock.unpack(part.arrays["window"])
-                self.window.append(block.on(Hop.FEATURES, slot_generation=np.zeros(len(block), np.int64)))
-                self.best_rmsd = np.nanmin(block["rmsd"], initial=self.best_rmsd)
+                self.window.append(mark(block, self.context.ring))
+                self.best_rmsd, self.recalled = np.nanmin(block["rmsd"], initial=self.best_rmsd), True
+
+    def confirm(self) -> None:
+        """Before the first round after an earlier session: leave out coordinates that nobody has found again."""
+        if self.recalled:
+            self.recalled, block = False, confirm(self.window.block(), self.context.ring)
+            self.window = FrameWindow(self.window.capacity)
+            self.window.append(block)
 
     def drain(self) -> bool:
         """Take every block of features and the newest weights that have arrived."""

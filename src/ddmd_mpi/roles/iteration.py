@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
-from ..checkpoints import cure
+from ..checkpoints import Entry, cure
 from ..errors import DDMDError, DiskError
 from ..events import EventLog
 from ..md.affinity import my_cores, on_cores
@@ -21,7 +22,8 @@ from ..streams.restarts import Restarts
 from .context import Context
 from .frame_files import FrameFiles
 from .observer import Observer
-from .stages import AggregationStage, Best, Desk, InferenceStage, Simulated, SimulationStage, TrainingStage
+from .stage_checkpoints import StageCheckpoints
+from .stages import AggregationStage, Best, Desk, InferenceStage, Recalled, Simulated, SimulationStage, TrainingStage
 
 
 class StageError(Exception):
@@ -45,9 +47,16 @@ class Iteration:
         if context.leads:
             self.aggregation = AggregationStage(self.stage("aggregation"), files)
             self.inference = InferenceStage(self.stage("inference", mailboxes=Desk()), files, restarts)
+        self.checkpoints = StageCheckpoints(context, {
+            c.role: stage.snapshot for c, stage in zip(self.contexts, self.stages, strict=True)})
         self.iteration, self.best, self.commanded = 0, Best(), False
         self.failed = "failure"  # why the run stops, once a stage has failed
         self.active, self.retired = True, False
+
+    @property
+    def stages(self) -> list[Any]:
+        """The stages that I play, in the order of their contexts."""
+        return [s for s in (self.simulation, self.training, self.aggregation, self.inference) if s is not None]
 
     def stage(self, role: str, **changes: Any) -> Context:
         """The context of one of my stages, with records of its own."""
@@ -62,7 +71,7 @@ class Iteration:
     def run(self) -> bool:
         """Iterate until it is enough or a stage fails; whether it was enough. Collective over all ranks."""
         self.simulation.begin()
-        ended = self.unless_it_fails(self.iterate)
+        ended = self.unless_it_fails(self.play)
         reason = ended or self.failed
         self.context.log.info("%d iterations, then %s", self.iteration, reason)
         self.simulation.post(now=True, state=State.DRAINING, activity=Activity.DRAINING,
@@ -76,9 +85,43 @@ class Iteration:
         kept = self.unless_it_fails(lambda: self.together("books", self.observer.see_to_the_end, whole))
         return whole and bool(kept and kept[0])
 
+    def play(self) -> str:
+        """Iterate, from the begin or from where an earlier session ended, and write a checkpoint; why it is enough."""
+        self.together("begin", self.inference.begin if self.context.leads else nothing)
+        if self.context.facts.resumed is not None:
+            self.resume()
+        reason = self.iterate()
+        self.checkpoint()
+        return reason
+
+    def resume(self) -> None:
+        """Go on after the last iteration that has left anything."""
+        recalled = self.together("recall", self.simulation.recalled)
+        self.best = min(r.best for r in recalled)
+        found = self.together("files", self.find if self.context.leads else nothing, recalled)
+        self.iteration, self.files.written = found[0]
+        self.context.log.info("goes on after iteration %d", self.iteration)
+
+    def find(self, recalled: list[Recalled]) -> tuple[int, dict[int, tuple[int, ...]]]:
+        """The last iteration of earlier sessions, and the walkers with a file in each; orders after it are void."""
+        last, written = self.aggregation.resume(recalled)
+        self.inference.restarts.forget(last)
+        return last, written
+
+    def checkpoint(self) -> None:
+        """Write my parts of a checkpoint; the first rank completes it."""
+        parts = self.together("checkpoint", self.checkpoints.write)
+        self.context.board.settle()
+        self.together("manifest", self.complete if self.context.leads else nothing, parts)
+
+    def complete(self, parts: list[list[Entry]]) -> None:
+        """Name the parts of all ranks."""
+        self.checkpoints.complete(chain.from_iterable(parts), self.observer.records())
+
     def iterate(self) -> str:
         """Iterate until it is enough; why it is."""
-        while not (reason := self.verdict(self.iteration == self.settings.iterations)):
+        limit = self.settings.iterations or float("inf")
+        while not (reason := self.verdict(self.iteration >= limit)):
             self.iteration += 1
             results = self.together("simulation", self.simulation.run, self.iteration, self.commanded)
             self.enter(results)
@@ -103,11 +146,13 @@ class Iteration:
         """Train, if it is time to, and decide the restarts of the next iteration."""
         trains = self.training is not None and (self.iteration - 1) % self.settings.retrain_every == 0
         self.together("training", self.training.run if trains else nothing, alone=self.trainers.size == 1)
-        self.commanded = self.together("inference", self.infer if self.context.leads else nothing)[0]
+        self.commanded, due = self.together("inference", self.infer if self.context.leads else nothing)[0]
+        if due:
+            self.checkpoint()
 
-    def infer(self) -> bool:
-        """Whether the next iteration begins with restarts."""
-        return self.inference.run(self.iteration + 1, self.training.versions.newest)
+    def infer(self) -> tuple[bool, bool]:
+        """Whether the next iteration begins with restarts, and whether to write a checkpoint before it."""
+        return self.inference.run(self.iteration + 1, self.training.versions.newest), self.checkpoints.due
 
     def verdict(self, enough: bool = False) -> str:
         """Why the run shall end now, "" if it goes on: the first rank's word, or the signal that any rank has got."""
@@ -182,8 +227,8 @@ class Iteration:
             stack.callback(self.trainers.Free)
             for context in self.contexts:
                 stack.callback(context.events.free)
-            for stage in (self.simulation, self.training, self.inference):
-                if stage is not None:
+            for stage in self.stages:
+                if stage is not self.aggregation:
                     stack.callback(stage.end)
 
 

@@ -174,11 +174,17 @@ class Observer:
 
 
 def read_records(board: Any, n_seats: int) -> np.ndarray:
-    """The newest record of every seat on the board; of one that has posted none, zeros and no best RMSD."""
-    records = np.zeros(n_seats, STATUS_DTYPE)
-    records["best_rmsd"] = np.nan
+    """The newest record of every seat on the board."""
+    records = no_records(n_seats)
     for seat in range(n_seats):
         sequence, record = board.get(seat)
         if sequence:
             records[seat] = record
+    return records
+
+
+def no_records(n_seats: int) -> np.ndarray:
+    """The records of seats that have posted none: zeros and no best RMSD."""
+    records = np.zeros(n_seats, STATUS_DTYPE)
+    records["best_rmsd"] = np.nan
     return records

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import numpy as np
 
+from ..checkpoints import Part
 from ..errors import StreamError
 from ..frames import Outcome, Receipt, RestartCommand
 from ..model import ModelWeights
@@ -30,6 +32,13 @@ class Best(NamedTuple):
     rmsd: float = np.inf  # angstrom
     simulation: int = -1
     frame: int = -1
+
+
+class Recalled(NamedTuple):
+    """What a rank's walkers have done in earlier sessions."""
+
+    frames: dict[int, int]  # in the trajectory of each walker
+    best: Best
 
 
 class Simulated(NamedTuple):
@@ -80,6 +89,12 @@ class SimulationStage(Ensemble):
         return Simulated(tuple(self.rows), len(rows), best, None if orders is None else self.receipts,
                          any(w.active for w in self.walkers), all(w.retired for w in self.walkers))
 
+    def recalled(self) -> Recalled:
+        """What the trajectories held when this session began."""
+        histories = {w.index: w.trajectory.history for w in self.walkers}
+        best = min((Best(h.best[0], walker, h.best[1]) for walker, h in histories.items()))
+        return Recalled({walker: h.n_frames for walker, h in histories.items()}, best)
+
     def orders(self, iteration: int, walkers: list[Walker]) -> dict[int, Order] | None:
         """What inference has decided for these walkers; None if it cannot be read."""
         with self.context.events.span("io", iteration=iteration):
@@ -124,10 +139,30 @@ class AggregationStage:
 
     def __init__(self, context: Context, files: FrameFiles):
         self.context, self.files = context, files
+        self.iteration = 0  # the last one
+
+    def snapshot(self) -> Part:
+        """The last iteration and the frames until then as a part of a checkpoint: what else I know is in the files."""
+        return Part({"iteration": self.iteration, "archived": int(self.context.status.record["archived"])})
+
+    def resume(self, walkers: list[Recalled]) -> tuple[int, dict[int, tuple[int, ...]]]:
+        """Go on with the files of earlier sessions: the last iteration, and the walkers with a file in each.
+
+        An iteration that was cut off is not done again: what it has written stays, and the next one follows.
+        """
+        context = self.context
+        (entry,) = context.facts.resumed.of_role("aggregation")
+        values = context.store.read_part(entry).values
+        known = values["iteration"]
+        younger = self.files.resume(known, {w: n for of_rank in walkers for w, n in of_rank.frames.items()})
+        context.status.add(frames=younger, archived=values["archived"] + younger)
+        self.iteration = max(known, *self.files.written) if self.files.written else known
+        return self.iteration, self.files.written
 
     def run(self, iteration: int, results: list[Simulated]) -> None:
         """Count the frames, remember the best of them, and aggregate their files if that is wanted."""
         status, n_frames = self.context.status, sum(r.n_frames for r in results)
+        self.iteration = iteration
         best = min(r.best for r in results)
         if best.frame >= 0 and not best.rmsd >= status.record["best_rmsd"]:
             status.update(best_rmsd=best.rmsd, best_simulation=best.simulation, best_frame=best.frame)
@@ -209,8 +244,20 @@ class InferenceStage(Decider):
     def __init__(self, context: Context, files: FrameFiles, restarts: Restarts):
         super().__init__(context)
         self.files, self.restarts, self.desk = files, restarts, context.mailboxes
-        self.ledger, self.lines = Ledger(context), Lines(context.facts.directory / "rounds.jsonl")
-        self.loaded = False
+        self.loaded, self._records = False, ExitStack()
+
+    def begin(self) -> None:
+        """Open the records, once all ranks have mended the files of their walkers; recall what they say."""
+        self.ledger = self._records.enter_context(Ledger(self.context))
+        self.lines = self._records.enter_context(Lines(self.context.facts.directory / "rounds.jsonl"))
+        self.policy.recall(self.ledger.sources)
+        if self.context.facts.resumed is not None:
+            (entry,) = self.context.facts.resumed.of_role("inference")
+            self.policy.restore(self.context.store.read_part(entry).values["policy"])
+
+    def snapshot(self) -> Part:
+        """The policy's random numbers as a part of a checkpoint; what was decided is on record."""
+        return Part({"policy": self.policy.state()})
 
     def collect(self, results: list[Simulated]) -> None:
         """Take what the ranks answered to the commands of the last iteration."""
@@ -273,5 +320,4 @@ class InferenceStage(Decider):
 
     def end(self) -> None:
         """Close the records."""
-        self.ledger.free()
-        self.lines.free()
+        self._records.close()

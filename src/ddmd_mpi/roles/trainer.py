@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ import numpy as np
 from .. import model
 from ..checkpoints import Part
 from ..errors import ModelError, NothingToLearnError
-from ..frames import FrameBlock, Hop
+from ..frames import FrameBlock
 from ..model import Epoch, ModelWeights, Ranks, Round, Setup, Supervisor
 from ..parallel.agreement import Agreement
+from ..rundir import read_lines
 from ..status import DATA_PARALLEL, Activity
 from ..window import FrameWindow
 from .context import IDLE_SECONDS, Context
@@ -56,8 +58,10 @@ class Trainer(Supervisor):
             return
         ranks = context.layout.ranks("training")
         first, mine = parts[0], parts[ranks.index(context.rank) :: len(ranks)]
-        self.rounds, self.samples = first.values["rounds"], sum(p.values["samples"] for p in mine)
-        self.version = first.values.get("version", self.versions.newest)
+        rounds, samples = recorded(context.facts.directory)
+        self.rounds = max(first.values["rounds"], rounds, self.versions.newest_round)
+        self.samples = max(sum(p.values["samples"] for p in parts), samples) if self.leads else 0
+        self.version = first.values["version"]
         self.state = [first.arrays[f"model/{i}"] for i in range(first.values["n_arrays"])]
         for part in mine:
             if "window" in part.arrays:
@@ -67,10 +71,8 @@ class Trainer(Supervisor):
         record["samples"], record["version"] = self.samples, self.versions.newest
 
     def snapshot(self) -> Part:
-        """The model and the window as a part of a checkpoint."""
+        """The model as a part of a checkpoint."""
         arrays = {f"model/{i}": array for i, array in enumerate(self.state)}
-        if len(self.window):
-            arrays["window"] = self.window.copy().pack(Hop.FEATURES)
         return Part({"rounds": self.rounds, "samples": self.samples, "n_arrays": len(self.state),
                      "version": self.versions.newest}, arrays)
 
@@ -136,6 +138,7 @@ class Trainer(Supervisor):
                         validation_loss=result.validation_loss, accepted=result.accepted, published=published,
                         stopped=result.stopped, reason=result.reason, drain_s=self.drain_s,
                         weights_crc32=checksum(arrays))
+        context.events.flush()
         self.tell(result)
 
     def warn_of_small_window(self) -> None:
@@ -149,8 +152,8 @@ class Trainer(Supervisor):
         """Save the model as the next version."""
         features, system = self.context.config.features, self.context.config.system
         weights = ModelWeights(self.versions.newest + 1, arrays, {
-            "created": time.time(), "samples": result.samples, "epochs": result.epochs, "loss": result.loss,
-            "validation_loss": result.validation_loss, "window": len(self.window),
+            "created": time.time(), "round": self.rounds, "samples": result.samples, "epochs": result.epochs,
+            "loss": result.loss, "validation_loss": result.validation_loss, "window": len(self.window),
             "architecture": self.model.architecture, "settings": self.settings.model_dump(mode="json"),
             "n_residues": self.context.facts.n_residues, "descriptor": system.descriptor,
             "cutoff_angstrom": features.cutoff_angstrom})
@@ -175,6 +178,13 @@ class Trainer(Supervisor):
             self.context.events.record(
                 "epoch", epoch.started, epoch.seconds, round=self.rounds + 1, loss=epoch.training.loss,
                 validation_loss=epoch.validation.loss, **epoch.training.terms)
+
+
+def recorded(directory: Path) -> tuple[int, int]:
+    """The last round of training and the samples of all rounds and ranks, by the events of a run."""
+    spans = [span for path in directory.glob("events/training-*.jsonl") for span in read_lines(path)
+             if span["name"] == "train_round" and "error" not in span]
+    return max((span["round"] for span in spans), default=0), sum(span["samples"] for span in spans)
 
 
 def all_fail(comm: Any, fault: ModelError | None) -> bool:

@@ -10,8 +10,9 @@ import time
 
 import numpy as np
 
+from ..checkpoints import Part
 from ..errors import ModelError
-from ..frames import FrameBlock
+from ..frames import FrameBlock, Hop
 from ..model import ModelWeights, Round
 from ..parallel.agreement import Agreement
 from ..status import Activity, State
@@ -55,6 +56,12 @@ class Training(Trainer):
                 return totals
             self.context.status.update(activity=Activity.WAITING)
             time.sleep(IDLE_SECONDS)
+
+    def snapshot(self) -> Part:
+        """The model and the window as a part of a checkpoint."""
+        part = super().snapshot()
+        window = {"window": self.window.copy().pack(Hop.FEATURES)} if len(self.window) else {}
+        return Part(part.values, {**part.arrays, **window})
 
     def ended(self) -> bool:
         """Whether every aggregator has ended its stream, or the time for draining is over."""

@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from zipfile import BadZipFile, ZipFile
 
 from ..files import parse_object, read_bytes
@@ -33,6 +33,7 @@ class Versions:
         clear_away(directory)
         self._losses = dict(found(directory))  # of the versions that are there
         self.newest = max(self._losses, default=0)
+        self.newest_round = round_of(directory, self.newest)
 
     def save(self, weights: ModelWeights) -> None:
         """Write the next version; what is surplus then goes."""
@@ -48,26 +49,30 @@ class Versions:
 def found(directory: Path) -> Iterator[tuple[int, float]]:
     """The versions that are there and whole, with their validation losses."""
     for path in sorted(directory.glob(NAMES)):
-        loss = loss_of(path)
-        if loss is not None:
-            yield int(path.name[1:]), loss
+        metadata = metadata_of(path)
+        if metadata is not None:
+            yield int(path.name[1:]), float(metadata["validation_loss"])
 
 
-def loss_of(path: Path) -> float | None:
-    """The validation loss of a version; None for one that is not whole, as a machine that went down may leave it."""
+def metadata_of(path: Path) -> dict[str, Any] | None:
+    """What is said of a version; None for one that is not whole, as a machine that went down may leave it."""
     try:
         with ZipFile(path / "weights.npz"):  # its table of contents is its end
             metadata = parse_object(read_bytes(path / "metadata.json"))
-        if int(metadata["version"]) == int(path.name[1:]):
-            return float(metadata["validation_loss"])
+        float(metadata["validation_loss"]), int(metadata.get("round", 0))
+        return metadata if int(metadata["version"]) == int(path.name[1:]) else None
     except (OSError, ValueError, LookupError, TypeError, BadZipFile):
         return None
-    return None
 
 
 def clear_away(directory: Path) -> None:
     """Delete the versions that are not whole, whose numbers come again."""
     for path in sorted(directory.glob(NAMES)):
-        if path.is_dir() and loss_of(path) is None:
+        if path.is_dir() and metadata_of(path) is None:
             log.warning("%s is no whole version of the model: deleted", path)
             shutil.rmtree(path, ignore_errors=True)
+
+
+def round_of(directory: Path, version: int) -> int:
+    """The round of training that a version came from; 0 where it is not there or does not say."""
+    return int((metadata_of(directory / f"v{version:06d}") or {}).get("round", 0))

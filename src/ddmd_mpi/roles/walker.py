@@ -164,12 +164,12 @@ class Walker:
     def snapshot(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What a later session needs to go on: values for JSON, and arrays; without the engine's if that has failed."""
         values = {"frames": self.trajectory.n_frames, "failures": self.failures, "retired": self.retired,
-                  "ahead": self._ahead, "last": self._last, "topology": 0}
+                  "ahead": self._ahead, "last": self._last, "topology": self.topology}
         arrays = {}
         if self._mark is not None:
             arrays |= {f"mark/{n}": a for n, a in zip(MARK, self._mark, strict=True) if a is not None}
         if self._good is not None:
-            values["good"] = self._good.origin
+            values |= {"good": self._good.origin, "good_topology": self._good.topology}
             arrays |= {"good/positions": self._good.positions, "good/box": self._good.box}
         if self._mark is not None and not self.retired and self._on_record:
             with suppress(EngineError):
@@ -178,7 +178,7 @@ class Walker:
         return values, arrays
 
     def resume(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Go on after an earlier session, in a new segment.
+        """Go on after an earlier session, in a new segment of the topology that I have been made with.
 
         Where the files hold frames that are younger than the snapshot, these stay, and the segment begins with its
         last frame as restart point.
@@ -197,8 +197,8 @@ class Walker:
         self.frames, self._segment = history.n_frames - history.restart_points, history.segment
         self.segments, self._closed = history.segment + 1, True
         if "good" in values:
-            self._good = RestartPoint(
-                self.topology, arrays["good/positions"], arrays["good/box"], Origin(*values["good"]))
+            self._good = RestartPoint(values["good_topology"], arrays["good/positions"], arrays["good/box"],
+                                      Origin(*values["good"]))
         if self._segment < 0 or self.retired:
             return
         seed = segment_seed(self._seed, self.index, self._segment + 1)

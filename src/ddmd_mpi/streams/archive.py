@@ -152,6 +152,43 @@ def check_columns(forms: dict[str, tuple[str, tuple[int, ...]]], path: Path) -> 
         raise StreamError(f"{path} announces {nbytes} bytes in a step, which are not there")
 
 
+class StoredBlock:
+    """A block in an archive, whose columns are read when they are asked for.
+
+    Raises
+    ------
+    StreamError
+        If it is none, or not whole.
+    """
+
+    def __init__(self, io: Any, engine: Any, path: Path):
+        self._engine, self._path = engine, path
+        self._variables = {f.name: v for f in FIELDS if (v := io.inquire_variable(f.name)) is not None}
+        check_columns({name: (v.type(), tuple(v.shape())) for name, v in self._variables.items()}, path)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._variables
+
+    def __len__(self) -> int:
+        """Number of frames; 0 of the step by which ADIOS2 closes an archive without blocks."""
+        return self._variables["simulation"].shape()[0] if self._variables else 0
+
+    def is_whole(self, step: Step) -> bool:
+        """Whether all its columns are there."""
+        return holds(self._path, step, [self._empty(name) for name in self._variables])
+
+    def read(self, *names: str) -> dict[str, np.ndarray]:
+        """Columns by name: these, or all."""
+        columns = {name: self._empty(name) for name in names or self._variables}
+        with adios2_errors(f"to read {self._path}"):
+            for name, column in columns.items():
+                self._engine.get(self._variables[name], column, Mode.Sync)
+        return columns
+
+    def _empty(self, name: str) -> np.ndarray:
+        return np.empty(self._variables[name].shape(), FIELD[name].dtype)
+
+
 def read_archive(path: Path) -> Iterator[FrameBlock]:
     """The blocks that an archive holds now, oldest first; it may still be growing, or have been cut off anywhere.
 
@@ -160,6 +197,14 @@ def read_archive(path: Path) -> Iterator[FrameBlock]:
     StreamError
         If there is no archive at `path`, or none that can be read, or it holds something else.
     """
+    for stored in stored_blocks(path):
+        block = FrameBlock(stored.read())
+        block.check_contacts()
+        yield block
+
+
+def stored_blocks(path: Path) -> Iterator[StoredBlock]:
+    """As :func:`read_archive`, of blocks that are read when their columns are asked for: each before the next one."""
     path = Path(path)
     if not path.exists():
         raise StreamError(f"there is no archive {path}; a run with [aggregation] archive = \"full\" writes one")
@@ -172,27 +217,14 @@ def read_archive(path: Path) -> Iterator[FrameBlock]:
         try:
             for step in steps:
                 with adios2_errors(f"to read {path}"):
-                    columns = _read_step(declared.io, engine, path, step)
-                if columns is None:
+                    if engine.begin_step(StepMode.Read, 0.0) != StepStatus.OK:
+                        return
+                    stored = StoredBlock(declared.io, engine, path)
+                if not stored.is_whole(step):
                     return
-                if columns:  # none in the step by which ADIOS2 closes an archive without blocks
-                    block = FrameBlock(columns)
-                    block.check_contacts()
-                    yield block
+                if len(stored):
+                    yield stored
+                with adios2_errors(f"to read {path}"):
+                    engine.end_step()
         finally:
             engine.close()
-
-
-def _read_step(io: Any, engine: Any, path: Path, step: Step) -> dict[str, np.ndarray] | None:
-    """The columns of the next step; None if it is not there, or not whole."""
-    if engine.begin_step(StepMode.Read, 0.0) != StepStatus.OK:
-        return None
-    variables = {f.name: v for f in FIELDS if (v := io.inquire_variable(f.name)) is not None}
-    check_columns({name: (v.type(), tuple(v.shape())) for name, v in variables.items()}, path)
-    columns = {name: np.empty(variable.shape(), FIELD[name].dtype) for name, variable in variables.items()}
-    if not holds(path, step, list(columns.values())):
-        return None
-    for name, column in columns.items():
-        engine.get(variables[name], column)
-    engine.end_step()
-    return columns

@@ -94,6 +94,12 @@ class Restarts:
                 for walker in walkers for i in np.flatnonzero(records["walker"] == walker)
             }
 
+    def forget(self, after: int) -> None:
+        """Delete the files for iterations after `after`: what they order was never obeyed."""
+        for path in (self.directory / "restarts").glob("iteration-*.h5"):
+            if int(path.stem.removeprefix("iteration-")) > after:
+                path.unlink()
+
     def _identity(self, iteration: int) -> dict[str, Any]:
         return {"kind": "restarts", "system": self.system, "iteration": iteration}
 

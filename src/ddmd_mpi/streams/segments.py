@@ -58,6 +58,14 @@ class Segments:
         """The file that shows all walkers of an iteration."""
         return self.directory / "aggregated" / f"iteration-{iteration:04d}.h5"
 
+    def found(self) -> dict[int, tuple[int, ...]]:
+        """The walkers that have a file, by iteration."""
+        walkers: dict[int, list[int]] = {}
+        for path in sorted((self.directory / "segments").glob("iteration-*/sim-*.h5")):
+            iteration = int(path.parent.name.removeprefix("iteration-"))
+            walkers.setdefault(iteration, []).append(int(path.stem.removeprefix("sim-")))
+        return {iteration: tuple(sorted(walkers[iteration])) for iteration in sorted(walkers)}
+
     def write(self, iteration: int, walker: int, block: FrameBlock, about: Mapping[str, Any]) -> int:
         """Write the frames of a walker, with their coordinates; returns the bytes of the file.
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddmd_mpi.checkpoints import KEEP, Entry, Manifest, Part, Store, manifest_name, part_name
+from ddmd_mpi.checkpoints import FORMAT, KEEP, Entry, Manifest, Part, Store, manifest_name, part_name
 from ddmd_mpi.errors import CheckpointError
 
 
@@ -67,7 +67,7 @@ def test_without_a_whole_checkpoint_there_is_a_sentence(store):
 
 
 @pytest.mark.parametrize(("old", "new", "words"), [
-    ('"format": 1', '"format": 9', "format 9"),
+    (f'"format": {FORMAT}', '"format": 1', "is of format 1"),
     ("simulation-0000-000001.npz", "../simulation-0000-000001.npz", "other directories"),
 ])  # fmt: skip
 def test_another_format_and_files_of_other_directories_are_refused(store, old, new, words):

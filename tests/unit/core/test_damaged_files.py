@@ -186,17 +186,17 @@ def test_lines_of_json(tmp_path_factory, edits):
 
 
 SEGMENTS = b"".join(b'{"segment": %d, "first_frame": %d, "restart_point": false}\n' % (i, 2 * i) for i in range(3))
+DCD = b"\x54\0\0\0CORD".ljust(188, b"\0") + b"\2\0\0\0\4\0\0\0" + bytes(6 * 12 * 4)  # 2 atoms
 FRAMES = b"frame,segment,time_ps,rmsd_angstrom\n" + b"".join(b"%d,0,%d.0,1.5\n" % (i, i) for i in range(6))
 
 
 @FAST
-@given(st.sampled_from(["frames.csv", "segments.jsonl"]), HARM)
+@given(st.sampled_from(["frames.csv", "segments.jsonl", "dcd"]), HARM)
 def test_the_files_of_a_walker(tmp_path_factory, name, edits):
-    path = tmp_path_factory.getbasetemp() / "harmed.dcd"
-    path.write_bytes(bytes(196 + 6 * 12 * 4))
-    for suffix, content in (("frames.csv", FRAMES), ("segments.jsonl", SEGMENTS)):
-        path.with_suffix(f".{suffix}").write_bytes(harmed(content, edits) if suffix == name else content)
-    found = valid_or(RunDirectoryError, lambda: mend(path, 2, False))
+    stem = tmp_path_factory.getbasetemp() / "harmed"
+    for suffix, content in (("frames.csv", FRAMES), ("segments.jsonl", SEGMENTS), ("dcd", DCD)):
+        stem.with_suffix(f".{suffix}").write_bytes(harmed(content, edits) if suffix == name else content)
+    found = valid_or(RunDirectoryError, lambda: mend(stem, {None: stem.with_suffix(".dcd")}))
     assert found is None or found.n_frames <= 6
 
 

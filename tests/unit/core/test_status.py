@@ -10,6 +10,7 @@ from ddmd_mpi import status, summary
 from ddmd_mpi.events import EventLog
 from ddmd_mpi.progress import Progress, clock, epilogue, line, screen
 from ddmd_mpi.status import STATUS_DTYPE, STOP_REASONS, Activity, State, StatusPost
+from ddmd_mpi.totals import carried_by
 
 ROLES = ("simulation", "simulation", "aggregation", "training", "inference")
 FACTS = {
@@ -87,6 +88,19 @@ def test_summary_adds_up(records):
 def test_the_io_of_ranks_with_several_records_is_that_of_their_time(records):
     one_rank = summary.summarise(records, ROLES, {**FACTS, "mode": "file", "n_ranks": 1})
     assert one_rank["streams"]["total_io_fraction"] == pytest.approx(5.4 / 100)
+
+
+@pytest.mark.parametrize(("mode", "n_ranks"), [("stream", 5), ("file", 2)])
+def test_two_sessions_are_twice_as_much_and_their_shares_and_memory_those_of_one(records, mode, n_ranks):
+    records["peak_mb"] = 100, 150, 80, 900, 700
+    facts = {**FACTS, "mode": mode, "n_ranks": n_ranks}
+    one = summary.summarise(records, ROLES, facts)
+    two = summary.summarise(records, ROLES, {**facts, "session": 1}, carried_by(records, ROLES, None), one["wall_s"])
+    assert two["wall_s"] == 2 * one["wall_s"]
+    assert two["streams"]["bytes_by_hop"] == {hop: 2 * n for hop, n in one["streams"]["bytes_by_hop"].items()}
+    assert two["streams"]["total_io_fraction"] == pytest.approx(one["streams"]["total_io_fraction"])
+    assert two["memory"] == one["memory"]
+    assert two["aggregation"] == one["aggregation"], "the ranks find it in the archives again"
 
 
 def test_a_run_that_did_nothing_has_a_summary_too():

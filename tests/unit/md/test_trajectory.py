@@ -74,7 +74,7 @@ def test_a_frame_without_its_row_is_taken_back_and_so_is_a_segment_without_its_f
         assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
         growing.begin_segment(1, {"restart_point": False})
         assert growing.append(FRAMES[1], 1.0, 1, 1.0, -2.0, [5.0]) == 1
-    history = mend(growing.path, 166, False)
+    history = mend(growing.path.with_suffix(""), {None: growing.path})
     assert (history.n_frames, history.segment, history.restart_points) == (2, 1, 1)
 
 

@@ -6,37 +6,50 @@ import logging
 import time
 
 import pytest
+from checker import problems
 from mpi4py import MPI
 
 from ddmd_mpi import config as configuration
+from ddmd_mpi.checkpoints import Store
 from ddmd_mpi.errors import DiskError, ModelError, StreamError
 from ddmd_mpi.events import EventLog
+from ddmd_mpi.md.structures import load_structures
+from ddmd_mpi.md.trajectory import write_topology
 from ddmd_mpi.parallel.board import MessageBoard
 from ddmd_mpi.parallel.stages import plan
 from ddmd_mpi.roles.context import Context, Facts
 from ddmd_mpi.roles.iteration import Iteration
 from ddmd_mpi.status import STATUS_DTYPE, StatusPost
 from ddmd_mpi.stopping import Control, Signals
+from ddmd_mpi.streams.segments import Segments
 
 SETTINGS = ("run.mode=file", "simulation.walkers_per_rank=2", "simulation.report_interval_ps=0.2",
             "simulation.segment_ps=0.6", "simulation.minimize=false", "training.model=none", "steering.strategy=greedy",
             "output.progress=none", "output.progress_interval=1e-6", "file.iterations=3")
 
 
+def prepared(directory):
+    directory.mkdir(exist_ok=True)
+    return directory
+
+
 @pytest.fixture
 def make(tmp_path):
     """``make(*settings)`` gives a rank that is alone."""
 
-    def iteration(*settings, comm=MPI.COMM_SELF):
-        for name in ("trajectories", "events", "models"):
-            (tmp_path / name).mkdir()
+    def iteration(*settings, comm=MPI.COMM_SELF, resumed=None):
+        for name in ("trajectories", "events", "models", "checkpoints"):
+            prepared(tmp_path / name)
         config = configuration.load("bba-go", assignments=(*SETTINGS, *settings))
+        (tmp_path / "config.toml").write_text(configuration.to_toml(config))
+        write_topology(load_structures(config.system), prepared(tmp_path / "topology") / "bba-go.pdb")
         layout = plan([0], [0], config.ranks, config.simulation.walkers_per_rank)
         board = MessageBoard(comm, len(layout.seats), STATUS_DTYPE)
         events = EventLog(tmp_path / "events" / "simulation-0000.jsonl", "simulation", 0)
         log = logging.getLogger("ddmd_mpi.test")
         log.propagate = True
-        facts = Facts(28, 28, ("radius_of_gyration", "native_contacts"), tmp_path, time.time())
+        facts = Facts(28, 28, ("radius_of_gyration", "native_contacts"), tmp_path, time.time(), {"n_walkers": 2},
+                      0 if resumed is None else resumed.session + 1, resumed, Store(tmp_path).last_number)
         return Iteration(Context(
             config, facts, layout, 0, "simulation", None, Control(1000, "duration", 60, Signals()), events,
             StatusPost(lambda record: board.put(0, record), events), log, (), comm, None, None, None, None, board))
@@ -59,7 +72,8 @@ def test_stages_follow_each_other_until_it_is_enough(make, tmp_path):
     iteration = make()
     assert iteration.run() is True
     order = ("simulation", "aggregation", "training", "inference")
-    assert stages(tmp_path) == [(i, stage) for i in (1, 2, 3) for stage in order]
+    assert stages(tmp_path) == [(0, "begin"), *((i, stage) for i in (1, 2, 3) for stage in order),
+                                (3, "checkpoint"), (3, "manifest")]
     assert summary(tmp_path)["completed"] is True
     assert summary(tmp_path)["stop_reason"] == "iterations"
     assert summary(tmp_path)["inference"]["rounds"] == 3
@@ -148,3 +162,47 @@ def test_walkers_that_have_all_failed_too_often_end_the_run(make, tmp_path):
     assert iteration.run() is True
     assert summary(tmp_path)["stop_reason"] == "failure"
     assert iteration.iteration == 1
+
+
+def segment_files(directory):
+    """Frames of every walker by iteration."""
+    files = Segments(directory, "bba-go", 28, ("radius_of_gyration", "native_contacts"))
+    return {i: {w: files.read(i, w)["frame"].tolist() for w in walkers} for i, walkers in files.found().items()}
+
+
+def newest(directory):
+    return Store(directory).newest(pytest.fail)
+
+
+def test_a_later_session_goes_on_with_the_next_iteration(make, tmp_path):
+    make().run()
+    iteration = make("file.iterations=5", resumed=newest(tmp_path))
+    assert iteration.run() is True
+    assert {i: [len(frames) for frames in files.values()] for i, files in segment_files(tmp_path).items()} == {
+        i: [3, 3] for i in (1, 2, 3, 4, 5)}
+    assert problems(tmp_path) == []
+    found = summary(tmp_path)
+    assert (found["sessions"], found["inference"]["rounds"]) == (2, 5)
+    assert found["aggregation"]["frames_archived"] == found["simulation"]["frames"] == 5 * 2 * 3
+
+
+def test_an_iteration_that_was_cut_off_stays_and_the_next_one_follows(make, tmp_path):
+    """Iteration 3 is younger than the checkpoint, and the file of walker 1 was never written."""
+    killed = make("run.checkpoint_interval=1e-6")
+    complete, killed.checkpoint = killed.checkpoint, lambda: killed.iteration < 3 and complete()
+    killed.run()
+    (tmp_path / "segments" / "iteration-0003" / "sim-0001.h5").unlink()
+    (tmp_path / "aggregated" / "iteration-0003.h5").unlink()
+    prepared(tmp_path / "restarts")
+    (tmp_path / "restarts" / "iteration-0004.h5").touch()
+    manifest = newest(tmp_path)
+    assert manifest.number == 2
+    make("file.iterations=4", resumed=manifest).run()
+    assert sorted(segment_files(tmp_path)) == [1, 2, 3, 4]
+    assert sorted(segment_files(tmp_path)[3]) == [0]
+    assert (tmp_path / "aggregated" / "iteration-0003.h5").exists()
+    assert problems(tmp_path) == []
+    assert summary(tmp_path)["simulation"]["frames"] == 4 * 2 * 3
+    assert summary(tmp_path)["aggregation"]["frames_archived"] == 4 * 2 * 3 - 3
+    assert not (tmp_path / "restarts" / "iteration-0004.h5").exists(), "nobody has obeyed it"
+

@@ -211,6 +211,16 @@ def test_older_iterations_are_drawn_at_random(iterate, files, context):
     assert len(block) == 3 * N_WALKERS * N_REPORTS
 
 
+def test_younger_files_count_and_those_whose_frames_are_lost_go(iterate, files, context):
+    for _ in range(3):
+        iterate()
+    later = FrameFiles(context)
+    assert later.resume(1, {0: 13, 1: 13, 2: 9}) == 5 * N_REPORTS, "walker 2 has lost the frames 9 to 12"
+    assert later.written == {1: (0, 1, 2), 2: (0, 1, 2), 3: (0, 1)}
+    assert not files.segments.path(3, 2).exists()
+    assert np.unique(later.window(1000, context.events).block()["slot_generation"]).tolist() == [2, 3]
+
+
 def test_the_books_hold_the_best_frame_of_all(context, files, iterate):
     results = [iterate(), iterate()]
     books = AggregationStage(context, files)
@@ -226,6 +236,7 @@ def test_the_books_hold_the_best_frame_of_all(context, files, iterate):
 @pytest.fixture
 def inference(context, files, restarts):
     stage = InferenceStage(context, files, restarts)
+    stage.begin()
     yield stage
     stage.end()
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ddmd_mpi import config, model
-from ddmd_mpi.checkpoints import Store
+from ddmd_mpi.checkpoints import Entry, Manifest, Part, Store, part_name
 from ddmd_mpi.errors import ModelError, NothingToLearnError
 from ddmd_mpi.events import EventLog
 from ddmd_mpi.frames import FIELDS, FrameBlock, Hop
@@ -130,7 +130,7 @@ class Fake(Model):
 def play(tmp_path, monkeypatch):
     """Plays the role on blocks of these sizes: the role after its end."""
 
-    def play(sizes, *settings, fake=None, comm=None, rank=2, left_s=100.0):
+    def play(sizes, *settings, fake=None, comm=None, rank=2, left_s=100.0, resumed=None):
         fake = Fake() if fake is None else fake
 
         def create(setup):
@@ -144,7 +144,7 @@ def play(tmp_path, monkeypatch):
         inlet, outbox = Inlet(sizes), Outbox()
         context = SimpleNamespace(
             config=config.load("bba-go", assignments=("training.model=pca", "training.first_frames=10", *settings)),
-            facts=SimpleNamespace(n_residues=3, directory=tmp_path, session=0, resumed=None, last_checkpoint=0),
+            facts=SimpleNamespace(n_residues=3, directory=tmp_path, session=0, resumed=resumed, last_checkpoint=0),
             rank=rank, threads=1, gpu=None, role="training", announcements=SimpleNamespace(put=lambda rank, said: None),
             store=Store(tmp_path), control=SimpleNamespace(checkpoint=0),
             overdue=False, given_up=lambda: False, left_s=left_s, on_record=nullcontext,
@@ -327,3 +327,21 @@ def test_a_model_goes_on_from_the_newest_version_where_the_checkpoint_is_older(p
         facts=SimpleNamespace(resumed=True, directory=tmp_path), log=logging.getLogger("ddmd_mpi"))
     Training.take_back(role)
     assert role.taken == version
+@pytest.mark.parametrize(("events", "rank", "expected"), [
+    (("training-0002", "training-0003"), 2, (4, 80)), ((), 2, (4, 8)), (("training-0002", "training-0003"), 3, (4, 0))])
+def test_rounds_that_are_younger_than_the_checkpoint_are_found_again(play, tmp_path, events, rank, expected):
+    """By the events of all ranks, else by the newest version of the model, the fourth and last."""
+    first = play([1] * 40, "training.retrain_growth=1.5")
+    assert (first.rounds, versions(tmp_path)) == (4, [1, 2, 3, 4])
+    (tmp_path / "events").mkdir()
+    span = {"name": "train_round", "samples": 10}
+    for name in events:
+        lines = [*({**span, "round": i} for i in (1, 2, 3, 4)), {**span, "round": 9, "error": "NaN"}]
+        (tmp_path / "events" / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    entries = []
+    for other in (2, 3):
+        part = Part({"rounds": 1, "samples": 4, "n_arrays": 0, "version": 4})
+        nbytes, digest = Store(tmp_path).write_part("training", other, 9, part)
+        entries.append(Entry(part_name("training", other, 9), "training", other, nbytes, digest.hex()))
+    role = play([], rank=rank, resumed=Manifest(9, 0, {}, {}, 1.0, tuple(entries)))
+    assert (role.rounds, role.samples) == expected

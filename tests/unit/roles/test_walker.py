@@ -97,12 +97,12 @@ def walker(new):
 
 @pytest.fixture
 def new():
-    """``new()`` makes a walker."""
+    """``new(topology=0)`` makes a walker."""
     settings = config.load("cln025", assignments=(
         "simulation.timestep_fs=1", "simulation.report_interval_ps=0.01", "simulation.segment_ps=0.03",
         "simulation.failures_per_walker=3"))
-    return lambda: Walker(3, Bodies(lambda _: Engine(), Features()), 0, Trajectory(), settings,
-                          EventLog(None, "simulation", 0))
+    return lambda topology=0: Walker(3, Bodies(lambda _: Engine(), Features()), topology, Trajectory(), settings,
+                                     EventLog(None, "simulation", 0))
 
 
 def never():
@@ -278,9 +278,11 @@ def test_a_turn_that_is_over_goes_on_where_it_stopped(walker):
         rows.append(walker.report(never))
     assert len(rows) > 1
     assert rows[-1]["positions"][0, 0] == 10
+
+
 def later(new, walker, snapshot, **history):
     """A walker of the next session, whose files are those of `walker`."""
-    successor, files = new(), walker.trajectory
+    successor, files = new(snapshot[0]["topology"]), walker.trajectory
     successor.trajectory.frames, successor.trajectory.segments = list(files.frames), list(files.segments)
     points = sum(s["restart_point"] for s in files.segments)
     successor.trajectory.history = History(**{
@@ -375,3 +377,14 @@ def test_a_restart_that_the_disk_refuses_leaves_the_walker_at_its_last_frame(wal
     assert arrays["mark/positions"][0, 0] == 10.0
     assert not [name for name in arrays if name.startswith("engine/")], "the engine is where no file knows of"
     assert values["last"].frame == 1
+def test_a_walker_goes_on_with_its_topology_and_fails_back_to_that_of_its_good_restart_point(new, walker):
+    walker.report(never)
+    walker.restart(command(topology=2), coordinates(1000))
+    successor = later(new, walker, walker.snapshot())
+    assert successor.topology == 2
+    assert successor._bodies.log == [("take", 2, 3)]
+    assert successor.engine.x == 1001, "the step after the restart was done"
+    assert successor.trajectory.segments[-1]["topology"] == "ligand-2"
+    successor.recover(EngineError("NaN"))
+    assert successor.topology == 0, "in topology 2 there was no report yet"
+    assert successor.report(never)["topology"] == 0
