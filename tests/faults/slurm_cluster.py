@@ -57,7 +57,7 @@ def install() -> None:
     if shutil.which("apt-get") is None:
         pytest.skip("there is no Slurm, and no apt-get to install it with")
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (("update",), ("install", "-y", "--no-install-recommends", "slurm-wlm", "munge")):
+    for command in (("update",), ("install", "-y", "--no-install-recommends", "slurm-wlm", "munge", "libpmix-dev")):
         done = subprocess.run(["apt-get", "-q", *command], env=quiet, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"Slurm cannot be installed: {done.stderr[-300:]}")
