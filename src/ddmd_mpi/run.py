@@ -149,7 +149,8 @@ def place(world, config: Config, layout, facts, wires: Wires, log, signals: Sign
     describe(world, layout, facts, role)
     events = EventLog(facts.directory / "events" / f"{role}-{world.rank:04d}.jsonl", role, world.rank)
     status = StatusPost(lambda record: wires.board.put(world.rank, record), events)
-    watchdog = Watchdog(facts.directory / "logs" / f"{role}-{world.rank:04d}.log", events, log)
+    watchdog = Watchdog(facts.directory / "logs" / f"{role}-{world.rank:04d}.log", events, log,
+                        config.faults.hang_after)
     vigil = Vigil(layout, world.rank, world.hosts, wires.losses, None if layout.staged else wires.board.get, watchdog,
                   config.faults, log, stopped=lambda: neighbourhood.stopped)
     status.within, status.patience = config.faults.hang_after, config.faults.start_within

@@ -52,7 +52,7 @@ class Checkpoints:
 
     def write(self, number: int) -> None:
         """Write a part and announce it; where the disk refuses it, the run ends and the part before stays."""
-        with self.context.status.expect_silence("checkpoint"):
+        with self.context.status.expect_silence("checkpoint", on_disk=True):
             written = self._save(number)
         if written is not None:
             nbytes, digest = written

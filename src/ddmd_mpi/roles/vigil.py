@@ -85,15 +85,15 @@ class Vigil:
         order = sorted(self.left, key=lambda r: (r != self._leader, not self._is_essential(r), r))
         return order.index(self._rank) if self._rank in order else len(order)
 
-    def look(self, within: float) -> None:
-        """Beat for the next `within` seconds, and look who is lost.
+    def look(self, within: float, on_disk: bool = False) -> None:
+        """Beat for the next `within` seconds (see :meth:`.watchdog.Watchdog.beat`), and look who is lost.
 
         Raises
         ------
         LostRankError
             If the run cannot do without one that is.
         """
-        self._watchdog.beat(within)
+        self._watchdog.beat(within, on_disk)
         self._due = self._clock() + POST_SECONDS
         stopped = self._stopped()
         found = {rank: STOPPED if rank in stopped else ENDED for rank in self._losses.failed()}
@@ -109,7 +109,7 @@ class Vigil:
 
     def brace(self, seconds: float) -> None:
         """Look no longer who is lost; this process ends if it has not by itself after so many seconds."""
-        self._watchdog.beat(seconds)
+        self._watchdog.beat(seconds, on_disk=True)
 
     def explain(self, error: Exception) -> Exception:
         """The loss that an error of MPI or of a stream comes from, if that is found out now; else the error."""
@@ -198,7 +198,7 @@ class NoVigil:
     lost: frozenset[int] = frozenset()
     lost_walkers: tuple[int, ...] = ()
 
-    def look(self, within: float) -> None:
+    def look(self, within: float, on_disk: bool = False) -> None:
         """Nothing is looked for."""
 
     def tick(self) -> None:

@@ -29,8 +29,8 @@ class Job:
         places = planned([0] * 6, [0], RanksSection(), 2)
         losses = SimpleNamespace(failed=lambda: self.dead, declared=lambda: self.list, declare=self.declare)
         self.vigil = Vigil(places, rank, ("node",), losses, self.read if planned is layout.plan else None,
-                           SimpleNamespace(beat=self.beats.append), SETTINGS, logging.getLogger("ddmd_mpi.test"),
-                           clock=lambda: self.now, stopped=lambda: self.stopped)
+                           SimpleNamespace(beat=lambda within, on_disk=False: self.beats.append(within)), SETTINGS,
+                           logging.getLogger("ddmd_mpi.test"), clock=lambda: self.now, stopped=lambda: self.stopped)
 
     def read(self, rank):
         return self.sequences[rank], self.records[rank]
