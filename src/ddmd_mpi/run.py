@@ -152,7 +152,8 @@ def place(world, config: Config, layout, facts, wires: Wires, log, signals: Sign
     watchdog = Watchdog(facts.directory / "logs" / f"{role}-{world.rank:04d}.log", events, log,
                         config.faults.hang_after)
     vigil = Vigil(layout, world.rank, world.hosts, wires.losses, None if layout.staged else wires.board.get, watchdog,
-                  config.faults, log, stopped=lambda: neighbourhood.stopped)
+                  config.faults, log, stopped=lambda: neighbourhood.stopped,
+                  ended=lambda: neighbourhood.ended)
     status.within, status.patience = config.faults.hang_after, config.faults.start_within
     status.beat = vigil.look
     if wires.network is not None:

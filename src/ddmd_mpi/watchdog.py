@@ -12,6 +12,7 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
+import signal
 import threading
 import time
 from contextlib import suppress
@@ -74,7 +75,7 @@ class Watchdog:
             if self._idles():
                 self._say("it uses no processor and has made no progress", silent)
                 faulthandler.dump_traceback(self._file)
-                os._exit(1)
+                os.kill(os.getpid(), signal.SIGKILL)  # fault-tolerant MPI tells the others of no exit code
 
     def _idles(self) -> bool:
         """Whether this process has done nothing for too long."""

@@ -17,11 +17,12 @@ SETTINGS = ("run.checkpoint_interval=2",)
 FOREVER = resource.RLIM_INFINITY
 
 
-def hurt(directory, harm, sets=SETTINGS, first=lambda directory: list(directory.glob("checkpoints/manifest-*"))):
+def hurt(directory, harm, sets=SETTINGS, seconds=60):
     """Run a job, and do `harm` to its directory and its ranks once it has a checkpoint; what is left."""
-    with start(directory, sets) as process:
+    with start(directory, sets, ("--duration", f"{seconds}s")) as process:
         try:
-            wait(lambda: (running(directory) and first(directory)) or process.poll() is not None)
+            wait(lambda: (running(directory) and list(directory.glob("checkpoints/manifest-*")))
+                 or process.poll() is not None)
             ranks = json.loads((directory / "environment.json").read_text())["ranks"]
             harm(directory, ranks)
             clock = time.monotonic()
@@ -90,7 +91,7 @@ def test_the_run_goes_on_without_telemetry(tmp_path):
         time.sleep(3)
         limit(FOREVER, "aggregation")(_, ranks)
 
-    ended, _ = hurt(directory, harm, ("aggregation.archive=none",))
+    ended, _ = hurt(directory, harm, ("aggregation.archive=none",), seconds=15)
     assert ended.code == 0, ended.err
     assert ended.err.count("the run goes on without the live view: File too large") == 1, ended.err
     assert ended.summary["completed"] is True

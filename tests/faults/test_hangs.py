@@ -27,6 +27,8 @@ class Waits(Model):
     def __init__(self, setup):
         if os.environ["WAITS_IN"] == "load":
             self.wait_for_a_lock_that_nobody_gives_back()
+        if os.environ["WAITS_IN"] == "nothing":
+            os._exit(1)
 
     def train(self, block, supervisor):
         self.rounds += 1
@@ -73,15 +75,11 @@ def test_a_stopped_process_ends_the_run_within_a_minute(tmp_path, role, seed, se
     nobody_is_left(ended.directory)
 
 
-@pytest.mark.parametrize(("where", "role", "activity", "span"), [
-    ("load", "(training|inference)", "loading", "start"), ("1", "training", "training", "train_round"),
-    ("3", "training", "training", "train_round")])
-def test_what_never_ends_ends_the_run_and_is_seen_in_the_log(tmp_path, monkeypatch, where, role, activity, span):
-    """Loading and the first round, which promise 15 minutes, too: who waits uses no processor."""
-    (tmp_path / "foreign.py").write_text(WAITS_FOR_EVER)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+def reason_of(directory, monkeypatch, where):
+    """The one line that says why a run with that model ends."""
+    (directory.parent / "foreign.py").write_text(WAITS_FOR_EVER)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(directory.parent), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("WAITS_IN", where)
-    directory = tmp_path / "run"
     sets = ("training.model=foreign:Waits", "training.first_frames=32", "training.retrain_frames=32",
             "faults.hang_after=20s")
     with start(directory, sets, ("--duration", "100s")) as process:
@@ -90,13 +88,27 @@ def test_what_never_ends_ends_the_run_and_is_seen_in_the_log(tmp_path, monkeypat
         finally:
             end(process, directory)
     assert ended.code == 1, ended.out
-    reasons = [line for line in ended.err.splitlines() if "the run ends:" in line]
-    assert len(reasons) == 1, ended.err
-    said = re.search(rf"rank (4|5) \({role}, .*last seen {activity}", reasons[0])
-    assert said, reasons[0]
+    (reason,) = [line for line in ended.err.splitlines() if "the run ends:" in line]
+    return reason
+
+
+@pytest.mark.parametrize(("where", "role", "activity", "span"), [
+    ("load", "(training|inference)", "loading", "start"), ("1", "training", "training", "train_round"),
+    ("3", "training", "training", "train_round")])
+def test_what_never_ends_ends_the_run_and_is_seen_in_the_log(tmp_path, monkeypatch, where, role, activity, span):
+    """Loading and the first round, which promise 15 minutes, too: who waits uses no processor."""
+    directory = tmp_path / "run"
+    said = re.search(rf"rank (4|5) \({role}, .*last seen {activity}", reason_of(directory, monkeypatch, where))
+    assert said
     (path,) = (directory / "logs").glob(f"*-000{said[1]}.log")
     log = path.read_text()
     assert ("round 2:" in log) == (where == "3")
     assert f"in {span}" in log, "the span"
     assert "in wait_for_a_lock_that_nobody_gives_back" in log, "the stack"
     nobody_is_left(directory)
+
+
+def test_a_library_that_ends_its_process_ends_the_run(tmp_path, monkeypatch):
+    """By an exit code, not by a signal, of which MPI would tell; and long before it has promised its next record."""
+    assert "its process has ended" in reason_of(tmp_path / "run", monkeypatch, "nothing")
+    nobody_is_left(tmp_path / "run")

@@ -1,8 +1,9 @@
 """Who is lost: every rank says that it goes on whenever it posts its record, and looks who does not.
 
-A *lost* rank is one whose process has ended before its time (fault-tolerant MPI says so) or that has posted no record
-for longer than it had promised. The first aggregator judges silence and declares it in window memory; the others watch
-only the first aggregator. The run goes on without a simulation rank; it cannot do without any other one.
+A *lost* rank is one whose process has ended before its time (fault-tolerant MPI or, on the same node, the kernel says
+so) or that has posted no record for longer than it had promised. The first aggregator judges silence and declares it in
+window memory; the others watch only the first aggregator. The run goes on without a simulation rank; it cannot do
+without any other one.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class Vigil:
         What MPI knows and what is declared.
     hosts
         Host name of each node.
-    stopped
-        Gives the ranks of my node whose processes are stopped, or were when they were last seen.
+    stopped, ended
+        Give the ranks of my node whose processes are stopped, or were when they were last seen; which have ended.
 
     Attributes
     ----------
@@ -49,10 +50,10 @@ class Vigil:
     def __init__(self, layout: Layout, rank: int, hosts: tuple[str, ...], losses: Any,
                  read: Callable[[int], tuple[int, Any]] | None, watchdog: Watchdog, settings: FaultsSection,
                  log: logging.Logger, clock: Callable[[], float] = time.monotonic,
-                 stopped: Callable[[], Container[int]] = tuple):
+                 stopped: Callable[[], Container[int]] = tuple, ended: Callable[[], frozenset[int]] = frozenset):
         self.lost: frozenset[int] = frozenset()
         self._layout, self._rank, self._hosts, self._losses, self._read = layout, rank, hosts, losses, read
-        self._watchdog, self._log, self._clock, self._stopped = watchdog, log, clock, stopped
+        self._watchdog, self._log, self._clock, self._stopped, self._ended = watchdog, log, clock, stopped, ended
         self._leader = layout.ranks("aggregation")[0]
         self._leads = rank == self._leader
         watched = range(len(layout.roles)) if self._leads else (self._leader,)
@@ -96,7 +97,7 @@ class Vigil:
         self._watchdog.beat(within, on_disk)
         self._due = self._clock() + POST_SECONDS
         stopped = self._stopped()
-        found = {rank: STOPPED if rank in stopped else ENDED for rank in self._losses.failed()}
+        found = {rank: STOPPED if rank in stopped else ENDED for rank in self._losses.failed() | self._ended()}
         found |= self._silent()
         declared = self._losses.declared() - found.keys()
         found |= dict.fromkeys(declared, "it was declared lost")
