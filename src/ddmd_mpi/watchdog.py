@@ -46,7 +46,7 @@ class Watchdog:
         self._events, self._log = events, log
         self._beaten, self._within, self._said = time.monotonic(), float("inf"), False
         self._idle_after, self._spares = idle_after, False
-        self._worked, self._idle_since = work_s(), time.monotonic()
+        self._worked, self._idle_s = work_s(), 0.0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="ddmd-watchdog", daemon=True)
         self._thread.start()
@@ -55,7 +55,7 @@ class Watchdog:
         """Say that the loop turns, and that it will again within so many seconds, which may pass in waiting for a
         disk or a file system, idle.
         """
-        self._spares, self._idle_since = on_disk, time.monotonic()
+        self._spares, self._idle_s = on_disk, 0.0
         self._beaten, self._within, self._said = time.monotonic(), within, False
         faulthandler.dump_traceback_later(within, exit=True, file=self._file)
 
@@ -67,22 +67,25 @@ class Watchdog:
         self._file.close()
 
     def _look(self) -> None:
-        while not self._over.wait(min(LOOK_SECONDS, 0.05 * self._within, 0.05 * self._idle_after)):
+        while not self._over.wait(pause := min(LOOK_SECONDS, 0.05 * self._within, 0.05 * self._idle_after)):
             silent = time.monotonic() - self._beaten
             if silent > WARN * self._within and not self._said:
                 self._said = True
                 self._say("no progress", silent)
-            if self._idles():
+            if self._idles(pause):
                 self._say("it uses no processor and has made no progress", silent)
                 faulthandler.dump_traceback(self._file)
                 os.kill(os.getpid(), signal.SIGKILL)  # fault-tolerant MPI tells the others of no exit code
 
-    def _idles(self) -> bool:
-        """Whether this process has done nothing for too long."""
-        now, worked = time.monotonic(), work_s()
-        if self._spares or worked - self._worked > IDLE_SHARE * self._idle_after or waits_for_disk():
-            self._worked, self._idle_since = worked, now
-        return now - self._idle_since > self._idle_after
+    def _idles(self, seconds: float) -> bool:
+        """Whether this process has done nothing for too long, `seconds` after the last look. Only looks count, so that
+        one that was suspended has not idled.
+        """
+        worked, long = work_s(), self._idle_s > 0.5 * self._idle_after
+        if self._spares or worked - self._worked > IDLE_SHARE * self._idle_after or (long and waits_for_disk()):
+            self._worked, self._idle_s = worked, 0.0
+        self._idle_s += seconds
+        return self._idle_s > self._idle_after
 
     def _say(self, what: str, silent: float) -> None:
         self._log.error("hangs: %s for %.1f s in %s; the stack follows, then the process ends", what, silent,

@@ -123,11 +123,11 @@ def left_by(process: subprocess.Popen[str], directory: Path) -> Ended:
 
 
 def start(directory: Path, sets: tuple[str, ...] = (), options: tuple[str, ...] = (), fault: str | None = None,
-          **environment: str) -> subprocess.Popen[str]:
+          wrapper: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[str]:
     """Start a job in a session of its own, with one of the faults of ``injected.py`` inside its ranks."""
     given = [text for s in (*SETTINGS, *sets) for text in ("--set", s)]
     program = ["ddmd-mpi"] if fault is None else [sys.executable, str(INJECTED), fault]
-    command = [str(SCRIPT), "6", *program, "--usecase", "bba-go", "--duration", f"{SECONDS}s", "--output",
+    command = [*wrapper, str(SCRIPT), "6", *program, "--usecase", "bba-go", "--duration", f"{SECONDS}s", "--output",
                str(directory), *given, *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
                             env={**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent), **environment},
