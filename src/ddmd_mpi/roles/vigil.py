@@ -133,9 +133,9 @@ class Vigil:
         return self.lost
 
     def others_have_left(self, roles: tuple[str, ...]) -> bool:
-        """Whether no process of another rank of these roles is left, as far as MPI knows."""
+        """Whether no process of another rank of these roles is left, as far as MPI and the kernel know."""
         others = {r for r, role in enumerate(self._layout.roles) if role in roles and r != self._rank}
-        return others <= self._losses.failed() | self._gone.keys()
+        return others <= self._losses.failed() | self._ended() | self._gone.keys()
 
     def free(self) -> None:
         """Watch no longer."""
