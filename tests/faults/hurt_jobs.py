@@ -86,13 +86,13 @@ def hurt(directory: Path, role: str, number: int, seed: int, *, sets: tuple[str,
     """Run a job and send a signal to a rank of `role`, rank and moment drawn by `seed`; (the rank, what was left).
 
     The moment is up to `within` seconds later than what `after` waits for; without that, up to half the run later, and
-    before the last two seconds of the run.
+    before the last three seconds of the run.
     """
     generator = random.Random(seed)
     with start(directory, sets, options) as process:
         try:
             wait(lambda: after(directory) or process.poll() is not None, pause=0.002)
-            span = min(0.5 * SECONDS, max(0.0, left_s(directory) - 2.0)) if within is None else within
+            span = min(0.5 * SECONDS, max(0.0, left_s(directory) - 3.0)) if within is None else within
             time.sleep(generator.uniform(0.0, span))
             rank, pid = pid_of(directory, role, generator)
             os.kill(pid, number)
