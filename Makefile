@@ -61,8 +61,10 @@ demo: install  ## Run the steered loop on 4 ranks for about three minutes (USECA
 
 test: install  ## Run every test
 	@$(MAKE) --no-print-directory .venv-mpich/.installed & other=$$!; \
-	$(MAKE) --no-print-directory horovod torch && wait $$other
-	@$(MAKE) --no-print-directory lint test-mpich test-unit test-mpi test-end-to-end test-faults
+	$(MAKE) --no-print-directory torch && wait $$other
+	@nice $(MAKE) --no-print-directory horovod & other=$$!; \
+	$(MAKE) --no-print-directory lint test-unit; code=$$?; wait $$other && exit $$code
+	@$(MAKE) --no-print-directory test-mpich test-mpi test-end-to-end test-faults
 
 test-mpich: .venv-mpich/.installed  ## Run the MPI tests, and some runs, under MPICH
 	.venv-mpich/bin/python -m pytest $(TWO) tests/mpi tests/end_to_end/test_variants.py \

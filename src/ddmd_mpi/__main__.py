@@ -75,7 +75,7 @@ def cli(context, output, resume, dry_run, n_ranks, ranks_per_node, gpus_per_node
 
 def resolve(usecase, file, assignments, mode, duration, iterations, target_rmsd, seed, output=None, resume=None):
     """The run's options: the dedicated options are short for --set of their keys."""
-    from .run import Options
+    from .preparing import Options
 
     if resume is not None:
         if usecase or file or output:

@@ -36,9 +36,27 @@ KEEP = 3  # checkpoints
 DIGEST_BYTES = 32
 VALUES = "values.json"
 _MANIFEST = re.compile(r"manifest-(\d{6,})\.json")
-_PART = re.compile(r"[a-z]+-\d{4,}-(\d{6,})\.npz")
+_PART = re.compile(r"([a-z]+)-(\d{4,})-(\d{6,})\.npz")
 _CHUNK_BYTES = 1 << 22
 _UNREADABLE = (OSError, AttributeError, LookupError, TypeError, ValueError)
+
+
+class Known(dict):
+    """What a part on the disk says by name, at any depth of tables.
+
+    Raises
+    ------
+    CheckpointError
+        If it is asked for what it does not say.
+    """
+
+    def __init__(self, path: Path, said: Mapping[str, Any]):
+        super().__init__({k: Known(path, v) if isinstance(v, dict) else v for k, v in said.items()})
+        self.path = path
+
+    def __missing__(self, name: str) -> Any:
+        raise CheckpointError(f"the checkpoint {self.path} does not say {name!r}: take its manifest away, and the one "
+                              "before it is used")
 
 
 @dataclass(frozen=True)
@@ -130,7 +148,8 @@ class Store:
         path = self.directory / entry.file
         try:
             arrays = read_npz(path, only=None if only is None else {VALUES, *only})
-            return Part(parse_object(arrays.pop(VALUES).tobytes()), arrays)
+            values = parse_object(arrays.pop(VALUES).tobytes())
+            return Part(Known(path, values), Known(path, arrays))
         except _UNREADABLE as error:
             raise CheckpointError(f"the checkpoint {path} cannot be read: {error}") from error
 
@@ -177,8 +196,11 @@ class Store:
     @property
     def last_number(self) -> int:
         """The highest number that any file here bears, 0 for none."""
-        found = [m for name in self._names() for m in (_MANIFEST.fullmatch(name), _PART.fullmatch(name)) if m]
-        return max((int(m[1]) for m in found), default=0)
+        return max((*self.numbers(), *(number for *_, number in self.parts())), default=0)
+
+    def parts(self) -> list[tuple[str, int, int]]:
+        """Role, rank and number of every part that is here, complete checkpoint or not."""
+        return [(m[1], int(m[2]), int(m[3])) for m in map(_PART.fullmatch, self._names()) if m]
 
     def newest(self, skip: Callable[[CheckpointError], object]) -> Manifest:
         """The newest checkpoint that is whole; `skip` is told of each newer one that is not.
@@ -219,10 +241,9 @@ class Store:
             return
         for number in numbers[:-KEEP]:
             (self.directory / manifest_name(number)).unlink(missing_ok=True)
-        for name in self._names():
-            part = _PART.fullmatch(name)
-            if part and name not in kept and int(part[1]) < numbers[-KEEP:][0]:
-                (self.directory / name).unlink(missing_ok=True)
+        for part in self.parts():
+            if part_name(*part) not in kept and part[-1] < numbers[-KEEP:][0]:
+                (self.directory / part_name(*part)).unlink(missing_ok=True)
 
     def _verify(self, entry: Entry) -> None:
         path, digest = self.directory / entry.file, hashlib.sha256()
@@ -295,4 +316,5 @@ def prefixed(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndar
 
 def under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The inverse of :func:`prefixed`: the arrays whose names begin so, without the prefix."""
-    return {name.removeprefix(f"{prefix}/"): a for name, a in arrays.items() if name.startswith(f"{prefix}/")}
+    found = {name.removeprefix(f"{prefix}/"): a for name, a in arrays.items() if name.startswith(f"{prefix}/")}
+    return Known(arrays.path, found) if isinstance(arrays, Known) else found

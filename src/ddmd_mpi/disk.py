@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import DiskError
+from .files import reason
 
 log = logging.getLogger(__name__)
 
@@ -116,8 +117,7 @@ class Dispensable:
             yield
         except (OSError, DiskError) as error:
             if not self.left_out[what]:
-                why = getattr(error, "strerror", None) or error
-                log.log(self._level, "the run goes on without %s: %s", what, why)
+                log.log(self._level, "the run goes on without %s: %s", what, reason(error))
             self.left_out[what] += 1
             self._refused.add(what)
             return

@@ -1,9 +1,9 @@
-"""The processes of this node's ranks as the kernel sees them: one that is stopped and stays so is killed.
+"""The processes of this node's ranks as the kernel sees them: which have ended; one that stays stopped is killed.
 
 Whoever is stopped (SIGSTOP, a batch system that suspends, a debugger that was left) notices nothing itself, holds no
 promise and, inside a collective operation, holds up everybody. So every rank looks at its neighbours from a thread of
 its own, whatever its own loop does and from the launch on: no MPI is needed. What follows is as for any other process
-that has ended.
+that has ended. Fault-tolerant MPI tells of those that a signal has ended, and not of those that a library has.
 """
 
 from __future__ import annotations
@@ -67,10 +67,12 @@ class Neighbourhood:
     ----------
     stopped
         Ranks that are stopped, or were until they ended.
+    ended
+        Ranks whose processes have ended.
     """
 
     def __init__(self, watched: Mapping[int, Process], limit: float = STOPPED_SECONDS):
-        self.limit, self.stopped = limit, frozenset()
+        self.limit, self.stopped, self.ended = limit, frozenset(), frozenset()
         self._watched, self._seconds = dict(watched), dict.fromkeys(watched, 0.0)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ddmd-neighbourhood", daemon=True)
@@ -86,6 +88,7 @@ class Neighbourhood:
             state, began = look_at(process.pid) or (ENDED, 0)
             if state in ENDED or began != process.began:  # Its number may be another one's by now.
                 del self._watched[rank]
+                self.ended |= {rank}
             elif state != STOPPED:
                 if not self._seconds[rank]:  # Who is being killed is not stopped for a moment, either.
                     self.stopped -= {rank}

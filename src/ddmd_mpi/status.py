@@ -83,7 +83,7 @@ class StatusPost:
     patience
         The same for what takes as long as a start, for the first time.
     beat
-        Told of every post, with those seconds.
+        Told of every post, with those seconds, and whether they may pass in waiting for a disk.
     """
 
     def __init__(self, put: Callable[[np.ndarray], object], events: EventLog):
@@ -91,7 +91,8 @@ class StatusPost:
         self.gather: Callable[[], dict[str, Any]] = dict
         self.within, self.patience, self.beat = float("inf"), float("inf"), _nothing
         self._longest: dict[str, float] = {}  # silence in what takes long, s
-        self._at: list[list[Any]] = []  # what takes long, outermost first: its name, and the longest silence in it
+        # What takes long, outermost first: its name, the longest silence in it, whether it waits for a disk.
+        self._at: list[list[Any]] = []
         self._started = self._posted = time.monotonic()
         self.record = np.zeros((), STATUS_DTYPE)
         self.record["pid"] = os.getpid()
@@ -114,7 +115,7 @@ class StatusPost:
             self.record["io_s"] = self._events.seconds("io")
             self.record["peak_mb"] = peak_memory_mb()
             self._put(self.record)
-            self.beat(float(self.record["within"]))
+            self.beat(float(self.record["within"]), any(on_disk for *_, on_disk in self._at))
 
     @property
     def promise(self) -> float:
@@ -125,17 +126,17 @@ class StatusPost:
         return self.patience if longest is None else max(self.within, LONGER * longest)
 
     @contextmanager
-    def expect_silence(self, what: str, **values: float) -> Iterator[None]:
+    def expect_silence(self, what: str, on_disk: bool = False, **values: float) -> Iterator[None]:
         """Post the record; in the block the next one may take as long as a start, or where there was such a block
-        before, some times as long as it took there at most.
+        before, some times as long as it took there at most. One that waits for a disk may be idle.
         """
-        self._at.append([what, 0.0])
+        self._at.append([what, 0.0, on_disk])
         try:
             self.update(now=True, **values)
             self._at[-1][1] = 0.0  # what was before does not belong to it
             yield
         finally:
-            _, longest = self._at.pop()
+            _, longest, _ = self._at.pop()
             self._longest[what] = max(self._longest.get(what, 0.0), longest, time.monotonic() - self._posted)
 
     def add(self, **values: float) -> None:
@@ -159,7 +160,7 @@ def peak_memory_mb() -> float:
     return 1024e-6 * (int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
-def _nothing(_: float) -> None:
+def _nothing(*_: float) -> None:
     """What a post tells nobody."""
 
 

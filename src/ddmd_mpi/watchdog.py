@@ -2,14 +2,20 @@
 
 The stack comes from a thread that needs no interpreter, so that it is written even where a foreign library holds the
 interpreter's lock for ever. The span comes from a thread of Python, where that still runs.
+
+What takes long (a first load, a round) may promise many minutes. It works all the same: a process that meanwhile uses
+no processor, and has no thread that waits for a disk, waits for something that does not come.
 """
 
 from __future__ import annotations
 
 import faulthandler
 import logging
+import os
+import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from .events import EventLog
@@ -17,6 +23,9 @@ from .events import EventLog
 #: The span is named when this share of the time has passed.
 WARN = 0.9
 LOOK_SECONDS = 0.5
+#: Who uses a smaller share of a processor does nothing; own threads that only look do not count.
+IDLE_SHARE, LOOKERS = 0.001, "ddmd-"
+DISK = "D"  # the state of a thread that waits for one, proc(5)
 
 
 class Watchdog:
@@ -28,18 +37,25 @@ class Watchdog:
         The log that gets the stacks of all threads.
     events
         Knows which span is open.
+    idle_after
+        Seconds without any work after which the process ends whatever it has promised.
     """
 
-    def __init__(self, path: Path, events: EventLog, log: logging.Logger):
+    def __init__(self, path: Path, events: EventLog, log: logging.Logger, idle_after: float = float("inf")):
         self._file = path.open("a")
         self._events, self._log = events, log
         self._beaten, self._within, self._said = time.monotonic(), float("inf"), False
+        self._idle_after, self._spares = idle_after, False
+        self._worked, self._idle_s = work_s(), 0.0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="ddmd-watchdog", daemon=True)
         self._thread.start()
 
-    def beat(self, within: float) -> None:
-        """Say that the loop turns, and that it will again within so many seconds."""
+    def beat(self, within: float, on_disk: bool = False) -> None:
+        """Say that the loop turns, and that it will again within so many seconds, which may pass in waiting for a
+        disk or a file system, idle.
+        """
+        self._spares, self._idle_s = on_disk, 0.0
         self._beaten, self._within, self._said = time.monotonic(), within, False
         faulthandler.dump_traceback_later(within, exit=True, file=self._file)
 
@@ -51,9 +67,45 @@ class Watchdog:
         self._file.close()
 
     def _look(self) -> None:
-        while not self._over.wait(min(LOOK_SECONDS, 0.05 * self._within)):
+        while not self._over.wait(pause := min(LOOK_SECONDS, 0.05 * self._within, 0.05 * self._idle_after)):
             silent = time.monotonic() - self._beaten
             if silent > WARN * self._within and not self._said:
                 self._said = True
-                self._log.error("hangs: no progress for %.1f s in %s; the stack follows, then the process ends",
-                                silent, " > ".join(self._events.open) or "no span")
+                self._say("no progress", silent)
+            if self._idles(pause):
+                self._say("it uses no processor and has made no progress", silent)
+                faulthandler.dump_traceback(self._file)
+                os.kill(os.getpid(), signal.SIGKILL)  # fault-tolerant MPI tells the others of no exit code
+
+    def _idles(self, seconds: float) -> bool:
+        """Whether this process has done nothing for too long, `seconds` after the last look. Only looks count, so that
+        one that was suspended has not idled.
+        """
+        worked, long = work_s(), self._idle_s > 0.5 * self._idle_after
+        if self._spares or worked - self._worked > IDLE_SHARE * self._idle_after or (long and waits_for_disk()):
+            self._worked, self._idle_s = worked, 0.0
+        self._idle_s += seconds
+        return self._idle_s > self._idle_after
+
+    def _say(self, what: str, silent: float) -> None:
+        self._log.error("hangs: %s for %.1f s in %s; the stack follows, then the process ends", what, silent,
+                        " > ".join(self._events.open) or "no span")
+
+
+def work_s() -> float:
+    """Processor time of this process, without its threads that only look."""
+    total = time.process_time()
+    for thread in threading.enumerate():
+        if thread.name.startswith(LOOKERS) and thread.ident is not None:
+            with suppress(OSError):  # it has ended meanwhile
+                total -= time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+    return total
+
+
+def waits_for_disk(tasks: Path = Path("/proc/self/task")) -> bool:
+    """Whether a thread of this process waits for a disk."""
+    for stat in tasks.glob("*/stat"):
+        with suppress(OSError, IndexError):
+            if stat.read_text().rpartition(")")[2].split()[0] == DISK:
+                return True
+    return False

@@ -6,10 +6,13 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from checker import lines, problems
 from jobs import ended, start, summary, until
+
+from ddmd_mpi.checkpoints import Part, Store
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.alone, pytest.mark.timeout(300)]
 
@@ -126,6 +129,21 @@ def test_a_platform_that_does_not_work_is_refused_before_anything_is_touched(ses
     before = contents(sessions[0])
     assert_refused(ddmd_mpi(5, "--resume", sessions[0], sets=("simulation.platform=CUDA",)), "CUDA", "does not work")
     assert contents(sessions[0]) == before
+
+
+def test_a_checkpoint_that_is_whole_and_lacks_something_is_refused(sessions, tmp_path, ddmd_mpi):
+    """As a later version of the program, or somebody's script, may have written it."""
+    directory = tmp_path / "run"
+    shutil.copytree(sessions[0], directory, ignore=shutil.ignore_patterns("plots", "tables", "*.bp"))
+    store = Store(directory)
+    manifest = store.read_manifest(store.numbers()[-1])
+    (entry,) = manifest.of_role("inference")
+    part = store.read_part(entry)
+    nbytes, digest = store.write_part("inference", entry.rank, manifest.number,
+                                      Part({k: v for k, v in part.values.items() if k != "fresh"}, part.arrays))
+    changed = replace(entry, nbytes=nbytes, sha256=digest.hex())
+    store.write_manifest(replace(manifest, parts=tuple(changed if p == entry else p for p in manifest.parts)))
+    assert_refused(ddmd_mpi(5, "--resume", directory), f"{entry.file} does not say 'fresh'")
 
 
 def contents(directory):

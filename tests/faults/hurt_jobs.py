@@ -86,13 +86,13 @@ def hurt(directory: Path, role: str, number: int, seed: int, *, sets: tuple[str,
     """Run a job and send a signal to a rank of `role`, rank and moment drawn by `seed`; (the rank, what was left).
 
     The moment is up to `within` seconds later than what `after` waits for; without that, up to half the run later, and
-    before the last two seconds of the run.
+    before the last three seconds of the run.
     """
     generator = random.Random(seed)
     with start(directory, sets, options) as process:
         try:
             wait(lambda: after(directory) or process.poll() is not None, pause=0.002)
-            span = min(0.5 * SECONDS, max(0.0, left_s(directory) - 2.0)) if within is None else within
+            span = min(0.5 * SECONDS, max(0.0, left_s(directory) - 3.0)) if within is None else within
             time.sleep(generator.uniform(0.0, span))
             rank, pid = pid_of(directory, role, generator)
             os.kill(pid, number)
@@ -123,11 +123,11 @@ def left_by(process: subprocess.Popen[str], directory: Path) -> Ended:
 
 
 def start(directory: Path, sets: tuple[str, ...] = (), options: tuple[str, ...] = (), fault: str | None = None,
-          **environment: str) -> subprocess.Popen[str]:
+          wrapper: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[str]:
     """Start a job in a session of its own, with one of the faults of ``injected.py`` inside its ranks."""
     given = [text for s in (*SETTINGS, *sets) for text in ("--set", s)]
     program = ["ddmd-mpi"] if fault is None else [sys.executable, str(INJECTED), fault]
-    command = [str(SCRIPT), "6", *program, "--usecase", "bba-go", "--duration", f"{SECONDS}s", "--output",
+    command = [*wrapper, str(SCRIPT), "6", *program, "--usecase", "bba-go", "--duration", f"{SECONDS}s", "--output",
                str(directory), *given, *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
                             env={**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent), **environment},

@@ -12,7 +12,7 @@ import sys
 import time
 
 CLOCK_SECONDS = {"Simulation": -3600.0, "Inference": 3600.0}
-SOUND_LOOKS = 150
+SOUND_LOOKS = 30
 SLOW_SECONDS = 1.0
 
 

@@ -17,11 +17,12 @@ SETTINGS = ("run.checkpoint_interval=2",)
 FOREVER = resource.RLIM_INFINITY
 
 
-def hurt(directory, harm, sets=SETTINGS, first=lambda directory: list(directory.glob("checkpoints/manifest-*"))):
+def hurt(directory, harm, sets=SETTINGS, seconds=60, wrapper=()):
     """Run a job, and do `harm` to its directory and its ranks once it has a checkpoint; what is left."""
-    with start(directory, sets) as process:
+    with start(directory, sets, ("--duration", f"{seconds}s"), wrapper=wrapper) as process:
         try:
-            wait(lambda: (running(directory) and first(directory)) or process.poll() is not None)
+            wait(lambda: (running(directory) and list(directory.glob("checkpoints/manifest-*")))
+                 or process.poll() is not None)
             ranks = json.loads((directory / "environment.json").read_text())["ranks"]
             harm(directory, ranks)
             clock = time.monotonic()
@@ -90,7 +91,7 @@ def test_the_run_goes_on_without_telemetry(tmp_path):
         time.sleep(3)
         limit(FOREVER, "aggregation")(_, ranks)
 
-    ended, _ = hurt(directory, harm, ("aggregation.archive=none",))
+    ended, _ = hurt(directory, harm, ("aggregation.archive=none",), seconds=15)
     assert ended.code == 0, ended.err
     assert ended.err.count("the run goes on without the live view: File too large") == 1, ended.err
     assert ended.summary["completed"] is True
@@ -139,3 +140,31 @@ def test_a_file_system_that_is_really_full(small):
     again = resume(ended.directory)
     assert again.code == 0, again.err
     assert problems(ended.directory) == []
+
+
+#: The superuser without the right to write where the permissions say that nobody may.
+OBEDIENT = () if os.geteuid() else ("setpriv", "--bounding-set=-dac_override,-dac_read_search",
+                                    "--inh-caps=-dac_override,-dac_read_search")
+
+
+def set_permissions(directory, mode):
+    for path in (directory, *directory.rglob("*")):
+        if path.is_dir():
+            path.chmod(mode)
+
+
+def test_a_directory_that_becomes_read_only_ends_the_run_in_order(tmp_path):
+    """Files that are open grow on; what would be new, as the next checkpoint, is refused."""
+    if OBEDIENT and shutil.which(OBEDIENT[0]) is None:
+        pytest.skip("setpriv of util-linux is needed to test this as root")
+    directory = tmp_path / "run"
+    ended, _ = hurt(directory, lambda *_: set_permissions(directory, 0o555), wrapper=OBEDIENT)
+    set_permissions(directory, 0o755)
+    said = ends_in_order(ended, "cannot be written: Permission denied")
+    assert f"ddmd-mpi --resume {directory} goes on from checkpoint " in said
+    assert "the run goes on without the live view: Permission denied" in ended.err
+    assert "summary.json cannot be written: Permission denied; in short: NOT completed (disk)" in ended.err
+    assert problems(directory, ended=False) == []
+    again = resume(directory)
+    assert again.code == 0, again.err
+    assert problems(directory) == []

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -15,6 +16,7 @@ IN_A_ROUND = ("training.model=pca", "training.first_frames=64", "emulation.train
 TWO_AGGREGATORS = ("ranks.aggregation=2",)
 
 WAITS_FOR_EVER = """
+import os
 import threading
 import numpy as np
 from ddmd_mpi.model import Model, Round
@@ -23,11 +25,14 @@ class Waits(Model):
     n_latent, architecture, rounds = 2, {"model": "waits"}, 0
 
     def __init__(self, setup):
-        pass
+        if os.environ["WAITS_IN"] == "load":
+            self.wait_for_a_lock_that_nobody_gives_back()
+        if os.environ["WAITS_IN"] == "nothing":
+            os._exit(1)
 
     def train(self, block, supervisor):
         self.rounds += 1
-        if self.rounds == 3:
+        if str(self.rounds) == os.environ["WAITS_IN"]:
             self.wait_for_a_lock_that_nobody_gives_back()
         return Round(1, len(block), 1.0, 1.0, True)
 
@@ -70,23 +75,40 @@ def test_a_stopped_process_ends_the_run_within_a_minute(tmp_path, role, seed, se
     nobody_is_left(ended.directory)
 
 
-def test_a_round_that_never_ends_ends_the_run_and_is_seen_in_the_log(tmp_path, monkeypatch):
-    (tmp_path / "foreign.py").write_text(WAITS_FOR_EVER)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-    directory = tmp_path / "run"
-    sets = ("training.model=foreign:Waits", "training.first_frames=32", "training.retrain_frames=32")
+def reason_of(directory, monkeypatch, where):
+    """The one line that says why a run with that model ends."""
+    (directory.parent / "foreign.py").write_text(WAITS_FOR_EVER)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(directory.parent), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("WAITS_IN", where)
+    sets = ("training.model=foreign:Waits", "training.first_frames=32", "training.retrain_frames=32",
+            "faults.hang_after=20s")
     with start(directory, sets, ("--duration", "100s")) as process:
         try:
             ended = left_by(process, directory)
         finally:
             end(process, directory)
     assert ended.code == 1, ended.out
-    reasons = [line for line in ended.err.splitlines() if "the run ends:" in line]
-    assert len(reasons) == 1, ended.err
-    assert "rank 4 (training" in reasons[0]
-    assert "last seen training" in reasons[0]
-    log = (directory / "logs" / "training-0004.log").read_text()
-    assert "round 2:" in log
-    assert "in train_round" in log, "the span"
+    (reason,) = [line for line in ended.err.splitlines() if "the run ends:" in line]
+    return reason
+
+
+@pytest.mark.parametrize(("where", "role", "activity", "span"), [
+    ("load", "(training|inference)", "loading", "start"), ("1", "training", "training", "train_round"),
+    ("3", "training", "training", "train_round")])
+def test_what_never_ends_ends_the_run_and_is_seen_in_the_log(tmp_path, monkeypatch, where, role, activity, span):
+    """Loading and the first round, which promise 15 minutes, too: who waits uses no processor."""
+    directory = tmp_path / "run"
+    said = re.search(rf"rank (4|5) \({role}, .*last seen {activity}", reason_of(directory, monkeypatch, where))
+    assert said
+    (path,) = (directory / "logs").glob(f"*-000{said[1]}.log")
+    log = path.read_text()
+    assert ("round 2:" in log) == (where == "3")
+    assert f"in {span}" in log, "the span"
     assert "in wait_for_a_lock_that_nobody_gives_back" in log, "the stack"
     nobody_is_left(directory)
+
+
+def test_a_library_that_ends_its_process_ends_the_run(tmp_path, monkeypatch):
+    """By an exit code, not by a signal, of which MPI would tell; and long before it has promised its next record."""
+    assert "its process has ended" in reason_of(tmp_path / "run", monkeypatch, "nothing")
+    nobody_is_left(tmp_path / "run")

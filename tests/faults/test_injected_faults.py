@@ -55,7 +55,7 @@ def test_readers_ten_times_too_slow_cost_no_simulation_its_time(tmp_path):
 
 
 def test_clocks_that_jump_move_nothing_but_the_times_in_the_records(tmp_path):
-    ended = run_to_its_end(tmp_path / "run", fault="clock")
+    ended = run_to_its_end(tmp_path / "run", options=("--duration", "15s"), fault="clock")
     assert ended.code == 0, ended.err
     assert (ended.summary["completed"], ended.summary["stop_reason"]) == (True, "duration")
     decided = np.diff([line["decided"] for line in ended.lines("checkpoints/sent.jsonl")])

@@ -20,6 +20,7 @@ from openmm import app, unit
 
 from ..disk import LineFile, append_whole, check_linked, written
 from ..errors import DiskError, RunDirectoryError
+from ..files import reason
 from ..sections import SimulationSection
 from .history import History, coordinate_ends, mend, shape
 from .structures import Structures
@@ -242,8 +243,7 @@ class Trajectory:
                 of_files = () if name is None else FILE_COLUMNS
                 self._frames.write(",".join((*FRAME_COLUMNS, *order_parameters, *of_files)) + "\n")
         except (OSError, DiskError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise RunDirectoryError(f"the trajectory {self.path} cannot be made: {why}") from error
+            raise RunDirectoryError(f"the trajectory {self.path} cannot be made: {reason(error)}") from error
         self._jump: tuple[int, int] | None = None  # first frame of the newest segment that jumps, place of its line
 
     def __enter__(self) -> Trajectory:

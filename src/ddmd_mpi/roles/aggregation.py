@@ -58,7 +58,7 @@ class Aggregation:
     def resume(self) -> None:
         """Take back coordinates of earlier sessions, and count my share of the frames that they have archived."""
         context = self.context
-        with context.status.expect_silence("recall", activity=Activity.LOADING), \
+        with context.status.expect_silence("recall", on_disk=True, activity=Activity.LOADING), \
                 context.events.span("recall") as span:
             span["frames"] = refill(context)
             self.earlier = count_archived(context, self.index, len(context.layout.ranks("aggregation")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class Checkpoints:
 
     def write(self, number: int) -> None:
         """Write a part and announce it; where the disk refuses it, the run ends and the part before stays."""
-        with self.context.status.expect_silence("checkpoint"):
+        with self.context.status.expect_silence("checkpoint", on_disk=True):
             written = self._save(number)
         if written is not None:
             nbytes, digest = written
@@ -108,15 +108,9 @@ class Keeper:
         """Name the newest part of every rank, if those hold all walkers."""
         context = self.context
         announced = [(number, entry) for number, entry in self.announced() if entry is not None]
-        entries = tuple(entry for _, entry in announced)
-        missing = context.layout.n_walkers - sum(len(e.walkers) for e in entries)
-        if missing:
-            context.log.warning("no checkpoint %d: nothing was heard of %d walkers", self._number, missing)
-            return
-        self._number = max(self._number, *(number for number, _ in announced))
+        self._number = max((self._number, *(number for number, _ in announced)))
         with context.on_record():
-            context.store.write_manifest(manifest_of(context, self._number, carried_on(context, records), entries))
-            context.log.info("checkpoint %d is complete", self._number)
+            complete(context, self._number, carried_on(context, records), [entry for _, entry in announced])
 
     def announced(self) -> list[tuple[int, Entry | None]]:
         """Of every rank the number and the entry of its newest part, None before its first one."""
@@ -141,8 +135,18 @@ def carried_on(context: Context, records: np.ndarray) -> dict[str, dict[str, Any
     return carried_by(records, context.layout.seats, resumed and resumed.carried)
 
 
-def manifest_of(context: Context, number: int, carried: dict[str, dict[str, Any]], entries: tuple[Entry, ...]
-                ) -> Manifest:
-    """What completes a checkpoint of this session."""
-    facts = context.facts
-    return Manifest(number, facts.session, facts.about, carried, facts.elapsed_s + time.time() - facts.started, entries)
+def complete(context: Context, number: int, carried: dict[str, dict[str, Any]], entries: Sequence[Entry]) -> None:
+    """Name these parts as a checkpoint of this session, if they hold all walkers.
+
+    Raises
+    ------
+    DiskError
+        If the disk refuses.
+    """
+    facts, missing = context.facts, context.layout.n_walkers - sum(len(e.walkers) for e in entries)
+    if missing:
+        context.log.warning("no checkpoint %d: nothing was heard of %d walkers", number, missing)
+        return
+    elapsed_s = facts.elapsed_s + time.time() - facts.started
+    context.store.write_manifest(Manifest(number, facts.session, facts.about, carried, elapsed_s, tuple(entries)))
+    context.log.info("checkpoint %d is complete", number)

@@ -7,14 +7,12 @@ goes by files: nothing is known any more of what MPI can still do.
 from __future__ import annotations
 
 import hashlib
-import os
-import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..checkpoints import Entry, Manifest, Store, part_name
+from ..checkpoints import Entry, Store, part_name
 from ..errors import CheckpointError
-from .checkpointing import carried_on, entry_of, manifest_of
+from .checkpointing import carried_on, complete, entry_of
 from .observer import no_records, read_records
 
 if TYPE_CHECKING:
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 #: Ranks that are left are given so long to write their parts.
 PARTS_SECONDS = 10.0
 LOOK_SECONDS = 0.05
-_PART = re.compile(r"([a-z]+)-(\d{4,})-(\d{6,})\.npz")
 
 
 def leave_checkpoint(context: Context) -> None:
@@ -33,7 +30,7 @@ def leave_checkpoint(context: Context) -> None:
     number = context.checkpoints.leave_behind()
     if context.vigil.speaks:
         await_parts(context, number)
-        complete(context)
+        name_parts(context)
 
 
 def await_parts(context: Context, number: int) -> None:
@@ -46,40 +43,33 @@ def await_parts(context: Context, number: int) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def complete(context: Context) -> None:
+def name_parts(context: Context) -> None:
     """Name the newest part of every rank, if those hold all walkers."""
     newest = newest_parts(context.store, context.facts.last_checkpoint)
     try:
-        entries = tuple(entry(context, role, rank, number) for (role, rank), number in sorted(newest.items()))
-        missing = context.layout.n_walkers - sum(len(e.walkers) for e in entries)
-        if missing:
-            context.log.warning("no last checkpoint: nothing was heard of %d walkers", missing)
-            return
-        context.store.write_manifest(manifest(context, max(newest.values()), entries))
+        entries = [entry(context, role, rank, number) for (role, rank), number in sorted(newest.items())]
+        complete(context, max(newest.values(), default=0), carried(context), entries)
     except (OSError, CheckpointError) as error:
         context.log.error("no last checkpoint: %s", error)
 
 
-def manifest(context: Context, number: int, entries: tuple[Entry, ...]) -> Manifest:
-    """What completes the checkpoint; where the first aggregator is lost, with the sums of the one before it."""
+def carried(context: Context) -> dict[str, dict[str, Any]]:
+    """The sums over all sessions; where the first aggregator is lost, those of the checkpoint before."""
     n_seats = len(context.layout.seats)
     written = [n for n in context.store.numbers() if n > context.facts.last_checkpoint]
     if context.leads:
-        carried = carried_on(context, read_records(context.board, n_seats))
-    elif written:
-        carried = context.store.read_manifest(written[-1]).carried
-    else:
-        carried = carried_on(context, no_records(n_seats))
-    return manifest_of(context, number, carried, entries)
+        return carried_on(context, read_records(context.board, n_seats))
+    if written:
+        return context.store.read_manifest(written[-1]).carried
+    return carried_on(context, no_records(n_seats))
 
 
 def newest_parts(store: Store, after: int) -> dict[tuple[str, int], int]:
     """The highest number above `after` of the parts of every rank that has written any: by role and rank."""
     found: dict[tuple[str, int], int] = {}
-    for part in filter(None, map(_PART.fullmatch, os.listdir(store.directory))):
-        who, number = (part[1], int(part[2])), int(part[3])
-        if number > max(after, found.get(who, 0)):
-            found[who] = number
+    for *who, number in store.parts():
+        if number > max(after, found.get(tuple(who), 0)):
+            found[tuple(who)] = number
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -86,11 +86,20 @@ class Iteration:
         return whole and bool(kept and kept[0])
 
     def play(self) -> str:
-        """Iterate, from the begin or from where an earlier session ended, and write a checkpoint; why it is enough."""
+        """Iterate, from the begin or from where an earlier session ended, and write a checkpoint; why it is enough.
+
+        A stage that fails leaves a checkpoint, too: all ranks are there.
+        """
         self.together("begin", self.inference.begin if self.context.leads else nothing)
         if self.context.facts.resumed is not None:
             self.resume()
-        reason = self.iterate()
+        try:
+            reason = self.iterate()
+        except StageError as error:
+            if error.args[1] != "disk":
+                with suppress(StageError):
+                    self.checkpoint()
+            raise
         self.checkpoint()
         return reason
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..checkpoints import Entry, Part
-from .checkpointing import carried_on, entry_of, manifest_of
+from .checkpointing import carried_on, complete, entry_of
 
 if TYPE_CHECKING:
     from .context import Context
@@ -60,6 +60,4 @@ class StageCheckpoints:
         DiskError
             If the disk refuses.
         """
-        self.context.store.write_manifest(manifest_of(
-            self.context, self._number, carried_on(self.context, records), tuple(entries)))
-        self.context.log.info("checkpoint %d is complete", self._number)
+        complete(self.context, self._number, carried_on(self.context, records), tuple(entries))

@@ -1,8 +1,9 @@
 """Who is lost: every rank says that it goes on whenever it posts its record, and looks who does not.
 
-A *lost* rank is one whose process has ended before its time (fault-tolerant MPI says so) or that has posted no record
-for longer than it had promised. The first aggregator judges silence and declares it in window memory; the others watch
-only the first aggregator. The run goes on without a simulation rank; it cannot do without any other one.
+A *lost* rank is one whose process has ended before its time (fault-tolerant MPI or, on the same node, the kernel says
+so) or that has posted no record for longer than it had promised. The first aggregator judges silence and declares it in
+window memory; the others watch only the first aggregator. The run goes on without a simulation rank; it cannot do
+without any other one.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class Vigil:
         What MPI knows and what is declared.
     hosts
         Host name of each node.
-    stopped
-        Gives the ranks of my node whose processes are stopped, or were when they were last seen.
+    stopped, ended
+        Give the ranks of my node whose processes are stopped, or were when they were last seen; which have ended.
 
     Attributes
     ----------
@@ -49,10 +50,10 @@ class Vigil:
     def __init__(self, layout: Layout, rank: int, hosts: tuple[str, ...], losses: Any,
                  read: Callable[[int], tuple[int, Any]] | None, watchdog: Watchdog, settings: FaultsSection,
                  log: logging.Logger, clock: Callable[[], float] = time.monotonic,
-                 stopped: Callable[[], Container[int]] = tuple):
+                 stopped: Callable[[], Container[int]] = tuple, ended: Callable[[], frozenset[int]] = frozenset):
         self.lost: frozenset[int] = frozenset()
         self._layout, self._rank, self._hosts, self._losses, self._read = layout, rank, hosts, losses, read
-        self._watchdog, self._log, self._clock, self._stopped = watchdog, log, clock, stopped
+        self._watchdog, self._log, self._clock, self._stopped, self._ended = watchdog, log, clock, stopped, ended
         self._leader = layout.ranks("aggregation")[0]
         self._leads = rank == self._leader
         watched = range(len(layout.roles)) if self._leads else (self._leader,)
@@ -85,18 +86,18 @@ class Vigil:
         order = sorted(self.left, key=lambda r: (r != self._leader, not self._is_essential(r), r))
         return order.index(self._rank) if self._rank in order else len(order)
 
-    def look(self, within: float) -> None:
-        """Beat for the next `within` seconds, and look who is lost.
+    def look(self, within: float, on_disk: bool = False) -> None:
+        """Beat for the next `within` seconds (see :meth:`.watchdog.Watchdog.beat`), and look who is lost.
 
         Raises
         ------
         LostRankError
             If the run cannot do without one that is.
         """
-        self._watchdog.beat(within)
+        self._watchdog.beat(within, on_disk)
         self._due = self._clock() + POST_SECONDS
         stopped = self._stopped()
-        found = {rank: STOPPED if rank in stopped else ENDED for rank in self._losses.failed()}
+        found = {rank: STOPPED if rank in stopped else ENDED for rank in self._losses.failed() | self._ended()}
         found |= self._silent()
         declared = self._losses.declared() - found.keys()
         found |= dict.fromkeys(declared, "it was declared lost")
@@ -109,7 +110,7 @@ class Vigil:
 
     def brace(self, seconds: float) -> None:
         """Look no longer who is lost; this process ends if it has not by itself after so many seconds."""
-        self._watchdog.beat(seconds)
+        self._watchdog.beat(seconds, on_disk=True)
 
     def explain(self, error: Exception) -> Exception:
         """The loss that an error of MPI or of a stream comes from, if that is found out now; else the error."""
@@ -132,9 +133,9 @@ class Vigil:
         return self.lost
 
     def others_have_left(self, roles: tuple[str, ...]) -> bool:
-        """Whether no process of another rank of these roles is left, as far as MPI knows."""
+        """Whether no process of another rank of these roles is left, as far as MPI and the kernel know."""
         others = {r for r, role in enumerate(self._layout.roles) if role in roles and r != self._rank}
-        return others <= self._losses.failed() | self._gone.keys()
+        return others <= self._losses.failed() | self._ended() | self._gone.keys()
 
     def free(self) -> None:
         """Watch no longer."""
@@ -198,7 +199,7 @@ class NoVigil:
     lost: frozenset[int] = frozenset()
     lost_walkers: tuple[int, ...] = ()
 
-    def look(self, within: float) -> None:
+    def look(self, within: float, on_disk: bool = False) -> None:
         """Nothing is looked for."""
 
     def tick(self) -> None:

@@ -20,7 +20,7 @@ from ..errors import DiskError, StreamError
 from ..frames import BOTH, FIELD, FIELDS, Extents, FrameBlock, Hop, column_shape
 from ..sections import StreamsSection
 from .archive_index import Step, cut_to, holds, whole_steps
-from .engines import adios2_errors, declare
+from .engines import adios2_errors, declare, no_profile
 
 KIND = "Archive"
 #: What ADIOS2 calls the dtypes of the table.
@@ -227,4 +227,5 @@ def stored_blocks(path: Path) -> Iterator[StoredBlock]:
                 with adios2_errors(f"to read {path}"):
                     engine.end_step()
         finally:
-            engine.close()
+            with no_profile(path):
+                engine.close()

@@ -7,9 +7,10 @@ payload; it ends the stream if the mark is 1.
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,7 @@ DEFAULTS = {
 #: Writers whose readers are late; they serve them until the process ends.
 _left_open: list[StepWriter] = []
 XML_BYTES = 1_000_000
+PROFILES = Path("/tmp")  # ADIOS2, source/adios2/engine/bp5/BP5Reader.cpp
 #: What the handshake needs: the writer opens before its reader.
 FORCED = {"SST": {"RendezvousReaderCount": "0"}}
 
@@ -55,6 +57,17 @@ def adios2_errors(doing: str) -> Iterator[None]:
             f"ADIOS2 failed {doing}: {reason}; choose with [streams] engine, parameters or adios2_xml what "
             f"`ddmd-mpi check` says works"
         ) from error
+
+
+@contextmanager
+def no_profile(path: Path) -> Iterator[None]:
+    """Delete the profile that ADIOS2 leaves of every BP5 file that it has read, whatever its settings."""
+    pattern = f"{glob.escape(path.name)}_*_profiling.json"
+    before = set(PROFILES.glob(pattern))
+    yield
+    for profile in set(PROFILES.glob(pattern)) - before:
+        with suppress(OSError):
+            profile.unlink()
 
 
 @dataclass(frozen=True)
@@ -250,6 +263,6 @@ class StepReader:
     def free(self) -> None:
         """Close the engine, which takes SST 0.1 s: so not at the end of each of many streams."""
         if self._engine is not None:
-            with adios2_errors(f"to close {self.path}"):
+            with adios2_errors(f"to close {self.path}"), no_profile(self.path):
                 self._engine.close()
             self._engine = None

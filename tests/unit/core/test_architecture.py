@@ -19,7 +19,7 @@ FOREIGN = {
 }
 #: structure/ is arithmetic on arrays that any room below the roles may use; roles compose the rooms.
 MAY_USE = {"md": {"structure"}, "model": {"structure"}, "roles": ROOMS - {"report", "roles"}}
-PROGRAM = {"__main__", "run", "check", "initialise", "newsystem", "analysis"}
+PROGRAM = {"__main__", "run", "preparing", "leaving", "check", "initialise", "newsystem", "analysis"}
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddmd_mpi.checkpoints import FORMAT, KEEP, Entry, Manifest, Part, Store, manifest_name, part_name
+from ddmd_mpi.checkpoints import FORMAT, KEEP, Entry, Manifest, Part, Store, manifest_name, part_name, under
 from ddmd_mpi.errors import CheckpointError
 
 
@@ -37,6 +37,18 @@ def test_a_part_comes_back_as_it_was(store):
     part = store.read_part(manifest.of_role("simulation")[1])
     assert (part.values, part.arrays["a"].tolist()) == ({"x": 2.5}, [2.5] * 3)
     assert (manifest.elapsed_s, manifest.parts[1].walkers, newest(store)) == (1.5, (1,), (1, []))
+
+
+def test_what_a_part_does_not_say_is_an_error_that_names_it(store):
+    nbytes, digest = store.write_part("simulation", 0, 1, Part({"0": {"frames": 3}}, {"0/mark": np.zeros(3)}))
+    part = store.read_part(Entry(part_name("simulation", 0, 1), "simulation", 0, nbytes, digest.hex()))
+    assert part.values["0"]["frames"] == 3
+    assert part.values["0"].get("good") is None
+    assert "good" not in part.values["0"]
+    for said, name in ((part.values, "1"), (part.values["0"], "failures"), (part.arrays, "0/good"),
+                       (under("0", part.arrays), "good")):
+        with pytest.raises(CheckpointError, match=rf"simulation-0000-000001\.npz does not say '{name}'"):
+            said[name]
 
 
 @pytest.mark.parametrize("harm", ["truncated", "flipped", "missing", "manifest cut", "manifest missing"])

@@ -8,8 +8,8 @@ import pytest
 from ddmd_mpi import __main__, config
 from ddmd_mpi.errors import ConfigError, InputError, LayoutError, RunDirectoryError, sentence
 from ddmd_mpi.parallel.layout import machine
+from ddmd_mpi.preparing import Options, check_ligands, prepare
 from ddmd_mpi.resuming import find, refuse_strangers
-from ddmd_mpi.run import Options, check_ligands, prepare
 
 
 @pytest.fixture

@@ -50,6 +50,21 @@ def test_who_stays_stopped_is_killed(child):
     watch.look(1.0)
     assert watch.stopped == {4}, "it is remembered why"
     assert child.wait() == -signal.SIGKILL
+    assert watch.ended == {4}
+
+
+@pytest.mark.parametrize("reaped", [True, False])
+def test_who_ends_by_itself_is_noticed(child, reaped):
+    watch = Neighbourhood({4: Process(child.pid, look_at(child.pid)[1])})
+    watch.look(1.0)
+    assert watch.ended == frozenset()
+    child.stdin.write("\n")
+    child.stdin.flush()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    if reaped:
+        child.wait()
+    watch.look(1.0)
+    assert watch.ended == {4}
 
 
 def test_who_goes_on_is_spared(child):

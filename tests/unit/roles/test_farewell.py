@@ -87,7 +87,7 @@ def test_parts_of_an_earlier_session_do_not_count(tmp_path, monkeypatch):
 
 def test_a_rank_that_had_come_to_its_end_writes_no_other_part(run):
     context = run.context(0, speaks=False)
-    context.status = SimpleNamespace(expect_silence=lambda _: nullcontext())
+    context.status = SimpleNamespace(expect_silence=lambda what, on_disk: nullcontext())
     context.announcements = SimpleNamespace(put=lambda *_: None)
     context.checkpoints.last()
     leave_checkpoint(context)

@@ -108,7 +108,9 @@ def test_an_error_in_a_stage_ends_the_run_with_one_sentence(make, tmp_path, capl
     assert said.startswith("iteration 1: ")
     assert "the disk is full" in said
     assert (summary(tmp_path)["completed"], summary(tmp_path)["stop_reason"]) == (False, reason)
-    assert stages(tmp_path)[-1][1] == stage
+    assert ("goes on from checkpoint 1" in said) == (reason == "failure")
+    assert [s for _, s in stages(tmp_path)][-3:][reason == "disk" and -1:] == [
+        stage, *(("checkpoint", "manifest") if reason == "failure" else ())]
     assert not iteration.context.events._file
 
 
@@ -184,6 +186,18 @@ def test_a_later_session_goes_on_with_the_next_iteration(make, tmp_path):
     found = summary(tmp_path)
     assert (found["sessions"], found["inference"]["rounds"]) == (2, 5)
     assert found["aggregation"]["frames_archived"] == found["simulation"]["frames"] == 5 * 2 * 3
+
+
+def test_after_a_stage_that_failed_a_later_session_goes_on_from_where_it_was(make, tmp_path):
+    iteration = make()
+    train = iteration.training.run
+    iteration.training.run = lambda: fails(ModelError("NaN"))() if iteration.iteration == 2 else train()
+    assert iteration.run() is False
+    assert problems(tmp_path, ended=False) == []
+    assert make("file.iterations=4", resumed=newest(tmp_path)).run() is True
+    assert sorted(segment_files(tmp_path)) == [1, 2, 3, 4]
+    assert problems(tmp_path) == []
+    assert summary(tmp_path)["simulation"]["frames"] == 4 * 2 * 3
 
 
 def test_an_iteration_that_was_cut_off_stays_and_the_next_one_follows(make, tmp_path):

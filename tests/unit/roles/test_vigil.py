@@ -22,15 +22,16 @@ class Job:
 
     def __init__(self, rank, planned=layout.plan):
         self.now, self.dead, self.list, self.beats = 0.0, frozenset(), frozenset(), []
-        self.stopped = frozenset()
+        self.stopped = self.ended = frozenset()
         self.records = np.zeros(6, STATUS_DTYPE)
         self.records["within"] = 20.0
         self.sequences = [1] * 6
         places = planned([0] * 6, [0], RanksSection(), 2)
         losses = SimpleNamespace(failed=lambda: self.dead, declared=lambda: self.list, declare=self.declare)
         self.vigil = Vigil(places, rank, ("node",), losses, self.read if planned is layout.plan else None,
-                           SimpleNamespace(beat=self.beats.append), SETTINGS, logging.getLogger("ddmd_mpi.test"),
-                           clock=lambda: self.now, stopped=lambda: self.stopped)
+                           SimpleNamespace(beat=lambda within, on_disk=False: self.beats.append(within)), SETTINGS,
+                           logging.getLogger("ddmd_mpi.test"), clock=lambda: self.now, stopped=lambda: self.stopped,
+                           ended=lambda: self.ended)
 
     def read(self, rank):
         return self.sequences[rank], self.records[rank]
@@ -71,6 +72,16 @@ def test_it_does_not_without_another_one(lost):
     job = Job(0)
     job.dead = frozenset({lost})
     with pytest.raises(LostRankError, match=rf"rank {lost} \({ROLES[lost]}, on node\).*its process has ended"):
+        job.vigil.look(20.0)
+
+
+def test_a_process_that_only_the_kernel_knows_to_have_ended_is_lost():
+    job = Job(0)
+    job.ended = frozenset({1})
+    job.vigil.look(20.0)
+    assert job.vigil.lost == {1}
+    job.ended |= {4}
+    with pytest.raises(LostRankError, match=r"rank 4 \(training, on node\).*its process has ended"):
         job.vigil.look(20.0)
 
 

@@ -8,6 +8,7 @@ from ddmd_mpi.errors import StreamError
 from ddmd_mpi.frames import Hop
 from ddmd_mpi.streams.archive import Archive
 from ddmd_mpi.streams.archived import archives, count_frames, find_frames
+from ddmd_mpi.streams.engines import PROFILES
 
 
 def write(path, *blocks, level="full"):
@@ -45,6 +46,12 @@ def test_an_archive_of_features_has_no_coordinates(tmp_path):
     features = block(0, 3).on(Hop.FEATURES, aggregator=np.zeros(3, "<i4"), ring_slot=np.zeros(3, "<i4"),
                               slot_generation=np.zeros(3, "<i8"))
     assert list(find_frames(write(tmp_path / "agg-00.bp", features, level="features"), {(0, 1)})) == []
+
+
+def test_a_look_leaves_nothing_behind(tmp_path):
+    path = write(tmp_path / f"agg-{tmp_path.name}.bp", block(0, 3))
+    assert list(count_frames(path)) == [3]
+    assert not list(PROFILES.glob(f"{path.name}*"))
 
 
 def test_what_cannot_be_read_is_a_sentence(tmp_path):
