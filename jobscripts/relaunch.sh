@@ -24,9 +24,9 @@ launcher_words=() options=() kept=() directory=''
 while [ $# -gt 0 ]; do
     launcher_words+=("$1")
     shift
-    [ "$(basename "${launcher_words[-1]}")" != ddmd-mpi ] || break
+    [ "$(basename -- "${launcher_words[-1]}")" != ddmd-mpi ] || break
 done
-if [ ${#launcher_words[@]} -lt 2 ] || [ "$(basename "${launcher_words[-1]}")" != ddmd-mpi ]; then
+if [ ${#launcher_words[@]} -lt 2 ] || [ "$(basename -- "${launcher_words[-1]}")" != ddmd-mpi ]; then
     say "usage: $0 LAUNCHER [ARGUMENT ...] ddmd-mpi [OPTION ...]"
     exit 2
 fi

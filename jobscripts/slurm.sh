@@ -12,9 +12,10 @@
 #SBATCH --ntasks-per-node=5
 #SBATCH --cpus-per-task=8
 ##SBATCH --gpus-per-node=4
-# Two minutes before the end all ranks get a signal and stop in order; where Slurm tells its jobs the end they stop by themselves.
+# Two minutes before the end this script gets a signal, which it passes on to the ranks: they stop in order.
+# To stop a run in order:   scancel --batch --signal=USR1 JOB
 # To go on with a run:   sbatch jobscripts/slurm.sh --resume runs/DIR
-#SBATCH --signal=USR1@120
+#SBATCH --signal=B:USR1@120
 # Not --gpus-per-task: every rank must see all GPUs of its node. The program gives each rank its own.
 set -euo pipefail
 
@@ -26,12 +27,23 @@ if [ -f "$checkout/.venv/bin/activate" ]; then
     source "$checkout/.venv/bin/activate"
 fi
 
-# Where a simulation rank is lost the others go on: Slurm must not end them (--kill-on-bad-exit, --wait), and Open MPI 5 has to be
-# told to survive it, with heartbeats of its own. MPICH cannot survive a loss: set --kill-on-bad-exit=1 there. Whatever else is
-# lost ends the run, and relaunch.sh goes on with it from its last checkpoint while there is time.
-export OMPI_MCA_mpi_ft_enable="${OMPI_MCA_mpi_ft_enable:-1}"
-export OMPI_MCA_mpi_ft_detector="${OMPI_MCA_mpi_ft_detector:-1}"
+# The program stops in order before the end of its job: SLURM_JOB_END_TIME, which older versions of Slurm do not set.
+if [ -z "${SLURM_JOB_END_TIME:-}" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
+    end=$(scontrol show --oneliner job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/.* EndTime=\([^ ]*\).*/\1/p')
+    end=$(date -d "$end" +%s 2>/dev/null) && export DDMD_MPI_END_TIME="${DDMD_MPI_END_TIME:-$end}"
+fi
 
-# How srun starts MPI ranks: pmix for Open MPI, pmi2 for MPICH ("srun --mpi=list" shows what there is).
-exec "$checkout/jobscripts/relaunch.sh" srun --mpi="${DDMD_MPI_PMI:-pmix}" --cpu-bind=cores --kill-on-bad-exit=0 --wait=0 \
-    ddmd-mpi "$@"
+# Open MPI 5 starts its ranks by its own mpiexec, which asks Slurm for the nodes: so the others go on where a simulation rank is
+# lost. Other MPIs are started by srun, pmi2 for MPICH ("srun --mpi=list" shows what there is), and end with the first rank that they
+# lose. Whatever ends a run but its order, relaunch.sh goes on with it from its last checkpoint while there is time.
+# DDMD_MPI_LAUNCHER=srun takes srun for Open MPI, too, where it and Slurm's PMIx fit each other.
+case ${DDMD_MPI_LAUNCHER:-$(mpiexec --version 2>/dev/null)} in
+*"Open MPI) 5"* | mpiexec)
+    launcher=(mpiexec --with-ft ulfm --bind-to none -n "$SLURM_NTASKS")
+    export DDMD_MPI_STOP_SIGNAL=USR1 # which mpiexec passes on; at others it kills its ranks
+    ;;
+*)
+    launcher=(srun --mpi="${DDMD_MPI_PMI:-pmi2}" --cpu-bind=cores --kill-on-bad-exit=1)
+    ;;
+esac
+exec "$checkout/jobscripts/relaunch.sh" "${launcher[@]}" ddmd-mpi "$@"

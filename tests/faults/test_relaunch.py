@@ -19,6 +19,10 @@ SCRIPTS = Path(__file__).parent.parent.parent / "jobscripts"
 #: turn: an exit code, + where a frame and a checkpoint are written before, c where the run is complete, s where the
 #: script is told to stop meanwhile.
 STUB = """#!/bin/bash
+if [ "$1" = --version ]; then
+    echo "$VERSION"
+    exit 0
+fi
 echo "$(basename "$0") $*" >>"$CALLS"
 turn=$(wc -l <"$CALLS")
 action=$(echo "$PLAN" | cut -d' ' -f"$turn")
@@ -110,7 +114,7 @@ def test_a_command_without_the_program_is_refused():
 
 
 @pytest.mark.parametrize(("script", "options", "launcher"), [
-    ("slurm.sh", ("--usecase", "bba"), "srun --mpi=pmix --cpu-bind=cores --kill-on-bad-exit=0 --wait=0 ddmd-mpi"),
+    ("slurm.sh", ("--usecase", "bba"), "srun --mpi=pmi2 --cpu-bind=cores --kill-on-bad-exit=1 ddmd-mpi"),
     ("lsf.sh", (), "jsrun --nrs 2 --rs_per_host 1 --tasks_per_rs 7 --gpu_per_rs 6 --cpu_per_rs 42 --bind packed:6 "
      "ddmd-mpi"),
     ("pbs.sh", (), "mpiexec -n 10 ddmd-mpi")])
@@ -122,6 +126,17 @@ def test_the_job_scripts_go_on_with_a_run(play, tmp_path, script, options, launc
     assert len(calls) == 2
     assert calls[0].startswith(f"{launcher} --usecase bba")
     assert calls[1].startswith(f"{launcher} --resume runs/ddmd-mpi-")
+
+
+def test_under_slurm_open_mpi_starts_its_ranks_itself(play, tmp_path):
+    (tmp_path / "jobscripts").symlink_to(SCRIPTS)
+    script, version = (SCRIPTS / "slurm.sh", "--usecase", "bba"), "mpiexec (Open MPI) 5.0.11"
+    code, calls, err = play("0 0", "bash", *script, VERSION=version, SLURM_NTASKS="10")
+    assert code == 0, err
+    assert calls[0].startswith("mpiexec --with-ft ulfm --bind-to none -n 10 ddmd-mpi --usecase bba")
+    code, calls, err = play("0 0", "bash", *script, VERSION=version, DDMD_MPI_LAUNCHER="srun", DDMD_MPI_PMI="pmix")
+    assert code == 0, err
+    assert calls[1].startswith("srun --mpi=pmix ")
 
 
 @pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.sh")), ids=lambda p: p.name)

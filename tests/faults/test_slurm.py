@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from checker import problems
-from hurt_jobs import SETTINGS, has_checkpoint, nobody_is_left, pid_of, running, wait
+from hurt_jobs import SETTINGS, has_checkpoint, pid_of, running, wait
 from slurm_cluster import slurm
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(280)]
 
 CHECKOUT = Path(__file__).parent.parent.parent
 
@@ -23,29 +23,75 @@ def cluster(tmp_path_factory):
         yield one
 
 
-def submit(cluster, directory, *options, duration="10s", nodes=1, sets=(), **environment):
+def submit(cluster, directory, *options, duration="1h", sets=()):
     """Submit a job of six ranks; its number."""
     given = [text for s in (*SETTINGS, *sets) for text in ("--set", s)]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return cluster("sbatch", "--parsable", f"--chdir={CHECKOUT}", f"--output={directory}.out", f"--nodes={nodes}",
-                   "--ntasks=6", f"--ntasks-per-node={6 // nodes}", "--cpus-per-task=1", *options,
-                   CHECKOUT / "jobscripts" / "slurm.sh", "--usecase", "bba-go", "--duration", duration, "--output",
-                   directory, *given, PATH=path, SLURM_SUBMIT_DIR=str(CHECKOUT), OMP_NUM_THREADS="1",
-                   OMPI_MCA_mpi_yield_when_idle="1", **environment).strip()
+    variables = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "SLURM_SUBMIT_DIR": str(CHECKOUT),
+                 "OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_pml": "ob1", "OMPI_MCA_osc": "^ucx",
+                 "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "HWLOC_COMPONENTS": "-x86"}
+    script = CHECKOUT / "jobscripts" / "slurm.sh"
+    return cluster("sbatch", "--parsable", f"--chdir={CHECKOUT}", f"--output={directory}.out", "--nodes=1",
+                   "--ntasks=6", "--ntasks-per-node=6", "--cpus-per-task=1", *options, script,
+                   "--usecase", "bba-go", "--duration", duration, "--output", directory, *given, **variables).strip()
 
 
 def summary(directory):
     return json.loads((directory / "summary.json").read_text())
 
 
-def out(directory):
-    return Path(f"{directory}.out").read_text(errors="replace")[-3000:]
+def ends_in_order(cluster, job, directory, reason):
+    """The job is complete, and so is the run, which ended for this reason."""
+    state, said = cluster.ended(job), Path(f"{directory}.out")
+    assert (state["JobState"], state["ExitCode"]) == ("COMPLETED", "0:0"), said.read_text(errors="replace")[-3000:]
+    assert (summary(directory)["completed"], summary(directory)["stop_reason"]) == (True, reason)
 
 
-@pytest.mark.parametrize("nodes", [1, 2])
-def test_a_job_comes_to_its_end(cluster, tmp_path, nodes):
+def reached(cluster, job, what, directory):
+    """Wait for what the run of a job that goes on writes."""
+    wait(lambda: what() or cluster.state(job)["JobState"] not in ("PENDING", "CONFIGURING", "RUNNING"))
+    assert what(), Path(f"{directory}.out").read_text(errors="replace")[-3000:]
+
+
+def shows(directory, name, value):
+    """Whether the live view does."""
+    try:
+        return json.loads((directory / "status.json").read_text())[name] == value
+    except (OSError, ValueError):
+        return False
+
+
+def tell_to_stop(cluster, job):
+    cluster("scancel", "--batch", "--signal=USR1", job)
+
+
+def test_a_run_stops_in_order_before_the_end_of_its_job(cluster, tmp_path):
     directory = tmp_path / "run"
-    state = cluster.ended(submit(cluster, directory, nodes=nodes))
-    assert (state["JobState"], state["ExitCode"]) == ("COMPLETED", "0:0"), out(directory)
-    assert (summary(directory)["completed"], summary(directory)["stop_reason"]) == (True, "duration")
+    job = submit(cluster, directory, "--time=2", "--signal=B:USR1@1", sets=("run.margin=45",))
+    ends_in_order(cluster, job, directory, "walltime")
+    assert problems(directory) == []
+
+
+def test_a_job_goes_on_without_a_lost_simulation(cluster, tmp_path):
+    """And it stops in order when it is told to."""
+    directory = tmp_path / "run"
+    job = submit(cluster, directory)
+    reached(cluster, job, lambda: running(directory), directory)
+    rank, pid = pid_of(directory, "simulation", random.Random(3))
+    os.kill(pid, signal.SIGKILL)
+    reached(cluster, job, lambda: shows(directory, "lost_ranks", [rank]), directory)
+    tell_to_stop(cluster, job)
+    ends_in_order(cluster, job, directory, "SIGUSR1")
+    assert summary(directory)["simulation"]["lost_ranks"] == [rank]
+    assert problems(directory, lost=summary(directory)["simulation"]["lost_walkers"]) == []
+
+
+def test_a_job_that_loses_its_training_rank_goes_on_by_itself(cluster, tmp_path):
+    directory = tmp_path / "run"
+    job = submit(cluster, directory, "--time=20")
+    reached(cluster, job, lambda: running(directory) and has_checkpoint(directory), directory)
+    os.kill(pid_of(directory, "training", random.Random(3))[1], signal.SIGKILL)
+    reached(cluster, job, lambda: shows(directory, "session", 1), directory)
+    tell_to_stop(cluster, job)
+    ends_in_order(cluster, job, directory, "SIGUSR1")
+    assert summary(directory)["sessions"] == 2
     assert problems(directory) == []
