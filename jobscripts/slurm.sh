@@ -29,8 +29,8 @@ fi
 
 # The program stops in order before the end of its job: SLURM_JOB_END_TIME, which older versions of Slurm do not set.
 if [ -z "${SLURM_JOB_END_TIME:-}" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
-    end=$(scontrol show --oneliner job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/.* EndTime=\([^ ]*\).*/\1/p')
-    end=$(date -d "$end" +%s 2>/dev/null) && export DDMD_MPI_END_TIME="${DDMD_MPI_END_TIME:-$end}"
+    end=$(scontrol show --oneliner job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/.* EndTime=\([^ ]*\).*/\1/p') || true
+    end=$(date -d "${end:-Unknown}" +%s 2>/dev/null) && export DDMD_MPI_END_TIME="${DDMD_MPI_END_TIME:-$end}"
 fi
 
 # Open MPI 5 starts its ranks by its own mpiexec, which asks Slurm for the nodes: so the others go on where a simulation rank is

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from checker import problems
-from hurt_jobs import LIMIT_SECONDS, Ended, end, nobody_is_left, resume, running, start, wait
+from hurt_jobs import LIMIT_SECONDS, Ended, end, has_checkpoint, nobody_is_left, resume, running, start, wait
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(200)]
 
@@ -21,8 +21,7 @@ def hurt(directory, harm, sets=SETTINGS, seconds=60, wrapper=()):
     """Run a job, and do `harm` to its directory and its ranks once it has a checkpoint; what is left."""
     with start(directory, sets, ("--duration", f"{seconds}s"), wrapper=wrapper) as process:
         try:
-            wait(lambda: (running(directory) and list(directory.glob("checkpoints/manifest-*")))
-                 or process.poll() is not None)
+            wait(lambda: (running(directory) and has_checkpoint(directory)) or process.poll() is not None)
             ranks = json.loads((directory / "environment.json").read_text())["ranks"]
             harm(directory, ranks)
             clock = time.monotonic()
