@@ -1,7 +1,7 @@
 """Contact maps: build, encode and decode against the fastest bare kernel that only builds the map.
 
 A map costs a simulation one encoding, and each consumer one decoding, batch by batch. Run
-``python benchmarks/contact_maps.py [--json FILE]``; the goal is a ratio of at most 2 at every size.
+``python benchmarks/contact_maps.py [--quick] [--json FILE]``; the goal is a ratio of at most 2 at every size.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def compact_chain(n: int, seed: int = 0) -> np.ndarray:
     return chain / 10.0
 
 
-def best_seconds(functions: list[Callable[[], object]], calls: int) -> list[float]:
+def best_seconds(functions: list[Callable[[], object]], calls: int, repeats: int) -> list[float]:
     """Shortest time of one call of each function; the functions take turns, so that a busy machine hits them alike."""
     best = [np.inf] * len(functions)
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         for i, function in enumerate(functions):
             start = time.perf_counter()
             for _ in range(calls):
@@ -55,7 +55,7 @@ def best_seconds(functions: list[Callable[[], object]], calls: int) -> list[floa
     return best
 
 
-def measure(n: int) -> dict[str, float | int | str]:
+def measure(n: int, repeats: int) -> dict[str, float | int | str]:
     """One row of the table, microseconds per frame."""
     name, kernel, calls, n_frames = SIZES[n]
     rounded = round_positions(compact_chain(n))
@@ -71,6 +71,7 @@ def measure(n: int) -> dict[str, float | int | str]:
             lambda: maps.fill(0),
         ],
         calls,
+        repeats,
     )
     # The bare kernels stop short of a dense map, which has to be cleared whoever fills it.
     decode = (decode - clear) / n_frames
@@ -91,16 +92,18 @@ def main() -> None:
     """Print the table and write the same numbers where ``--json`` says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="file for the same numbers")
-    json_file = parser.parse_args().json
-    rows = [measure(n) for n in SIZES]
+    parser.add_argument("--quick", action="store_true", help="seconds of work: whether the script runs, no figures")
+    options = parser.parse_args()
+    sizes, repeats = ([28, 309], 2) if options.quick else (list(SIZES), REPEATS)
+    rows = [measure(n, repeats) for n in sizes]
     print("residues  kernel               kernel us  encode us  decode us  clear us  ratio (goal <= 2)")  # noqa: T201
     for row in rows:
         print(  # noqa: T201
             f"{row['residues']:8}  {row['reference']:<19}  {row['reference_us']:9.1f}  {row['encode_us']:9.1f}  "
             f"{row['decode_us']:9.1f}  {row['clear_us']:8.1f}  {row['ratio']:5.2f}"
         )
-    if json_file is not None:
-        json_file.write_text(json.dumps({"contact_maps": rows}, indent=2) + "\n")
+    if options.json is not None:
+        options.json.write_text(json.dumps({"contact_maps": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Reading 2,000 new frames of 3375 residues, as Table IV of the paper has it, in one run of two ranks.
 
-    mpiexec -n 2 python benchmarks/large_maps.py [--frames N] [--window N] [--json FILE]
+    mpiexec -n 2 python benchmarks/large_maps.py [--frames N] [--window N] [--quick] [--json FILE]
 
 Three ways for an iteration's frames from the aggregator into training and into inference:
 
@@ -30,19 +30,19 @@ import numpy as np
 from mpi4py import MPI
 
 from ddmd_mpi.config import inputs
-from ddmd_mpi.frames import FIELDS, FrameBlock, Hop
+from ddmd_mpi.config.schema import StreamsSection
+from ddmd_mpi.frames.block import FIELDS, FrameBlock, Hop
+from ddmd_mpi.frames.window import FrameWindow
 from ddmd_mpi.md.coordinates import read_pdb
 from ddmd_mpi.model.maps import ContactMaps
-from ddmd_mpi.model.rounds import alike
-from ddmd_mpi.roles.embedding import Embedding
-from ddmd_mpi.sections import StreamsSection
+from ddmd_mpi.model.rounds import all_equal
+from ddmd_mpi.roles.selector import Embedding
 from ddmd_mpi.streams.network import Network
 from ddmd_mpi.streams.outbox import Outbox
 from ddmd_mpi.structure.contacts import contact_csr, dense, round_positions
-from ddmd_mpi.window import FrameWindow
 
 SETTINGS, CUTOFF_ANGSTROM, IDLE_SECONDS = StreamsSection(), 8.0, 1e-4
-PUBLISHED_FRAMES, DENSE_FRAMES, BATCH = 2, 40, 64
+PUBLISHED_FRAMES, DENSE_FRAMES = 2, 40
 READ_S, BYTES_RATIO, WINDOW_BYTES, MEMSET_RATIO = 0.5, 150, 1.5e9, 2.0  # the goals
 PAPER = {"published": {"training": 1464, "inference": 2239}, "ours": {"training": 9, "inference": 12}}  # s
 
@@ -52,11 +52,20 @@ def frames(n: int) -> FrameBlock:
     generator, (_, native) = np.random.default_rng(0), read_pdb(inputs() / "spike-target.pdb")
     rounded = [round_positions(native + generator.normal(scale=0.05, size=native.shape)) for _ in range(n)]
     maps = [contact_csr(positions, CUTOFF_ANGSTROM) for positions in rounded]
-    known = {"ca_positions": np.array(rounded), "contact_counts": np.array([counts for counts, _ in maps]),
-             "contact_columns": np.concatenate([columns for _, columns in maps]),
-             "order_parameters": np.zeros((n, 2), "<f4"), "frame": np.arange(n, dtype="<i8")}
-    return FrameBlock({f.name: known[f.name] if f.name in known else np.zeros((n, *f.shape), f.dtype)
-                       for f in FIELDS if Hop.FEATURES in f.hops})
+    known = {
+        "ca_positions": np.array(rounded),
+        "contact_counts": np.array([counts for counts, _ in maps]),
+        "contact_columns": np.concatenate([columns for _, columns in maps]),
+        "order_parameters": np.zeros((n, 2), "<f4"),
+        "frame": np.arange(n, dtype="<i8"),
+    }
+    return FrameBlock(
+        {
+            f.name: known[f.name] if f.name in known else np.zeros((n, *f.shape), f.dtype)
+            for f in FIELDS
+            if Hop.FEATURES in f.hops
+        }
+    )
 
 
 class Blank:
@@ -152,8 +161,11 @@ def filled(block: FrameBlock, n_frames: int) -> FrameWindow:
 
 def memory(key: str) -> float:
     """A line of this process's status, bytes."""
-    return next(1024.0 * int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines()
-                if line.startswith(f"{key}:"))
+    return next(
+        1024.0 * int(line.split()[1])
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith(f"{key}:")
+    )
 
 
 def see(window: FrameWindow, role: str, embedding: Embedding) -> Callable[[list[np.ndarray]], object]:
@@ -164,7 +176,7 @@ def see(window: FrameWindow, role: str, embedding: Embedding) -> Callable[[list[
             window.append(FrameBlock.unpack(payloads.pop(0)))
         block = window.block()
         if role == "training":
-            alike(block)
+            all_equal(block)
             ContactMaps(block, block["ca_positions"].shape[1])
         else:
             embedding.embed(block)
@@ -194,14 +206,16 @@ def ours(link: Link, block: FrameBlock, n_frames: int, n_window: int) -> dict[st
     return figures | {"bytes_a_frame": len(template) / len(block)}
 
 
-def batch_of_maps(block: FrameBlock, dtype: type) -> dict[str, float]:
+def batch_of_maps(block: FrameBlock, dtype: type, n_maps: int) -> dict[str, float]:
     """Seconds to make a batch of dense maps, and to clear as much memory: the best of three."""
     n = block["ca_positions"].shape[1]
-    maps = np.ones((BATCH, n, n), dtype)
+    maps = np.ones((n_maps, n, n), dtype)
     made, cleared = [], []
     for _ in range(3):
-        for times, function in ((cleared, lambda: maps.fill(0)), (made, lambda: dense(
-                block["contact_counts"][:BATCH], block["contact_columns"], out=maps))):
+        for times, function in (
+            (cleared, lambda: maps.fill(0)),
+            (made, lambda: dense(block["contact_counts"][:n_maps], block["contact_columns"], out=maps)),
+        ):
             clock = time.perf_counter()
             function()
             times.append(time.perf_counter() - clock)
@@ -210,25 +224,33 @@ def batch_of_maps(block: FrameBlock, dtype: type) -> dict[str, float]:
 
 def measure(comm: MPI.Comm, link: Callable[[str], Link], directory: Path, arguments: argparse.Namespace) -> dict:
     """All figures, on rank 1."""
-    block, n = frames(BATCH), arguments.frames
+    block, n = frames(arguments.batch), arguments.frames
     n_residues = block["ca_positions"].shape[1]
     dense_bytes = n_residues**2
     one = block.take(np.array([0]))
     map_bytes = [dense(one["contact_counts"], one["contact_columns"]).reshape(-1)] * DENSE_FRAMES
-    by_dense = link("AggregatorToTraining-dense").timed(
-        map_bytes, lambda payloads: [p.reshape(n_residues, n_residues) for p in payloads]) * n / DENSE_FRAMES
+    by_dense = (
+        link("AggregatorToTraining-dense").timed(
+            map_bytes, lambda payloads: [p.reshape(n_residues, n_residues) for p in payloads]
+        )
+        * n
+        / DENSE_FRAMES
+    )
     own = ours(link("AggregatorToInference-ours"), block, n, arguments.window)
     if comm.rank == 0:
         return {}
     own_figures = {role: own[f"{role}_s"] for role in ("training", "inference")}
     by_file, file_bytes = published(block, directory)
     return {
-        "frames": n, "window": arguments.window, "residues": n_residues,
+        "frames": n,
+        "window": arguments.window,
+        "batch": arguments.batch,
+        "residues": n_residues,
         "published": {"read_s": by_file * n, "measured_frames": PUBLISHED_FRAMES, "bytes_a_frame": file_bytes},
         "dense": {"read_s": by_dense, "measured_frames": DENSE_FRAMES, "bytes_a_frame": dense_bytes},
         "ours": {**own_figures, "measured_frames": n, "bytes_a_frame": own["bytes_a_frame"]},
         "window_bytes": max(own["training_window_bytes"], own["inference_window_bytes"]),
-        "maps": {dtype.__name__: batch_of_maps(block, dtype) for dtype in (np.float32, np.uint8)},
+        "maps": {dtype.__name__: batch_of_maps(block, dtype, arguments.batch) for dtype in (np.float32, np.uint8)},
         "first_hop_bytes_a_frame": own["bytes_a_frame"] + 2 * 12 * n_residues + 36,
     }
 
@@ -238,21 +260,28 @@ def table(figures: dict) -> str:
     own, lines = figures["ours"], [f"reading {figures['frames']} frames of {figures['residues']} residues"]
     for name in ("published", "dense"):
         row = figures[name]
-        lines.append(f"  {name:<10} {row['read_s']:10.2f} s   {row['bytes_a_frame']:12,.0f} bytes a frame   "
-                     f"(scaled from {row['measured_frames']} frames)")
+        lines.append(
+            f"  {name:<10} {row['read_s']:10.2f} s   {row['bytes_a_frame']:12,.0f} bytes a frame   "
+            f"(scaled from {row['measured_frames']} frames)"
+        )
     for role in ("training", "inference"):
         ratios = ", ".join(f"1/{figures[name]['read_s'] / own[role]:.0f} of {name}" for name in ("published", "dense"))
-        lines.append(f"  ours, {role:<9} {own[role]:5.2f} s   {own['bytes_a_frame']:12,.0f} bytes a frame   "
-                     f"{ratios}; goal {READ_S} s; the paper {PAPER['ours'][role]} s after, "
-                     f"{PAPER['published'][role]} s before")
+        lines.append(
+            f"  ours, {role:<9} {own[role]:5.2f} s   {own['bytes_a_frame']:12,.0f} bytes a frame   "
+            f"{ratios}; goal {READ_S} s; the paper {PAPER['ours'][role]} s after, "
+            f"{PAPER['published'][role]} s before"
+        )
     smaller = figures["dense"]["bytes_a_frame"] / own["bytes_a_frame"]
     lines += [
         f"features hop: 1/{smaller:.0f} of dense uint8, goal 1/{BYTES_RATIO}; "
         f"first hop: {figures['first_hop_bytes_a_frame']:,.0f} bytes a frame",
         f"window of {figures['window']} frames: {figures['window_bytes'] / 1e9:.2f} GB at its peak, goal "
         f"{WINDOW_BYTES / 1e9} GB",
-        *(f"batch of {BATCH} dense {name} maps: {row['batch_s'] * 1e3:.0f} ms, {row['ratio']:.2f} times memset"
-          + (f", goal {MEMSET_RATIO}" if name == "float32" else "") for name, row in figures["maps"].items()),
+        *(
+            f"batch of {figures['batch']} dense {name} maps: {row['batch_s'] * 1e3:.0f} ms, "
+            f"{row['ratio']:.2f} times memset" + (f", goal {MEMSET_RATIO}" if name == "float32" else "")
+            for name, row in figures["maps"].items()
+        ),
     ]
     return "\n".join(lines)
 
@@ -262,8 +291,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--frames", type=int, default=2000)
     parser.add_argument("--window", type=int, default=20_000)
+    parser.add_argument("--batch", type=int, default=64, help="frames of a block and of a batch of maps")
+    parser.add_argument("--quick", action="store_true", help="seconds of work: whether the script runs, no figures")
     parser.add_argument("--json", type=Path)
     arguments, comm = parser.parse_args(), MPI.COMM_WORLD
+    if arguments.quick:
+        arguments.frames = arguments.window = arguments.batch = 4
     if comm.size != 2:
         sys.exit(f"two ranks are needed, got {comm.size}: mpiexec -n 2 python benchmarks/large_maps.py")
     node_comm = comm.Split_type(MPI.COMM_TYPE_SHARED)

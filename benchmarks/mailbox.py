@@ -34,14 +34,14 @@ def measure() -> dict[str, tuple[float, float]] | None:
     """Collective over COMM_WORLD: microseconds (ours, bare) of each, on rank 1."""
     from mpi4py import MPI
 
-    from ddmd_mpi.frames import COMMAND_DTYPE, RestartCommand
+    from ddmd_mpi.frames.command import COMMAND_DTYPE, RestartCommand
     from ddmd_mpi.parallel.mailbox import Mailboxes
     from ddmd_mpi.parallel.windows import allocate, free
 
     comm = MPI.COMM_WORLD
     reader, writer = 1, comm.size - 1
     nbytes = COMMAND_DTYPE.itemsize
-    mailboxes = Mailboxes(comm, [0, 0, 0])
+    mailboxes = Mailboxes.on(comm, [0, 0, 0])
     window, _ = allocate(comm, 2 * 128 if comm.rank == 0 else 0, "bare")
     commands = [RestartCommand(1, number, 0.0) for number in range(N_TRIPS + 1)]
     put_buffer, get_buffer = bytearray(nbytes), bytearray(nbytes)
@@ -127,6 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=int, default=3)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--quick", action="store_true", help="the same: it takes seconds")
     parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not options.rank:

@@ -1,6 +1,6 @@
 """Outliers of 20,000 latents in 10 dimensions, next to the bare neighbour query, scikit-learn and the published search.
 
-    python benchmarks/outliers.py [--frames N] [--seed N] [--json FILE]
+    python benchmarks/outliers.py [--frames N] [--seed N] [--quick] [--json FILE]
 
 Goals: eps, outliers and local outlier factor within 1.2 times the bare query; never slower than one DBSCAN and one LOF
 of scikit-learn; 10 times faster than the published random walk over eps that starts off its target; identical sets.
@@ -20,9 +20,8 @@ import numpy as np
 from sklearn.cluster import DBSCAN
 from sklearn.neighbors import LocalOutlierFactor
 
-from ddmd_mpi.sections import SteeringSection
-from ddmd_mpi.steering.neighbours import nearest_neighbours
-from ddmd_mpi.steering.outliers import Outliers, find_outliers
+from ddmd_mpi.config.schema import SteeringSection
+from ddmd_mpi.steering.outliers import Outliers, find_outliers, nearest_neighbours
 
 #: Of the published search: first eps, its largest change a try, tries (the wanted counts are those of the settings).
 FIRST_EPS, EPS_STEP, TRIES = 1.3, 0.09, 120
@@ -73,9 +72,11 @@ def agreement(points: np.ndarray, found: Outliers, min_samples: int) -> tuple[fl
 @click.command(help=__doc__)
 @click.option("--frames", default=20_000, show_default=True)
 @click.option("--seed", default=1, show_default=True)
+@click.option("--quick", is_flag=True, help="Seconds of work: whether the script runs, no figures.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
-def main(frames: int, seed: int, json_file: Path | None) -> None:
+def main(frames: int, seed: int, quick: bool, json_file: Path | None) -> None:
     """Measure, and print the table."""
+    frames = 1000 if quick else frames
     settings, points = SteeringSection(), latents(frames, 10, seed)
     query, ours = [], []
     for _ in range(REPEATS):

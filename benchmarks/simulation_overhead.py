@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ddmd_mpi import config
 from ddmd_mpi.md.affinity import stay_on_one_core
-from ddmd_mpi.md.engine import OpenMMEngine
+from ddmd_mpi.md.openmm_engine import OpenMMEngine
 from ddmd_mpi.md.structures import load_structures
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,14 +47,31 @@ def bare_process(usecase: str, seconds: float) -> float:
     return steps * settings.simulation.timestep_fs * 1e-6 / spent * 86400
 
 
-def in_loop(usecase: str, seconds: float) -> dict[str, float]:
+def in_loop(usecase: str, seconds: float, length_ns: float | None) -> dict[str, float]:
     """Totals of the simulation rank of a steered run on 4 ranks."""
-    settings = [f"simulation.report_interval_ps={REPORT_PS}", "simulation.segment_ps=1000", "steering.round_reports=1",
-                "steering.strategy=greedy", "training.model='none'", "simulation.walkers_per_rank=2"]
+    settings = [
+        f"simulation.report_interval_ps={REPORT_PS}",
+        "simulation.segment_ps=1000",
+        "steering.round_reports=1",
+        "steering.strategy=greedy",
+        "training.model='none'",
+        "simulation.walkers_per_rank=2",
+    ]
+    if length_ns:
+        settings.append(f"simulation.walker_length_ns={length_ns}")
     with tempfile.TemporaryDirectory() as directory:
         run = Path(directory) / "run"
-        command = [ROOT / "jobscripts" / "local.sh", "4", "--usecase", usecase, "--duration", f"{seconds}s",
-                   "--output", run, *(text for s in settings for text in ("--set", s))]
+        command = [
+            ROOT / "jobscripts" / "local.sh",
+            "4",
+            "--usecase",
+            usecase,
+            "--duration",
+            f"{seconds}s",
+            "--output",
+            run,
+            *(text for s in settings for text in ("--set", s)),
+        ]
         subprocess.run(command, check=True, capture_output=True)
         spans = [json.loads(line) for line in (run / "events" / "simulation-0000.jsonl").open()]
     return next(span for span in spans if span["name"] == "totals")
@@ -65,11 +82,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--usecase", default="cln025")
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--quick", action="store_true", help="seconds of work: whether the script runs, no figures")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if options.quick:
+        options.usecase, options.seconds = "bba-go", 4.0
     settings = config.load(options.usecase)
     before = bare(options.usecase, options.seconds / 4)
-    totals = in_loop(options.usecase, options.seconds)
+    totals = in_loop(options.usecase, 300.0 if options.quick else options.seconds, 1.0 if options.quick else None)
     reference = (before + bare(options.usecase, options.seconds / 4)) / 2
     speed = totals["steps"] * settings.simulation.timestep_fs * 1e-6 / totals["md_s"] * 86400
     totals["loop_s"] -= totals["start_s"]

@@ -1,7 +1,7 @@
 """Stream mode against file mode on one machine: Table II and Fig. 7 of the paper.
 
     python benchmarks/stream_vs_file.py [--md] [--comparison NAME ...] [--ranks N] [--scale X] [--seed N]
-                                        [--figure FILE.png] [--json FILE]
+                                        [--figure FILE.png] [--quick] [--json FILE]
 
 Without --md 120 simulations are emulated: their frames and the times of all stages are made up, everything else is real
 (see [emulation] in docs/configuration.md). Three comparisons, each of the same system, seeds and number of ranks:
@@ -119,7 +119,7 @@ def walkers_per_rank(mode: str, ranks: int) -> int:
     return SIMULATIONS // simulating
 
 
-def emulated(mode: str, costs: Costs, scale: float, ranks: int) -> list[str]:
+def emulated(mode: str, costs: Costs, scale: float, ranks: int, iterations: int) -> list[str]:
     """The program's options for a run of 120 emulated simulations."""
     stages = costs.simulation + costs.training / ROUNDS_OF_F + costs.inference + costs.gap
     settings = {
@@ -133,9 +133,9 @@ def emulated(mode: str, costs: Costs, scale: float, ranks: int) -> list[str]:
         "aggregation.archive": "none", "run.drain": 60,
     }  # fmt: skip
     if mode == "file":
-        settings |= {"file.retrain_every": ROUNDS_OF_F, "file.iterations": ITERATIONS}
+        settings |= {"file.retrain_every": ROUNDS_OF_F, "file.iterations": iterations}
         return ["--usecase", "bba-go", "--duration", "1h", *assignments(settings)]
-    return ["--usecase", "bba-go", "--duration", f"{ITERATIONS * stages / scale + 10:.0f}s", *assignments(settings)]
+    return ["--usecase", "bba-go", "--duration", f"{iterations * stages / scale + 10:.0f}s", *assignments(settings)]
 
 
 def real(mode: str, duration: float) -> list[str]:
@@ -153,10 +153,27 @@ def run(mode: str, ranks: int, seed: int, options: list[str], reports: int) -> F
     """Run the program in one mode."""
     with TemporaryDirectory(prefix="ddmd-mpi-benchmark-") as temporary:
         directory = Path(temporary) / mode
-        command = [str(RANKS), str(ranks), sys.executable, "-m", "ddmd_mpi", "--mode", mode, "--seed", str(seed),
-                   "--output", str(directory), *options]
-        done = subprocess.run(command, env={**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent)},
-                              text=True, capture_output=True, check=False)
+        command = [
+            str(RANKS),
+            str(ranks),
+            sys.executable,
+            "-m",
+            "ddmd_mpi",
+            "--mode",
+            mode,
+            "--seed",
+            str(seed),
+            "--output",
+            str(directory),
+            *options,
+        ]
+        done = subprocess.run(
+            command,
+            env={**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent)},
+            text=True,
+            capture_output=True,
+            check=False,
+        )
         if done.returncode != 0:
             raise click.ClickException(f"the {mode} run gave exit code {done.returncode}\n{done.stdout}{done.stderr}")
         return Finished(directory, reports)
@@ -174,9 +191,11 @@ def table(title: str, rates: dict[str, Rates], scale: float, limits: dict[str, f
         if values:
             click.echo(f"{name:8}" + "".join(f"{values[s]:22.2f}" for s in STAGES))
     for mode, r in rates.items():
-        click.echo(f"{mode}: I/O takes {100 * r.simulation_io:.3f} % of the time of simulation ranks, "
-                   f"{100 * r.total_io:.3f} % of all; at full length {100 * r.simulation_io / scale:.4f} % and "
-                   f"{100 * r.total_io / scale:.4f} %")
+        click.echo(
+            f"{mode}: I/O takes {100 * r.simulation_io:.3f} % of the time of simulation ranks, "
+            f"{100 * r.total_io:.3f} % of all; at full length {100 * r.simulation_io / scale:.4f} % and "
+            f"{100 * r.total_io / scale:.4f} %"
+        )
 
 
 def timeline(runs: dict[str, Finished], scale: float, file: Path) -> None:
@@ -190,8 +209,13 @@ def timeline(runs: dict[str, Finished], scale: float, file: Path) -> None:
         rows |= {row: row[0] for row in others}
         rows = dict(sorted(rows.items(), key=lambda row: list(COLOURS).index(row[1])))
         for y, ((role, number), name) in enumerate(rows.items()):
-            own = [e for e in done.events if e["name"] == STAGES.get(role, "block")
-                   and (e["simulation"] if role == "simulation" else e["rank"]) == number and e["role"] == role]
+            own = [
+                e
+                for e in done.events
+                if e["name"] == STAGES.get(role, "block")
+                and (e["walker"] if role == "simulation" else e["rank"]) == number
+                and e["role"] == role
+            ]
             bars = [((e["start"] - done.start) * scale / 3600, (e["end"] - e["start"]) * scale / 3600) for e in own]
             axes.broken_barh(bars, (y - 0.4, 0.8), facecolor=COLOURS[name], edgecolor="white", linewidth=0.3)
         axes.set_yticks(range(len(rows)), [f"{role} {number}" for role, number in rows])
@@ -209,10 +233,23 @@ def timeline(runs: dict[str, Finished], scale: float, file: Path) -> None:
 @click.option("--duration", default=120.0, show_default=True, help="Of each run with --md, s.")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--figure", type=click.Path(path_type=Path), help="Draw the timeline of the last comparison.")
+@click.option("--quick", is_flag=True, help="One comparison, seconds long: whether the script runs, no figures.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
-def main(md: bool, names: tuple[str, ...], ranks: int, scale: float, duration: float, seed: int, figure: Path | None,
-         json_file: Path | None) -> None:
+def main(
+    md: bool,
+    names: tuple[str, ...],
+    ranks: int,
+    scale: float,
+    duration: float,
+    seed: int,
+    figure: Path | None,
+    quick: bool,
+    json_file: Path | None,
+) -> None:
     """Measure, and print the tables."""
+    if quick:
+        names, scale = names[:1], 500.0
+    iterations = 2 if quick else ITERATIONS
     numbers, done = {}, {}
     for name, costs in [("real molecular dynamics", None)] if md else [(name, COSTS[name]) for name in names]:
         if costs is None:
@@ -222,8 +259,10 @@ def main(md: bool, names: tuple[str, ...], ranks: int, scale: float, duration: f
             f, s = costs[0].per_hour("file"), costs[1].per_hour("stream")
             limits = {stage: b / a for stage, a, b in zip(STAGES, f, s, strict=True)}
             goals = dict(zip(STAGES, GOALS[name], strict=True)) if GOALS[name] else {}
-            done = {mode: run(mode, ranks, seed, emulated(mode, c, scale, ranks), REPORTS)
-                    for mode, c in zip(("file", "stream"), costs, strict=True)}
+            done = {
+                mode: run(mode, ranks, seed, emulated(mode, c, scale, ranks, iterations), REPORTS)
+                for mode, c in zip(("file", "stream"), costs, strict=True)
+            }
         rates = {mode: finished.rates() for mode, finished in done.items()}
         table(name, rates, scale, limits, goals)
         numbers[name] = {mode: vars(r) for mode, r in rates.items()} | {"limits": limits}

@@ -11,12 +11,13 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from mpi4py import MPI
 
-from ddmd_mpi.sections import StreamsSection
+from ddmd_mpi.config.schema import StreamsSection
 from ddmd_mpi.streams.network import Network
 from ddmd_mpi.streams.outbox import Outbox
 
@@ -131,15 +132,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--blocks", type=int, default=8000)
     parser.add_argument("--nbytes", type=int, nargs="+", default=[1000, 3000, 100_000])
+    parser.add_argument("--quick", action="store_true", help="seconds of work: whether the script runs, no figures")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.blocks, arguments.nbytes = 80, [3000]
     comm = MPI.COMM_WORLD
     if comm.size != 2:
         sys.exit(f"two ranks are needed, got {comm.size}: mpiexec -n 2 python benchmarks/streams.py")
     node_comm = comm.Split_type(MPI.COMM_TYPE_SHARED)
     window = MPI.Win.Allocate_shared(8 if comm.rank == 0 else 0, 8, comm=node_comm)
     count = np.frombuffer(window.Shared_query(0)[0], "<i8")
-    settings = SETTINGS.model_copy(update={"first_hop": "mpi"})
+    settings = replace(SETTINGS, first_hop="mpi")
     with tempfile.TemporaryDirectory() as directory, Network(comm, node_comm, settings, Path(directory)) as network:
         rows = list(rows_of(comm, network, count, arguments))
     if comm.rank == 1:

@@ -1,6 +1,6 @@
 """Rounds of training and embedding, next to plain Keras and plain PyTorch, and two training ranks next to one.
 
-    python benchmarks/training.py [--part NAME ...] [--repeats N] [--json FILE]
+    python benchmarks/training.py [--part NAME ...] [--repeats N] [--quick] [--json FILE]
 
 Goals: samples/s of a round at least 0.98 times those of Keras' fit (CVAE) and of a plain PyTorch loop (3dAAE) with the
 same network, batches, frames and threads; 20,000 maps of 28 residues embedded at 0.9 times Keras' predict with its best
@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -26,14 +27,16 @@ import numpy as np
 
 from ddmd_mpi import model
 from ddmd_mpi.analysis import features
-from ddmd_mpi.frames import FrameBlock
-from ddmd_mpi.sections import TrainingSection
+from ddmd_mpi.config.schema import TrainingSection
+from ddmd_mpi.frames.block import FrameBlock
 from ddmd_mpi.structure import contacts
 
 RANKS = Path(__file__).parents[1] / "jobscripts" / "ranks.sh"
 EPOCHS, VALIDATION = 1, 0.2  # whole batches in all parts: neither side pads or compiles again
 BATCHES = (32, 64, 128, 256, 512, 1024, 2048)
 PARTS = ("keras", "torch", "embed", "ranks")
+Sizes = tuple[tuple[int, int], ...]  # residues and frames
+SIZES: Sizes = ((28, 1600), (309, 320))
 
 
 def chains(n_frames: int, n_residues: int, seed: int = 0) -> FrameBlock:
@@ -53,8 +56,9 @@ def best_of(repeats: int, functions: dict[str, Callable[[], float]]) -> dict[str
 
 def settings(kind: str, **changes) -> TrainingSection:
     """One round of a few epochs that does not end early."""
-    return TrainingSection(model=kind, epochs=EPOCHS, patience=EPOCHS, validation_fraction=VALIDATION,
-                           max_validation_loss=1e12, **changes)
+    return TrainingSection(
+        model=kind, epochs=EPOCHS, patience=EPOCHS, validation_fraction=VALIDATION, max_validation_loss=1e12, **changes
+    )
 
 
 def samples_per_second(
@@ -66,10 +70,10 @@ def samples_per_second(
     return result.samples / (clock() - start)
 
 
-def against_keras(repeats: int) -> dict[str, float]:
+def against_keras(repeats: int, sizes: Sizes) -> dict[str, float]:
     """A round of the CVAE and Keras' fit of the same network, at 28 and at 309 residues."""
     figures = {}
-    for n_residues, n_frames in ((28, 1600), (309, 320)):
+    for n_residues, n_frames in sizes:
         ours = model.create(model.Setup(settings("cvae"), n_residues))
         block = chains(n_frames, n_residues)
         fit = keras_fit(n_residues, block)
@@ -117,17 +121,23 @@ def keras_fit(n_residues: int, block: FrameBlock) -> Callable[[int], float]:
     def fit(n_frames: int) -> float:
         clock = time.process_time()
         n = round(n_frames * (1 - VALIDATION))
-        vae.fit(maps[:n], maps[:n], batch_size=settings("cvae").batch_size, epochs=EPOCHS, verbose=0,
-                validation_data=(maps[n:n_frames], maps[n:n_frames]))
+        vae.fit(
+            maps[:n],
+            maps[:n],
+            batch_size=settings("cvae").batch_size,
+            epochs=EPOCHS,
+            verbose=0,
+            validation_data=(maps[n:n_frames], maps[n:n_frames]),
+        )
         return n * EPOCHS / (time.process_time() - clock)
 
     return fit
 
 
-def against_torch(repeats: int) -> dict[str, float]:
+def against_torch(repeats: int, sizes: Sizes) -> dict[str, float]:
     """A round of the 3dAAE and a plain PyTorch loop over the same network, at 28 and at 309 residues."""
     figures = {}
-    for n_residues, n_frames in ((28, 1600), (309, 320)):
+    for n_residues, n_frames in sizes:
         ours = model.create(model.Setup(settings("aae"), n_residues))
         block = chains(n_frames, n_residues)
         loop = torch_loop(n_residues, block)
@@ -188,9 +198,10 @@ def torch_loop(n_residues: int, block: FrameBlock) -> Callable[[int], float]:
     return loop
 
 
-def embedding(repeats: int) -> dict[str, float]:
+def embedding(repeats: int, sizes: Sizes) -> dict[str, float]:
     """Latents of 20,000 maps of 28 residues from their compressed rows, and Keras' predict of the dense maps."""
-    ours, block = model.create(model.Setup(settings("cvae"), 28)), chains(20_000, 28)
+    n_frames = 20_000 if sizes == SIZES else 64
+    ours, block = model.create(model.Setup(settings("cvae"), 28)), chains(n_frames, 28)
     maps = contacts.dense(block["contact_counts"], block["contact_columns"], dtype=np.float32)[..., None]
 
     def per_second(function: Callable[[], object]) -> float:
@@ -198,8 +209,10 @@ def embedding(repeats: int) -> dict[str, float]:
         function()
         return len(block) / (time.process_time() - clock)
 
-    predict = {f"predict_{n}": partial(per_second, partial(ours._encoder.predict, maps, batch_size=n, verbose=0))
-               for n in BATCHES}
+    predict = {
+        f"predict_{n}": partial(per_second, partial(ours._encoder.predict, maps, batch_size=n, verbose=0))
+        for n in BATCHES
+    }
     for function in (partial(ours.embed, chains(300, 28)), *predict.values()):
         function()
     speed = best_of(repeats, {"ours": partial(per_second, partial(ours.embed, block)), **predict})
@@ -209,7 +222,7 @@ def embedding(repeats: int) -> dict[str, float]:
     return {f"embed_{name}": value for name, value in speed.items()}
 
 
-def training_ranks(repeats: int) -> dict[str, float]:
+def training_ranks(repeats: int, _: Sizes) -> dict[str, float]:
     """Samples/s of all ranks: one, two that train together, two that do not know of each other."""
     kinds = {"one rank": (1, "together"), "two ranks": (2, "together"), "two ranks apart": (2, "apart")}
     speed = best_of(repeats, {name: partial(started, *kind) for name, kind in kinds.items()})
@@ -220,9 +233,13 @@ def training_ranks(repeats: int) -> dict[str, float]:
 
 def started(n_ranks: int, how: str) -> float:
     """Samples/s of this script's rank program on `n_ranks` ranks."""
-    done = subprocess.run([str(RANKS), str(n_ranks), sys.executable, "-m", "mpi4py", __file__, "--rank-program", how],
-                          env={**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent)},
-                          capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [str(RANKS), str(n_ranks), sys.executable, "-m", "mpi4py", __file__, "--rank-program", how],
+        env={**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return float(done.stdout.split()[-1])
 
 
@@ -252,9 +269,10 @@ def report(what: str, value: float, reference: float, name: str, goal: float | N
 @click.command(help=__doc__)
 @click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), default=PARTS)
 @click.option("--repeats", default=3, show_default=True)
+@click.option("--quick", is_flag=True, help="Seconds of work, without ranks: whether the script runs, no figures.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
 @click.option("--rank-program", type=click.Choice(["together", "apart"]), hidden=True)
-def main(parts: tuple[str, ...], repeats: int, json_file: Path | None, rank_program: str | None) -> None:
+def main(parts: tuple[str, ...], repeats: int, quick: bool, json_file: Path | None, rank_program: str | None) -> None:
     """Measure, and print the table."""
     if rank_program is not None:
         play(rank_program)
@@ -263,8 +281,10 @@ def main(parts: tuple[str, ...], repeats: int, json_file: Path | None, rank_prog
         os.environ.setdefault(variable, "1")
     measure = {"keras": against_keras, "torch": against_torch, "embed": embedding, "ranks": training_ranks}
     figures = {}
+    if quick:
+        parts, repeats = [p for p in parts if p != "ranks" and (p != "torch" or find_spec("torch"))], 1
     for part in parts:
-        figures |= measure[part](repeats)
+        figures |= measure[part](repeats, ((28, 80),) if quick else SIZES)
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n")
 

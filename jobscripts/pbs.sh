@@ -1,5 +1,5 @@
 #!/bin/bash
-# ddmd-mpi under PBS:   qsub jobscripts/pbs.sh     (qsub passes no options on: set them in OPTIONS below)
+# ddmd-mpi under PBS:   qsub jobscripts/pbs.sh     (qsub does not pass options: set them in OPTIONS below)
 #
 # Change the lines below to your site. One rank per GPU and one more for the node's aggregator is a good start; without
 # GPUs, one rank per core. "ddmd-mpi --dry-run -n N --ranks-per-node R --gpus-per-node G --usecase bba" shows who does what.
@@ -12,7 +12,7 @@
 set -euo pipefail
 
 RANKS_PER_NODE=5  # as mpiprocs above
-MINUTES=120  # as walltime above: the program stops in order before they are over; "--resume runs/DIR" goes on with a run
+MINUTES=120  # as walltime above: the program stops cleanly before they are over; "--resume runs/DIR" resumes a run
 OPTIONS=(--usecase bba --duration 2h)
 export DDMD_MPI_END_TIME=$(($(date +%s) + 60 * MINUTES))
 
@@ -24,9 +24,9 @@ if [ -f .venv/bin/activate ]; then
     source .venv/bin/activate
 fi
 
-# Every rank must see all GPUs of its node: no GPU affinity here. The program gives each rank its own. Open MPI 5 goes on
-# without a lost simulation rank with "mpiexec --with-ft ulfm"; whatever else is lost ends the run, and relaunch.sh goes on with it from
-# its last checkpoint while there is time.
-export DDMD_MPI_STOP_SIGNAL=USR1  # what mpiexec passes on to the ranks; at TERM it would kill them
+# Every rank must see all GPUs of its node: no GPU affinity here. The program assigns one to each rank. With
+# "mpiexec --with-ft ulfm" Open MPI 5 continues without a lost simulation rank; the loss of any other rank ends the run, and
+# relaunch.sh resumes it from its last checkpoint, as long as time remains.
+export DDMD_MPI_STOP_SIGNAL=USR1  # what mpiexec forwards to the ranks; on TERM it would kill them
 n_nodes=$(sort -u "$PBS_NODEFILE" | wc -l)
 exec jobscripts/relaunch.sh mpiexec -n $((n_nodes * RANKS_PER_NODE)) ddmd-mpi "${OPTIONS[@]}"

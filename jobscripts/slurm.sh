@@ -12,35 +12,36 @@
 #SBATCH --ntasks-per-node=5
 #SBATCH --cpus-per-task=8
 ##SBATCH --gpus-per-node=4
-# Two minutes before the end this script gets a signal, which it passes on to the ranks: they stop in order.
-# To stop a run in order:   scancel --batch --signal=USR1 JOB
-# To go on with a run:   sbatch jobscripts/slurm.sh --resume runs/DIR
+# Two minutes before the end this script gets a signal and forwards it to the ranks: they stop cleanly.
+# To stop a run cleanly:   scancel --batch --signal=USR1 JOB
+# To resume a run:   sbatch jobscripts/slurm.sh --resume runs/DIR   (a job that Slurm requeues resumes by itself)
 #SBATCH --signal=B:USR1@120
-# Not --gpus-per-task: every rank must see all GPUs of its node. The program gives each rank its own.
+# Do not use --gpus-per-task: every rank must see all GPUs of its node. The program assigns one to each rank.
 set -euo pipefail
 
-# The site's modules, if its own MPI is used, and the environment that ddmd-mpi is installed in.
+# The site's modules, if its own MPI is used, and the environment that ddmd-mpi is installed in (DDMD_MPI_VENV, or .venv).
 # module load openmpi cuda
 checkout=${SLURM_SUBMIT_DIR:-$PWD}
-if [ -f "$checkout/.venv/bin/activate" ]; then
+venv=${DDMD_MPI_VENV:-$checkout/.venv}
+if [ -f "$venv/bin/activate" ]; then
     # shellcheck disable=SC1091
-    source "$checkout/.venv/bin/activate"
+    source "$venv/bin/activate"
 fi
 
-# The program stops in order before the end of its job: SLURM_JOB_END_TIME, which older versions of Slurm do not set.
+# The program stops cleanly before the end of its job: SLURM_JOB_END_TIME, which older versions of Slurm do not set.
 if [ -z "${SLURM_JOB_END_TIME:-}" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
     end=$(scontrol show --oneliner job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/.* EndTime=\([^ ]*\).*/\1/p') || true
     end=$(date -d "${end:-Unknown}" +%s 2>/dev/null) && export DDMD_MPI_END_TIME="${DDMD_MPI_END_TIME:-$end}"
 fi
 
-# Open MPI 5 starts its ranks by its own mpiexec, which asks Slurm for the nodes: so the others go on where a simulation rank is
-# lost. Other MPIs are started by srun, pmi2 for MPICH ("srun --mpi=list" shows what there is), and end with the first rank that they
-# lose. Whatever ends a run but its order, relaunch.sh goes on with it from its last checkpoint while there is time.
-# DDMD_MPI_LAUNCHER=srun takes srun for Open MPI, too, where it and Slurm's PMIx fit each other.
+# Open MPI 5 starts its ranks with its own mpiexec, which asks Slurm for the nodes, so that the other ranks continue if a
+# simulation rank is lost. Other MPIs are started by srun (pmi2 for MPICH; "srun --mpi=list" shows the choices), and end with
+# the first lost rank. If the run ends for any reason other than a clean stop, relaunch.sh resumes it from the last checkpoint,
+# as long as time remains. DDMD_MPI_LAUNCHER=srun uses srun for Open MPI as well, if it is compatible with Slurm's PMIx.
 case ${DDMD_MPI_LAUNCHER:-$(mpiexec --version 2>/dev/null)} in
 *"Open MPI) 5"* | mpiexec)
     launcher=(mpiexec --with-ft ulfm --bind-to none -n "$SLURM_NTASKS")
-    export DDMD_MPI_STOP_SIGNAL=USR1 # which mpiexec passes on; at others it kills its ranks
+    export DDMD_MPI_STOP_SIGNAL=USR1 # which mpiexec forwards; on others it kills its ranks
     ;;
 *)
     launcher=(srun --mpi="${DDMD_MPI_PMI:-pmi2}" --cpu-bind=cores --kill-on-bad-exit=1)

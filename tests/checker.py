@@ -10,9 +10,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ddmd_mpi.checkpoints import Store
-from ddmd_mpi.md.history import coordinate_ends
-from ddmd_mpi.report.lineage import check, rebuild
+from ddmd_mpi.analysis import open_run
+from ddmd_mpi.md.trajectory_repair import coordinate_ends
+from ddmd_mpi.monitor.summary import record_of
+from ddmd_mpi.rundir.checkpoints import Store
 from ddmd_mpi.streams.archive import read_archive
 
 SUFFIXES = (".dcd", ".xtc")
@@ -30,7 +31,7 @@ def problems(directory: Path, *, ended: bool = True, lost: Container[int] = ()) 
         Walkers that were lost with their rank, whose files may be torn and whose last counts nobody has heard.
     """
     directory = Path(directory)
-    found = [*check(directory), *decisions(directory, ended), *archived(directory)]
+    found = [*open_run(directory).contradictions(), *decisions(directory, ended), *archived(directory)]
     if ended:
         found += [*frames(directory, lost), *totals(directory, bool(lost))]
     if ended and not lost:
@@ -47,7 +48,8 @@ def written(directory: Path) -> dict[int, np.ndarray]:
     """Rows of the index of every walker: frame, segment, time in ps, RMSD in angstrom."""
     return {
         int(path.name[4:8]): np.loadtxt(
-            path.read_text().split("\n")[1:-1], delimiter=",", usecols=range(4), ndmin=2).reshape(-1, 4)
+            path.read_text().split("\n")[1:-1], delimiter=",", usecols=range(4), ndmin=2
+        ).reshape(-1, 4)
         for path in sorted((directory / "trajectories").glob("*.frames.csv"))
     }
 
@@ -65,8 +67,11 @@ def decisions(directory: Path, ended: bool) -> Iterator[str]:
         yield f"decisions without a line: {sorted(missing)}"
     if unknown := set(ids) - set(sent):
         yield f"decisions that were never sent: {sorted(unknown)}"
-    sources = Counter((d["source"]["simulation"], d["source"]["frame"]) for d in lines(directory / "decisions.jsonl")
-                      if d["outcome"] != "undelivered")
+    sources = Counter(
+        (d["source"]["walker"], d["source"]["frame"])
+        for d in lines(directory / "decisions.jsonl")
+        if d["outcome"] != "undelivered"
+    )
     if twice := [s for s, n in sources.items() if n > 1]:
         yield f"frames that were used twice: {twice}"
 
@@ -99,9 +104,7 @@ def indexed(directory: Path, walker: int) -> list[tuple[str | None, int]]:
     return [(c[-2], int(c[-1])) if head.endswith(",topology,frame_in_file") else (None, i) for i, c in enumerate(cells)]
 
 
-def changes(
-    directory: Path, walker: int, rows: np.ndarray, places: list[tuple[str | None, int]]
-) -> Iterator[str]:
+def changes(directory: Path, walker: int, rows: np.ndarray, places: list[tuple[str | None, int]]) -> Iterator[str]:
     """The frames of a segment are of its topology."""
     segments = lines(directory / "trajectories" / f"sim-{walker:04d}.segments.jsonl")
     of_segment = {s["segment"]: s["topology"] for s in segments}
@@ -119,7 +122,7 @@ def topology(directory: Path, name: str | None) -> tuple[int, bool]:
 
 def restart_points(directory: Path) -> set[tuple[int, int]]:
     """(walker, frame) of the frames that repeat another one."""
-    return {(s.simulation, s.first_frame) for s in rebuild(directory) if s.restart_point and s.n_frames}
+    return {(s.walker, s.first_frame) for s in open_run(directory).segments if s.restart_point and s.n_frames}
 
 
 def archive(directory: Path) -> Counter[tuple[int, int]]:
@@ -127,10 +130,10 @@ def archive(directory: Path) -> Counter[tuple[int, int]]:
     found: Counter[tuple[int, int]] = Counter()
     for path in sorted((directory / "frames").glob("agg-*.bp")):
         for block in read_archive(path):
-            found.update(zip(block["simulation"].tolist(), block["frame"].tolist(), strict=True))
+            found.update(zip(block["walker"].tolist(), block["frame"].tolist(), strict=True))
     for path in sorted(directory.glob("segments/*/*.h5")):
         with h5py.File(path) as file:
-            found.update(zip(file["simulation"][:].tolist(), file["frame"][:].tolist(), strict=True))
+            found.update(zip(file["walker"][:].tolist(), file["frame"][:].tolist(), strict=True))
     return found
 
 
@@ -169,15 +172,19 @@ def totals(directory: Path, losses: bool) -> Iterator[str]:
             continue
         if not np.isclose(summary[table][key], value, rtol=1e-6):
             yield f"summary.json says {summary[table][key]} {table}.{key}, the records {value}"
-    best = min(np.nanmin(r[:, 3]) for r in rows.values())
+    best = min(np.nanmin(r[:, 3]) for r in rows.values() if len(r))
     if not summary["science"]["best_rmsd_angstrom"] >= best - 1e-3:
         yield "the best RMSD of the summary is in no trajectory"
 
 
 def rounds_of_training(directory: Path) -> int:
     """The last round of training, by its events and by the models that came from it."""
-    events = [e["round"] for path in (directory / "events").glob("training-*.jsonl") for e in lines(path)
-              if e["name"] == "train_round" and "error" not in e]
+    events = [
+        e["round"]
+        for path in (directory / "events").glob("training-*.jsonl")
+        for e in lines(path)
+        if e["name"] == "train_round" and "error" not in e
+    ]
     models = [json.loads(path.read_text())["round"] for path in (directory / "models").glob("*/metadata.json")]
     return max([*events, *models], default=0)
 
@@ -185,7 +192,7 @@ def rounds_of_training(directory: Path) -> int:
 def checkpoints(directory: Path) -> Iterator[str]:
     """The newest checkpoint is whole and holds every walker once."""
     skipped = []
-    manifest = Store(directory).newest(skipped.append)
+    manifest = Store(directory, record_of).newest(skipped.append)
     yield from (str(error) for error in skipped)
     walkers = sorted(w for part in manifest.parts for w in part.walkers)
     if walkers != list(range(manifest.about["n_walkers"])):

@@ -31,8 +31,9 @@ def start(n_ranks: int, *arguments: object, **environment: str) -> subprocess.Po
     """The program on so many ranks, in a session of its own."""
     command = [str(RANKS), str(n_ranks), sys.executable, "-m", "ddmd_mpi", *map(str, arguments)]
     variables = {**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent), **environment}
-    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            start_new_session=True)
+    return subprocess.Popen(
+        command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
 
 
 def until(process: subprocess.Popen[str], reached: Callable[[], bool], seconds: float = 90) -> None:

@@ -14,6 +14,26 @@ AMBER_CHARGE = 18.2223
 MD = unit.md_unit_system
 
 
+#: Edges of the box of :func:`nine_waters`, nm.
+EDGES = (2.1, 2.2, 2.3)
+
+
+def nine_waters(name: str = "HOH") -> tuple[app.Topology, np.ndarray, openmm.System]:
+    """Nine molecules of water, 0.7 nm apart, in a box: topology, positions, a system without constraints."""
+    topology, positions = app.Topology(), []
+    chain = topology.addChain()
+    for i in range(9):
+        residue = topology.addResidue(name, chain)
+        atoms = [topology.addAtom(a, app.element.get_by_symbol(a[0]), residue) for a in ("O", "H1", "H2")]
+        topology.addBond(atoms[0], atoms[1])
+        topology.addBond(atoms[0], atoms[2])
+        at = 0.3 + 0.7 * np.array([i % 3, i // 3, 0.5 * (i % 2)])
+        positions += [at, at + [0.09572, 0.0, 0.0], at + [-0.02399872, 0.09266272, 0.0]]
+    topology.setUnitCellDimensions(EDGES * unit.nanometer)
+    system = app.ForceField("tip3p.xml").createSystem(topology, rigidWater=False, constraints=None)
+    return topology, np.array(positions), system
+
+
 def terms(system: openmm.System, kind: type) -> list[list]:
     """Parameters of every term of the force of a kind, numbers in OpenMM's units."""
     force = next((f for f in system.getForces() if isinstance(f, kind)), None)
@@ -25,8 +45,10 @@ def terms(system: openmm.System, kind: type) -> list[list]:
         openmm.PeriodicTorsionForce: ("getTorsionParameters", "getNumTorsions"),
         openmm.NonbondedForce: ("getParticleParameters", "getNumParticles"),
     }[kind]
-    return [[x.value_in_unit_system(MD) if unit.is_quantity(x) else x for x in getattr(force, one)(i)]
-            for i in range(getattr(force, n)())]
+    return [
+        [x.value_in_unit_system(MD) if unit.is_quantity(x) else x for x in getattr(force, one)(i)]
+        for i in range(getattr(force, n)())
+    ]
 
 
 def pairs_14(system: openmm.System) -> set[tuple[int, int]]:
@@ -45,8 +67,14 @@ def section(name: str, form: str, values: list, per_line: int) -> str:
     return "\n".join([f"%FLAG {name}", f"%FORMAT({says})", *lines]) + "\n"
 
 
-def write_amber(topology: app.Topology, system: openmm.System, positions_nm: np.ndarray, prmtop: Path, inpcrd: Path,
-                box_nm: tuple[float, float, float] | None = None) -> None:
+def write_amber(
+    topology: app.Topology,
+    system: openmm.System,
+    positions_nm: np.ndarray,
+    prmtop: Path,
+    inpcrd: Path,
+    box_nm: tuple[float, float, float] | None = None,
+) -> None:
     """prmtop and inpcrd: every atom and every term is a type of its own."""
     atoms, residues = list(topology.atoms()), list(topology.residues())
     hydrogen = {a.index for a in atoms if a.element is app.element.hydrogen}
@@ -67,17 +95,52 @@ def write_amber(topology: app.Topology, system: openmm.System, positions_nm: np.
         scaled = proper and pair in open_pairs
         open_pairs.discard(pair if scaled else None)
         which = "INC" if hydrogen & {i, j, k, m} else "WITHOUT"
-        rows[f"DIHEDRALS_{which}_HYDROGEN"] += [3 * i, 3 * j, 3 * k if scaled else -3 * k, 3 * m if proper else -3 * m,
-                                                number]
+        rows[f"DIHEDRALS_{which}_HYDROGEN"] += [
+            3 * i,
+            3 * j,
+            3 * k if scaled else -3 * k,
+            3 * m if proper else -3 * m,
+            number,
+        ]
     excluded = excluded_atoms(system, len(atoms))
     n, lists = len(atoms), [x for one in excluded for x in one]
-    count = {key: len(found) // size for key, found, size in (
-        ("bh", rows["BONDS_INC_HYDROGEN"], 3), ("b", rows["BONDS_WITHOUT_HYDROGEN"], 3),
-        ("ah", rows["ANGLES_INC_HYDROGEN"], 4), ("a", rows["ANGLES_WITHOUT_HYDROGEN"], 4),
-        ("th", rows["DIHEDRALS_INC_HYDROGEN"], 5), ("t", rows["DIHEDRALS_WITHOUT_HYDROGEN"], 5))}
-    pointers = [n, n, count["bh"], count["b"], count["ah"], count["a"], count["th"], count["t"], 0, 0, len(lists),
-                len(residues), count["b"], count["a"], count["t"], len(bonds), len(angles), len(torsions), n,
-                *[0] * 8, int(box_nm is not None), max(len(list(r.atoms())) for r in residues), 0, 0]
+    count = {
+        key: len(found) // size
+        for key, found, size in (
+            ("bh", rows["BONDS_INC_HYDROGEN"], 3),
+            ("b", rows["BONDS_WITHOUT_HYDROGEN"], 3),
+            ("ah", rows["ANGLES_INC_HYDROGEN"], 4),
+            ("a", rows["ANGLES_WITHOUT_HYDROGEN"], 4),
+            ("th", rows["DIHEDRALS_INC_HYDROGEN"], 5),
+            ("t", rows["DIHEDRALS_WITHOUT_HYDROGEN"], 5),
+        )
+    }
+    pointers = [
+        n,
+        n,
+        count["bh"],
+        count["b"],
+        count["ah"],
+        count["a"],
+        count["th"],
+        count["t"],
+        0,
+        0,
+        len(lists),
+        len(residues),
+        count["b"],
+        count["a"],
+        count["t"],
+        len(bonds),
+        len(angles),
+        len(torsions),
+        n,
+        *[0] * 8,
+        int(box_nm is not None),
+        max(len(list(r.atoms())) for r in residues),
+        0,
+        0,
+    ]
     index, a_coefficients, b_coefficients = lennard_jones(particles)
     text = "%VERSION  VERSION_STAMP = V0001.000  DATE = 01/01/26  00:00:00\n"
     text += section("TITLE", "a", [], 20) + section("POINTERS", "I", pointers, 10)
@@ -153,8 +216,14 @@ def lennard_jones(particles: list[list]) -> tuple[list[int], list[float], list[f
     return index.ravel().tolist(), a, b
 
 
-def write_gromacs(topology: app.Topology, system: openmm.System, positions_nm: np.ndarray, top: Path, gro: Path,
-                  box_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
+def write_gromacs(
+    topology: app.Topology,
+    system: openmm.System,
+    positions_nm: np.ndarray,
+    top: Path,
+    gro: Path,
+    box_nm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> None:
     """top and gro: every atom is a type of its own, and all are one molecule."""
     atoms, particles = list(topology.atoms()), terms(system, openmm.NonbondedForce)
     lines = ["[ defaults ]", "1 2 yes 0.5 0.83333333", "[ atomtypes ]"]
@@ -164,26 +233,35 @@ def write_gromacs(topology: app.Topology, system: openmm.System, positions_nm: n
     lines += ["[ moleculetype ]", "all 3", "[ atoms ]"]
     for a, (charge, *_) in zip(atoms, particles, strict=True):
         r = a.residue
-        lines.append(f"{a.index + 1} T{a.index} {r.index + 1} {r.name} {a.name} {a.index + 1} {charge:.9f} "
-                     f"{a.element.mass._value}")
+        lines.append(
+            f"{a.index + 1} T{a.index} {r.index + 1} {r.name} {a.name} {a.index + 1} {charge:.9f} "
+            f"{a.element.mass._value}"
+        )
     lines.append("[ bonds ]")
     lines += [f"{i + 1} {j + 1} 1 {r:.9e} {k:.9e}" for i, j, r, k in terms(system, openmm.HarmonicBondForce)]
     lines.append("[ angles ]")
-    lines += [f"{i + 1} {j + 1} {k + 1} 1 {np.degrees(t):.9e} {c:.9e}"
-              for i, j, k, t, c in terms(system, openmm.HarmonicAngleForce)]
+    lines += [
+        f"{i + 1} {j + 1} {k + 1} 1 {np.degrees(t):.9e} {c:.9e}"
+        for i, j, k, t, c in terms(system, openmm.HarmonicAngleForce)
+    ]
     lines.append("[ dihedrals ]")
-    lines += [f"{i + 1} {j + 1} {k + 1} {m + 1} 9 {np.degrees(phase):.9e} {c:.9e} {n}"
-              for i, j, k, m, n, phase, c in terms(system, openmm.PeriodicTorsionForce)]
+    lines += [
+        f"{i + 1} {j + 1} {k + 1} {m + 1} 9 {np.degrees(phase):.9e} {c:.9e} {n}"
+        for i, j, k, m, n, phase, c in terms(system, openmm.PeriodicTorsionForce)
+    ]
     lines.append("[ pairs ]")
     lines += [f"{i + 1} {j + 1} 1" for i, j in sorted(pairs_14(system))]
     top.write_text("\n".join([*lines, "[ system ]", "test", "[ molecules ]", "all 1", ""]))
-    rows = [f"{a.residue.index + 1:5d}{a.residue.name:<5s}{a.name:>5s}{a.index + 1:5d}{x:8.3f}{y:8.3f}{z:8.3f}"
-            for a, (x, y, z) in zip(atoms, positions_nm, strict=True)]
+    rows = [
+        f"{a.residue.index + 1:5d}{a.residue.name:<5s}{a.name:>5s}{a.index + 1:5d}{x:8.3f}{y:8.3f}{z:8.3f}"
+        for a, (x, y, z) in zip(atoms, positions_nm, strict=True)
+    ]
     gro.write_text("\n".join(["test", f"{len(atoms):5d}", *rows, "".join(f"{e:10.5f}" for e in box_nm), ""]))
 
 
-def write_charmm(topology: app.Topology, system: openmm.System, positions_nm: np.ndarray, psf: Path, prm: Path,
-                 crd: Path) -> None:
+def write_charmm(
+    topology: app.Topology, system: openmm.System, positions_nm: np.ndarray, psf: Path, prm: Path, crd: Path
+) -> None:
     """PSF, parameters and crd of molecules without torsions and 1-4 pairs: every atom is a type of its own."""
     atoms, particles = list(topology.atoms()), terms(system, openmm.NonbondedForce)
     bonds, angles = terms(system, openmm.HarmonicBondForce), terms(system, openmm.HarmonicAngleForce)
@@ -193,9 +271,11 @@ def write_charmm(topology: app.Topology, system: openmm.System, positions_nm: np
         body = ["".join(texts[i : i + per_line]) for i in range(0, len(texts), per_line)] or [""]
         return "\n".join([f"{len(groups):8d} !{title}", *body, "", ""])
 
-    rows = [f"{a.index + 1:8d} S    {a.residue.index + 1:<4d} {a.residue.name:<4s} {a.name:<4s} T{a.index:<3d} "
-            f"{charge:13.9f} {a.element.mass._value:13.4f}           0"
-            for a, (charge, *_) in zip(atoms, particles, strict=True)]
+    rows = [
+        f"{a.index + 1:8d} S    {a.residue.index + 1:<4d} {a.residue.name:<4s} {a.name:<4s} T{a.index:<3d} "
+        f"{charge:13.9f} {a.element.mass._value:13.4f}           0"
+        for a, (charge, *_) in zip(atoms, particles, strict=True)
+    ]
     text = "PSF\n\n       1 !NTITLE\n REMARKS test\n\n" + "\n".join([f"{len(atoms):8d} !NATOM", *rows, "", ""])
     text += block("NBOND: bonds", [b[:2] for b in bonds], 4) + block("NTHETA: angles", [a[:3] for a in angles], 3)
     for title in ("NPHI: dihedrals", "NIMPHI: impropers", "NDON: donors", "NACC: acceptors", "NNB"):
@@ -204,12 +284,23 @@ def write_charmm(topology: app.Topology, system: openmm.System, positions_nm: np
     lines = ["* test", "*", "", "ATOMS", *(f"MASS {a.index + 1} T{a.index} {a.element.mass._value:.4f}" for a in atoms)]
     lines += ["", "BONDS", *(f"T{i} T{j} {k / (2 * KCAL * 100):.9f} {10 * r:.9f}" for i, j, r, k in bonds)]
     lines += ["", "ANGLES", *(f"T{i} T{j} T{k} {c / (2 * KCAL):.9f} {np.degrees(t):.9f}" for i, j, k, t, c in angles)]
-    lines += ["", "NONBONDED", *(f"T{i} 0.0 {-epsilon / KCAL:.9f} {10 * sigma * 2 ** (1 / 6) / 2:.9f}"
-                                 for i, (_, sigma, epsilon) in enumerate(particles)), "", "END", ""]
+    lines += [
+        "",
+        "NONBONDED",
+        *(
+            f"T{i} 0.0 {-epsilon / KCAL:.9f} {10 * sigma * 2 ** (1 / 6) / 2:.9f}"
+            for i, (_, sigma, epsilon) in enumerate(particles)
+        ),
+        "",
+        "END",
+        "",
+    ]
     prm.write_text("\n".join(lines))
     rows = []
     for a, (x, y, z) in zip(atoms, 10 * positions_nm, strict=True):
         residue = a.residue.index + 1
-        rows.append(f"{a.index + 1:5d}{residue:5d} {a.residue.name:<4s} {a.name:<4s}{x:12.6f}{y:12.6f}{z:12.6f} S    "
-                    f"{residue:<4d}{0.0:10.5f}")
+        rows.append(
+            f"{a.index + 1:5d}{residue:5d} {a.residue.name:<4s} {a.name:<4s}{x:12.6f}{y:12.6f}{z:12.6f} S    "
+            f"{residue:<4d}{0.0:10.5f}"
+        )
     crd.write_text("\n".join(["* test", "*", f"{len(atoms):5d}", *rows, ""]))

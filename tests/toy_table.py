@@ -1,9 +1,8 @@
-"""A systems table of toy ligands, as files: what :mod:`ddmd_mpi.md.toy_ligands` makes, and the settings for it."""
+"""A systems table of toy ligands, as files: what :mod:`toy_ligands` makes, and the settings for it."""
 
 import openmm
 from openmm import app, unit
-
-from ddmd_mpi.md.toy_ligands import CONTACT_CUTOFF, toy_complex
+from toy_ligands import CONTACT_CUTOFF, toy_complex
 
 SETTINGS = f"""
 [run]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-MOST_CHARACTERS = 2000
+MAX_CHARACTERS = 2000
+
+#: Exit code for bad input.
+BAD_INPUT = 2
 
 
 class DDMDError(Exception):
     """Base of every error that ends a run with one sentence and exit code 2."""
 
+    #: Whether the other ranks do not hear of it, because they wait inside MPI for the rank that has met it.
+    alone = False
+
 
 def sentence(error: Exception) -> str:
     """What an error says, on one line that any terminal can show: names and texts of files may hold anything."""
     text = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
-    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]} ..."
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} ..."
 
 
 class ConfigError(DDMDError):
@@ -25,6 +31,10 @@ class InputError(DDMDError):
 
 class LayoutError(DDMDError):
     """The ranks cannot be given to the roles."""
+
+
+class LauncherError(DDMDError):
+    """The launcher and MPI do not fit, so that every process is alone."""
 
 
 class StreamError(DDMDError):
@@ -56,4 +66,4 @@ class DiskError(DDMDError):
 
 
 class CheckpointError(DDMDError):
-    """A checkpoint cannot be written, read or gone on from."""
+    """A checkpoint cannot be written, read or resumed from."""

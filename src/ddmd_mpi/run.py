@@ -1,8 +1,7 @@
-"""The life of a run, the same on every rank: launch, agree on the plan, wire up, play my role, leave."""
+"""The life of a run, the same on every rank: launch, agree on the plan, connect, play my role, leave."""
 
 from __future__ import annotations
 
-import faulthandler
 import importlib
 import os
 import sys
@@ -10,175 +9,160 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from . import logs, rundir
-from .disk import written
-from .errors import DDMDError
-from .events import EventLog
-from .leaving import FAILED, fail, leave, nobody_simulates, refuse
-from .preparing import Options, prepare
-from .processes import Neighbourhood, neighbours
-from .sections import Config, FaultsSection
-from .status import STATUS_DTYPE, Activity, State, StatusPost
-from .stopping import CONTROL_DTYPE, Control, Signals, time_left
-from .wiring import Link, links
+from . import clock
+from .config.schema import Config, FaultsSection
+from .connect import build_context, connect, open_journal
+from .environ import THREAD_VARIABLES
+from .errors import BAD_INPUT, DDMDError
+from .faults.processes import NodeProcesses, neighbours
+from .faults.stop import Signals
+from .faults.watchdog import StartLimit
+from .monitor import logs
+from .monitor.status import Activity, State
+from .parallel.hosts import check_alike, check_sees, input_files, mark
+from .prepare import Options, prepare
+from .rundir.disk import disk_errors
+from .shutdown import FAILED, Rank, fail, leave, nobody_simulates, refuse
+
+if TYPE_CHECKING:
+    from .connect import Connections
+    from .parallel.bare_mpi import MPI
+    from .parallel.launch import World
+    from .roles.context import Context, Role
 
 T = TypeVar("T")
-
-#: One thread per rank unless a role asks for more: ranks share cores.
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-BAD_INPUT = 2
-
-
-@dataclass(frozen=True)
-class Wires:
-    """The windows and streams of a run, on this rank; file mode has but the board."""
-
-    comm: Any  # of my role
-    board: Any
-    links: tuple[Link, ...] = ()
-    network: Any = None
-    mailboxes: Any = None
-    ring: Any = None
-    credits: Any = None
-    register: Any = None  # of the first aggregator's orders
-    announcements: Any = None
-    losses: Any = None
+#: What every role needs.
+CONTEXT = ".roles.context"
+#: How long a rank that has met an error waits for the others to hear of it.
+ALONE_SECONDS = 10.0
 
 
 def run(options: Options) -> int:
-    """Run the loop; the exit code: 0, 1 where the run did not come to its end, 2 for bad input.
+    """Run the loop; the exit code: 0, 1 if the run did not complete, 2 for bad input.
 
     Collective over the world.
     """
+    # One thread per rank unless a role asks for more: ranks share cores.
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, "1")
     signals = Signals().install()
-    faulthandler.dump_traceback_later(FaultsSection().start_within, exit=True, file=sys.__stderr__)  # before a watchdog
+    clock.monotonic.start()
+    limit = StartLimit(FaultsSection().start_within, sys.__stderr__ or sys.stderr)
     from .parallel.launch import launch
 
-    world, log, wires, facts, context = launch(), logs.configure(None, "start", 0), None, None, None
-    neighbourhood = Neighbourhood(neighbours(world.processes, world.nodes, world.rank)).start()
+    me = Rank(launch(), logs.configure(None, "start", 0))
     try:
-        try:
-            config, layout, facts = world.agree(lambda: prepare(options, world))
-            role = layout.roles[world.rank]
-            log = all_or_none(world.comm, lambda: open_log(facts.directory, role, world.rank))
-            wires = all_or_none(world.comm, lambda: wire(world, config, layout, facts))
-            neighbourhood.limit = config.faults.stopped_after
-            context = all_or_none(world.comm, lambda: place(world, config, layout, facts, wires, log, signals,
-                                                            neighbourhood))
-            player = all_or_none(world.comm, lambda: cast(layout.player(world.rank))(context))
-        except DDMDError as error:
-            refuse(world, error, wires, facts.directory if facts and not facts.resumed else None)
-            faulthandler.cancel_dump_traceback_later()
-            return BAD_INPUT
-        log.info("starts %.2f s after the launch", time.time() - facts.started)
-        with context.events:
-            completed = player.run()
-            context.status.update(now=True, state=State.DONE, activity=Activity.DONE)
-        code = FAILED if completed is False or nobody_simulates(context) else 0
-        leave(world, wires, context, code)
-        return code
+        player = start(me, options, signals)
+        limit.lift()
+        return BAD_INPUT if player is None else play(me, player)
     except Exception as error:  # noqa: BLE001 - the last stop: what goes wrong on one rank ends the job with its reason
-        fail(world, log, error, context)
+        fail(me, error)
         return FAILED
 
 
-def open_log(directory: Path, role: str, rank: int):
-    """This rank's log."""
-    path = directory / "logs" / f"{role}-{rank:04d}.log"
-    with written(path):
-        return logs.configure(path, role, rank)
+@dataclass(frozen=True)
+class Player:
+    """A rank that is connected and has its role."""
+
+    connections: Connections
+    context: Context
+    role: Role
 
 
-def all_or_none(comm, function: Callable[[], T]) -> T:
-    """The result of `function` on every rank, or on every rank the first error. Collective over `comm`."""
-    result, error = None, None
+def start(me: Rank, options: Options, signals: Signals) -> Player | None:
+    """Prepare and connect this rank and make its role; None if the run is refused. Collective over the world."""
+    world = me.world
+    processes = NodeProcesses(neighbours(world.processes, world.nodes, world.rank)).start()
+    try:
+        # Agree on the plan; from now on a refusal removes the fresh run directory.
+        world.agree(lambda: check_alike(world.peers))
+        if world.rank:  # Load meanwhile what every role needs.
+            importlib.import_module(CONTEXT, __package__)
+        plan = world.agree(lambda: prepare(options, world))
+        me.fresh_directory = plan.info.directory if plan.info.resumed is None else None
+        check_shared(world, plan.info.directory, plan.config)
+        plan = plan.of_rank(world.rank)
+
+        # Open the log, the events and the watchdog.
+        journal = all_or_none(world.comm, lambda: open_journal(plan, world.rank))
+        me.log = journal.log
+        processes.kill_after(plan.config.faults.stopped_after)
+
+        # Connect, and make the role.
+        connections = me.connections = all_or_none(world.comm, lambda: connect(world, plan, journal, processes))
+        context = me.context = all_or_none(
+            world.comm, lambda: build_context(world, plan, connections, journal, signals)
+        )
+        role = me.role = all_or_none(world.comm, lambda: load_role(plan.layout.role_class(world.rank))(context))
+        return Player(connections, context, role)
+    except DDMDError as error:
+        refuse(me, error)
+        return None
+
+
+def play(me: Rank, player: Player) -> int:
+    """Play the role to its end and leave; the exit code. Collective over the world."""
+    context = player.context
+    context.log.info("starts %.2f s after the launch", time.time() - context.info.started)
+    with context.events:
+        begun = time.time()
+        completed = player.role.run()
+        context.record_traffic(begun)
+        context.status.update(now=True, state=State.DONE, activity=Activity.DONE)
+    code = FAILED if completed is False or nobody_simulates(context) else 0
+    leave(me.world, player.connections, context, code)
+    return code
+
+
+def check_shared(world: World, directory: Path, config: Config) -> None:
+    """Refuse a run directory or input files that not all hosts see. Collective over the world."""
+    if len(world.hosts) == 1:
+        return
+
+    def made() -> tuple[Path, list[Path]]:
+        with disk_errors(directory):
+            return mark(directory), input_files(config.plain())
+
+    def seen() -> None:
+        if world.node_comm.rank == 0:
+            check_sees(marker, files, world.hosts[world.node], world.hosts[0])
+
+    marker, files = world.agree(made)
+    try:
+        all_or_none(world.comm, seen)
+    finally:
+        if world.rank == 0:
+            marker.unlink(missing_ok=True)
+
+
+def all_or_none(comm: MPI.Comm, function: Callable[[], T]) -> T:
+    """The result of `function` on every rank, or on every rank the first error. Collective over `comm`.
+
+    Where an error keeps this rank from a collective in `function`, the others wait there and do not come: it is marked.
+    """
+    from .parallel.collectives import Meeting
+
+    error: DDMDError | None = None
     try:
         result = function()
     except DDMDError as caught:
         error = caught
-    first = next((e for e in comm.allgather(error) if e is not None), None)
+    try:
+        told = Meeting(comm).exchange(error, float("inf") if error is None else ALONE_SECONDS)
+    except TimeoutError:
+        if error is None:
+            raise
+        error.alone = True
+        raise error from None
+    first = next((e for e in told if e is not None), None)
     if first is not None:
         raise first
     return result
 
 
-def wire(world, config: Config, layout, facts) -> Wires:
-    """Make the windows and the network. Collective over the world."""
-    from .parallel.board import MessageBoard
-    from .parallel.losses import Losses, MessageLosses
-    from .parallel.mailbox import Mailboxes
-    from .parallel.register import Registers
-    from .parallel.ring import CoordinateRing
-    from .roles.checkpointing import ANNOUNCEMENT_DTYPE
-    from .roles.context import CREDIT_DTYPE
-    from .streams.network import Network
-
-    if layout.staged:
-        board = MessageBoard(world.comm, len(layout.seats), STATUS_DTYPE)
-        return Wires(world.split(layout), board, losses=MessageLosses(world.comm))
-    aggregators = layout.ranks("aggregation")
-    kept = [layout.walkers_of(rank) for rank in aggregators]
-    plan = links(layout)
-    return Wires(
-        links=plan,
-        comm=world.split(layout),
-        ring=CoordinateRing(world.comm, aggregators, kept, facts.n_atoms, int(config.aggregation.ring_mb * 1e6)),
-        mailboxes=Mailboxes(world.comm, layout.hosts),
-        credits=Registers(world.comm, [link.host for link in plan], CREDIT_DTYPE, "credits"),
-        board=Registers(world.comm, [aggregators[0]] * world.size, STATUS_DTYPE, "board"),
-        register=Registers(world.comm, [aggregators[0]], CONTROL_DTYPE, "orders"),
-        announcements=Registers(world.comm, [aggregators[0]] * world.size, ANNOUNCEMENT_DTYPE, "announcements"),
-        losses=Losses(world.comm, aggregators[0]),
-        network=Network(world.comm, world.node_comm, config.streams, facts.directory / "streams"),
-    )
-
-
-def place(world, config: Config, layout, facts, wires: Wires, log, signals: Signals, neighbourhood: Neighbourhood):
-    """The context of this rank's role. Collective over the world."""
-    from .roles.context import Context
-    from .roles.vigil import Vigil
-    from .watchdog import Watchdog
-
-    role = layout.roles[world.rank]
-    for warning in layout.warnings if world.rank == 0 else ():
-        log.warning("%s", warning)
-    describe(world, layout, facts, role)
-    events = EventLog(facts.directory / "events" / f"{role}-{world.rank:04d}.jsonl", role, world.rank)
-    status = StatusPost(lambda record: wires.board.put(world.rank, record), events)
-    watchdog = Watchdog(facts.directory / "logs" / f"{role}-{world.rank:04d}.log", events, log,
-                        config.faults.hang_after)
-    vigil = Vigil(layout, world.rank, world.hosts, wires.losses, None if layout.staged else wires.board.get, watchdog,
-                  config.faults, log, stopped=lambda: neighbourhood.stopped,
-                  ended=lambda: neighbourhood.ended)
-    status.within, status.patience = config.faults.hang_after, config.faults.start_within
-    status.beat = vigil.look
-    if wires.network is not None:
-        wires.network.watch = vigil.tick
-    status.update(now=True, state=State.STARTING, activity=Activity.STARTING, within=config.faults.start_within)
-    run, ends = config.run, {name: wire for name, wire in vars(wires).items() if name != "losses"}
-    left = time_left(run.duration, run.margin, facts.job_end, facts.begun, time.time())
-    control = Control(*left, run.margin, signals, ends.pop("register"),
-                      lambda stop: status.update(now=True, wants_stop=stop))
-    return Context(config, facts, layout, world.rank, role, world.gpu(layout), control, events, status, log,
-                   vigil=vigil, **ends)
-
-
-def cast(role: str) -> type:
-    """The class of a role; its module is imported by name, so that no rank loads another role's libraries."""
-    return getattr(importlib.import_module(f".roles.{role}", __package__), role.capitalize())
-
-
-def describe(world, layout, facts, role: str) -> None:
-    """Write ``environment.json`` on rank 0. Collective over the world."""
-    host, gpu = world.hosts[world.node], world.gpu(layout)
-    mine = {"rank": world.rank, "role": role, "host": host, "pid": os.getpid(), "gpu": gpu}
-    ranks = world.comm.gather(mine, root=0)
-    if world.rank == 0:
-        path = facts.directory / "environment.json"
-        with written(path):
-            rundir.write_json(path, rundir.environment(ranks, world.mpi))
-
+def load_role(name: str) -> Callable[[Context], Role]:
+    """The class ``module:Class``; it is imported by name, so that no rank loads another role's libraries."""
+    module, _, role = name.partition(":")
+    return getattr(importlib.import_module(f".{module}", __package__), role)

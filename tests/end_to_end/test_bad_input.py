@@ -13,8 +13,9 @@ def pdb(tmp_path):
 
     def write(name, atom, residues):
         path = tmp_path / name
-        rows = (PDB_LINE.format(i + 1, atom, r, i + 1, 3.8 * i, (i % 2) * 1.0, 0.0, atom[0])
-                for i, r in enumerate(residues))
+        rows = (
+            PDB_LINE.format(i + 1, atom, r, i + 1, 3.8 * i, (i % 2) * 1.0, 0.0, atom[0]) for i, r in enumerate(residues)
+        )
         path.write_text("".join(rows) + "END\n")
         return path
 

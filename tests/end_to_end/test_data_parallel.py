@@ -6,16 +6,22 @@ import zlib
 import numpy as np
 import pytest
 
+from ddmd_mpi.analysis import open_run
 from ddmd_mpi.model import ModelWeights
-from ddmd_mpi.report.read import read_run
 from ddmd_mpi.report.training import doubts, joint_rounds
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.alone, pytest.mark.timeout(300)]
 
 DRAIN = 60
 QUICK = ("training.first_frames=60", "training.epochs=4", "training.filters=8", f"run.drain={DRAIN}")
-EMULATED = ("simulation.engine=emulated", "emulation.report_seconds=0.2", "simulation.segment_ps=40",
-            "simulation.report_interval_ps=4", "simulation.walkers_per_rank=12", "steering.strategy=none")
+EMULATED = (
+    "simulation.engine=emulated",
+    "emulation.report_seconds=0.2",
+    "simulation.segment_ps=40",
+    "simulation.report_interval_ps=4",
+    "simulation.walkers_per_rank=12",
+    "steering.strategy=none",
+)
 
 
 @pytest.mark.parametrize(("n", "usecase", "seconds", "n_training", "way", "sets"), [
@@ -24,8 +30,16 @@ EMULATED = ("simulation.engine=emulated", "emulation.report_seconds=0.2", "simul
 ])  # fmt: skip
 def test_one_model_while_the_loop_runs(ddmd_mpi, tmp_path, n, usecase, seconds, n_training, way, sets):
     directory = tmp_path / "run"
-    done = ddmd_mpi(n, "--usecase", usecase, "--duration", f"{seconds}s", "--output", directory,
-                    sets=(*QUICK, f"ranks.training={n_training}", f"training.data_parallel={way}", *sets))
+    done = ddmd_mpi(
+        n,
+        "--usecase",
+        usecase,
+        "--duration",
+        f"{seconds}s",
+        "--output",
+        directory,
+        sets=(*QUICK, f"ranks.training={n_training}", f"training.data_parallel={way}", *sets),
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads((directory / "summary.json").read_text())
     assert summary["completed"] is True
@@ -33,8 +47,8 @@ def test_one_model_while_the_loop_runs(ddmd_mpi, tmp_path, n, usecase, seconds, 
     assert summary["ranks"]["training"] == n_training
     assert summary["training"]["data_parallel"] == way
 
-    rounds = joint_rounds(read_run(directory))
-    assert doubts(read_run(directory)) == []
+    rounds = joint_rounds(open_run(directory))
+    assert doubts(open_run(directory)) == []
     for spans in rounds:
         assert len(spans) == n_training
         assert len({span["weights_crc32"] for span in spans}) == 1

@@ -10,14 +10,18 @@ import h5py
 import numpy as np
 import pytest
 
-from ddmd_mpi.report.lineage import check, rebuild
-from ddmd_mpi.streams.segments import Segments
+from ddmd_mpi.analysis import open_run
+from ddmd_mpi.file_mode.segments import Segments
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(240)]
 
 GO = ("--usecase", "bba-go", "--mode", "file")
-SMALL = ("simulation.walkers_per_rank=4", "simulation.report_interval_ps=2", "simulation.segment_ps=16",
-         "simulation.minimize=false")
+SMALL = (
+    "simulation.walkers_per_rank=4",
+    "simulation.report_interval_ps=2",
+    "simulation.segment_ps=16",
+    "simulation.minimize=false",
+)
 GREEDY = (*SMALL, "training.model=none", "steering.strategy=greedy")
 
 
@@ -46,14 +50,14 @@ def segments(directory):
 def assert_restarts_are_where_they_were_decided(directory):
     """Every restart point in a trajectory is the frame in its source's segment file."""
     mdtraj = pytest.importorskip("mdtraj")
-    assert check(directory) == []
-    restarted = [s for s in rebuild(directory) if s.restarted]
+    assert open_run(directory).contradictions() == []
+    restarted = [s for s in open_run(directory).segments if s.restarted]
     assert restarted
     decisions = {d["decision"]: d for d in lines(directory / "decisions.jsonl")}
     for segment in restarted:
         source = decisions[segment.decision]["source"]
-        positions, _, _ = segments(directory).coordinates(source["generation"], source["simulation"], source["slot"])
-        path = directory / "trajectories" / f"sim-{segment.simulation:04d}.dcd"
+        positions, _, _ = segments(directory).coordinates(source["generation"], source["walker"], source["slot"])
+        path = directory / "trajectories" / f"sim-{segment.walker:04d}.dcd"
         first = mdtraj.load_frame(path, segment.first_frame, top=directory / "topology" / "bba-go.pdb")
         np.testing.assert_allclose(first.xyz[0], positions, atol=1e-5)
 
@@ -85,8 +89,15 @@ def test_the_whole_loop_in_one_process(tmp_path):
 
 def test_three_ranks_of_which_two_train(ddmd_mpi, tmp_path):
     run = tmp_path / "run"
-    done = ddmd_mpi(3, *GO, "--iterations", 3, "--output", run,
-                    sets=(*SMALL, "training.model=pca", "ranks.training=2", "file.retrain_every=2"))
+    done = ddmd_mpi(
+        3,
+        *GO,
+        "--iterations",
+        3,
+        "--output",
+        run,
+        sets=(*SMALL, "training.model=pca", "ranks.training=2", "file.retrain_every=2"),
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     found = summary(run)
     assert (found["completed"], found["stop_reason"]) == (True, "iterations")
@@ -101,17 +112,26 @@ def test_three_ranks_of_which_two_train(ddmd_mpi, tmp_path):
     assert hops["TrainingToInference"] > 0
     assert found["steering"]["delivered"] >= 1
     assert_restarts_are_where_they_were_decided(run)
-    windows = [[e["window"] for e in lines(run / "events" / f"training-{rank:04d}.jsonl") if e["name"] == "train_round"]
-               for rank in (0, 1)]
+    windows = [
+        [e["window"] for e in lines(run / "events" / f"training-{rank:04d}.jsonl") if e["name"] == "train_round"]
+        for rank in (0, 1)
+    ]
     assert windows == [[48, 144], [48, 144]]  # of 96 and 288 frames
-    walkers = {d["simulation"] for d in lines(run / "decisions.jsonl") if d["outcome"] == "applied"}
+    walkers = {d["walker"] for d in lines(run / "decisions.jsonl") if d["outcome"] == "applied"}
     assert walkers - set(range(4)), "ranks other than the first restart walkers, too"
 
 
 def test_the_autoencoder_between_files_without_an_aggregated_one(ddmd_mpi, tmp_path):
     run = tmp_path / "run"
-    done = ddmd_mpi(2, *GO, "--iterations", 2, "--output", run, sets=(
-        *SMALL, "training.epochs=2", "training.filters=4", "training.dense_units=16", "file.aggregate=false"))
+    done = ddmd_mpi(
+        2,
+        *GO,
+        "--iterations",
+        2,
+        "--output",
+        run,
+        sets=(*SMALL, "training.epochs=2", "training.filters=4", "training.dense_units=16", "file.aggregate=false"),
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     found = summary(run)
     assert found["training"]["versions"] == 2
@@ -125,8 +145,10 @@ def test_equal_seeds_decide_equally(tmp_path):
     def decisions(name, seed):
         done = alone(*GO, "--iterations", 3, "--seed", seed, "--output", tmp_path / name, sets=GREEDY)
         assert done.returncode == 0, done.stdout + done.stderr
-        return [{k: d[k] for k in ("decision", "simulation", "outcome", "segment", "source", "velocity_seed")}
-                for d in lines(tmp_path / name / "decisions.jsonl")]
+        return [
+            {k: d[k] for k in ("decision", "walker", "outcome", "segment", "source", "velocity_seed")}
+            for d in lines(tmp_path / name / "decisions.jsonl")
+        ]
 
     first = decisions("a", 5)
     assert first
@@ -134,11 +156,14 @@ def test_equal_seeds_decide_equally(tmp_path):
     assert decisions("c", 6) != first
 
 
-@pytest.mark.parametrize(("arguments", "reason"), [
-    (("--target-rmsd", 30), "target_rmsd"),
-    (("--duration", "6s"), "duration"),
-    (("--set", "simulation.walker_length_ns=0.02"), "all simulations ended"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--target-rmsd", 30), "target_rmsd"),
+        (("--duration", "6s"), "duration"),
+        (("--set", "simulation.walker_length_ns=0.02"), "all simulations ended"),
+    ],
+)
 def test_it_ends_for_other_reasons(tmp_path, arguments, reason):
     run = tmp_path / "run"
     done = alone(*GO, *arguments, "--output", run, sets=GREEDY)
@@ -149,8 +174,12 @@ def test_it_ends_for_other_reasons(tmp_path, arguments, reason):
 
 def started(run, *, wait_for, sets=GREEDY, **options):
     """The program, running, once the file `wait_for` of its run is there."""
-    process = subprocess.Popen(command(*GO, "--output", run, sets=sets, **options), stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(*GO, "--output", run, sets=sets, **options),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     while not (run / wait_for).exists():
         assert process.poll() is None, process.stderr.read()
         with suppress(subprocess.TimeoutExpired):
@@ -165,7 +194,7 @@ def test_a_killed_run_leaves_all_former_iterations_whole(tmp_path):
     frames = [len(segments(run).read(i, w)) for i in (1, 2, 3) for w in range(4)]
     assert frames == [8] * 12
     assert [len(segments(run).read_aggregated(i)) for i in (1, 2, 3)] == [32] * 3
-    assert check(run) == []
+    assert open_run(run).contradictions() == []
 
 
 def test_a_truncated_file_is_left_out_and_the_run_goes_on(tmp_path):

@@ -4,15 +4,25 @@ import json
 
 import pytest
 
-from ddmd_mpi.report.lineage import check
+from ddmd_mpi.analysis import open_run
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.alone, pytest.mark.timeout(300)]
 
 SHORT = (
-    "simulation.engine=emulated", "emulation.report_seconds=0.5", "simulation.segment_ps=8", "training.filters=2",
-    "training.epochs=1", "training.first_frames=6", "training.window_frames=8", "training.batch_size=2",
-    "training.dense_units=8", "steering.round_reports=2", "steering.window_rounds=3", "run.drain=60",
-    "simulation.walker_length_ns=0.12")
+    "simulation.engine=emulated",
+    "emulation.report_seconds=0.5",
+    "simulation.segment_ps=8",
+    "training.filters=2",
+    "training.epochs=1",
+    "training.first_frames=6",
+    "training.window_frames=8",
+    "training.batch_size=2",
+    "training.dense_units=8",
+    "steering.round_reports=2",
+    "steering.window_rounds=3",
+    "run.drain=60",
+    "simulation.walker_length_ns=0.12",
+)
 
 
 def test_huge_maps_are_learnt_and_walkers_restarted_in_little_memory(ddmd_mpi, tmp_path):
@@ -30,4 +40,4 @@ def test_huge_maps_are_learnt_and_walkers_restarted_in_little_memory(ddmd_mpi, t
     assert 0 < memory["peak_mb_total"] < 6000
     assert 400 < memory["peak_mb_of_a_rank"]["training"] < 2000
     assert "not for spike's biophysics" in summary["note"]
-    assert check(directory) == []
+    assert open_run(directory).contradictions() == []

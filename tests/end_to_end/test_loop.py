@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from ddmd_mpi.report.lineage import check, rebuild
+from ddmd_mpi.analysis import open_run
+from ddmd_mpi.steering.instant import INSTANT
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.alone, pytest.mark.timeout(400)]
 
@@ -51,29 +52,30 @@ def test_every_decision_is_recorded_with_its_fate(run, summary):
     assert sorted(d["decision"] for d in decisions) == list(range(summary["steering"]["decisions"]))
     applied = [d for d in decisions if d["outcome"] == "applied"]
     assert len(applied) == summary["steering"]["delivered"]
+    assert sum(d["model"] == INSTANT for d in decisions) == summary["steering"]["instant_decisions"]
     for d in applied:
         assert d["decided"] <= d["delivered"] <= d["first_step"]
-        assert d["model_version"] >= 1
+        assert (d["model_version"] == 0) == (d["model"] == INSTANT)
         assert d["source"]["rmsd_angstrom"] < d["replaced"]["rmsd_angstrom"]
-    sources = [(d["source"]["simulation"], d["source"]["frame"]) for d in decisions]
+    sources = [(d["source"]["walker"], d["source"]["frame"]) for d in decisions]
     assert len(set(sources)) == len(sources), "a frame was used twice"
 
 
 def test_the_lineage_follows_from_the_files_and_fits_the_trajectories(run):
     mdtraj = pytest.importorskip("mdtraj")
     directory = run[0]
-    assert check(directory) == []
-    restarted = [s for s in rebuild(directory) if s.restarted]
+    assert open_run(directory).contradictions() == []
+    restarted = [s for s in open_run(directory).segments if s.restarted]
     assert restarted
     topology = next((directory / "topology").glob("*.pdb"))
     trajectories = {
         int(p.stem[4:]): mdtraj.load(p, top=topology) for p in (directory / "trajectories").glob("sim-*.dcd")
     }
     for segment in restarted:
-        first = trajectories[segment.simulation][segment.first_frame]
-        source = trajectories[segment.parent.simulation][segment.parent.frame]
+        first = trajectories[segment.walker][segment.first_frame]
+        source = trajectories[segment.parent.walker][segment.parent.frame]
         assert mdtraj.rmsd(first, source)[0] < 1e-3, segment  # nm
-        previous = trajectories[segment.simulation][segment.first_frame - 1]
+        previous = trajectories[segment.walker][segment.first_frame - 1]
         assert mdtraj.rmsd(first, previous)[0] > 1e-2, "the restart changed nothing"
 
 
@@ -104,9 +106,9 @@ def test_the_archive_holds_every_streamed_frame(run):
         (int(s), int(f))
         for path in (directory / "frames").glob("*.bp")
         for block in read_archive(path)
-        for s, f in zip(block["simulation"], block["frame"], strict=True)
+        for s, f in zip(block["walker"], block["frame"], strict=True)
     ]
-    restart_points = {(s.simulation, s.first_frame) for s in rebuild(directory) if s.restart_point}
+    restart_points = {(s.walker, s.first_frame) for s in open_run(directory).segments if s.restart_point}
     written = {
         (int(path.stem[4:8]), frame)
         for path in (directory / "trajectories").glob("*.frames.csv")

@@ -20,14 +20,26 @@ def summary(directory):
 
 
 def test_villin_from_init_to_summary(ddmd_mpi, tmp_path, monkeypatch):
+    from ddmd_mpi.cli.new_system import Request, new_system
     from ddmd_mpi.md import prepare
-    from ddmd_mpi.newsystem import Request, new_system
 
     monkeypatch.setattr(prepare, "unfolding_ps", lambda n_atoms: 2.0)
     new_system(tmp_path / "villin", Request(pdb=VILLIN, name="villin"))
-    done = ddmd_mpi(4, "--config", tmp_path / "villin" / "config.toml", "--duration", "25s", "--output",
-                    tmp_path / "run", sets=("training.model=none", "steering.strategy=greedy",
-                                            "simulation.report_interval_ps=0.04", "simulation.segment_ps=0.4"))
+    done = ddmd_mpi(
+        4,
+        "--config",
+        tmp_path / "villin" / "config.toml",
+        "--duration",
+        "25s",
+        "--output",
+        tmp_path / "run",
+        sets=(
+            "training.model=none",
+            "steering.strategy=greedy",
+            "simulation.report_interval_ps=0.04",
+            "simulation.segment_ps=0.4",
+        ),
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     found = summary(tmp_path / "run")
     assert found["usecase"] == "villin"

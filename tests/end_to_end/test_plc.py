@@ -11,8 +11,7 @@ import pytest
 from scipy.stats import spearmanr
 from toy_table import write_table
 
-from ddmd_mpi.report.lineage import check, rebuild
-from ddmd_mpi.report.read import read_run
+from ddmd_mpi.analysis import open_run
 from ddmd_mpi.report.write import write_report
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(240)]
@@ -24,9 +23,25 @@ WALKERS = 3 * len(STRENGTHS)
 def steered(directory, seed):
     """A run in file mode, in one process."""
     config, run = write_table(directory, STRENGTHS), directory / "run"
-    command = [sys.executable, "-m", "ddmd_mpi", "--usecase", "plc", "--config", str(config), "--mode", "file",
-               "--iterations", "6", "--seed", str(seed), "--output", str(run),
-               "--set", f"simulation.walkers_per_rank={WALKERS}"]
+    command = [
+        sys.executable,
+        "-m",
+        "ddmd_mpi",
+        "--usecase",
+        "plc",
+        "--config",
+        str(config),
+        "--mode",
+        "file",
+        "--iterations",
+        "6",
+        "--seed",
+        str(seed),
+        "--output",
+        str(run),
+        "--set",
+        f"simulation.walkers_per_rank={WALKERS}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     return run
@@ -65,10 +80,12 @@ def test_ligands_are_pruned(pruned):
 
 def test_restarts_across_topologies_are_where_they_were_decided(pruned):
     """The restart point in the trajectory of the walker is the frame in that of its source, of the same ligand."""
-    assert check(pruned) == []
+    assert open_run(pruned).contradictions() == []
     moved = 0
-    files = {path.name[: len("sim-0000")]: list(csv.DictReader(path.open()))
-             for path in (pruned / "trajectories").glob("*.frames.csv")}
+    files = {
+        path.name[: len("sim-0000")]: list(csv.DictReader(path.open()))
+        for path in (pruned / "trajectories").glob("*.frames.csv")
+    }
 
     def frame(simulation, index):
         row = files[f"sim-{simulation:04d}"][index]
@@ -77,17 +94,17 @@ def test_restarts_across_topologies_are_where_they_were_decided(pruned):
         return row["topology"], read.xyz[0]
 
     before = {}
-    for segment in rebuild(pruned):
+    for segment in open_run(pruned).segments:
         if segment.restarted:
-            mine = frame(segment.simulation, segment.first_frame)
-            source = frame(segment.parent.simulation, segment.parent.frame)
+            mine = frame(segment.walker, segment.first_frame)
+            source = frame(segment.parent.walker, segment.parent.frame)
             assert mine[0] == source[0] == segment.topology
             np.testing.assert_allclose(mine[1], source[1], atol=1e-5)
-            moved += before[segment.simulation] != segment.topology
-        before[segment.simulation] = segment.topology
+            moved += before[segment.walker] != segment.topology
+        before[segment.walker] = segment.topology
     assert moved > 5
     decisions = {d["decision"]: d for d in lines(pruned / "decisions.jsonl")}
-    restarted = [s for s in rebuild(pruned) if s.restarted]
+    restarted = [s for s in open_run(pruned).segments if s.restarted]
     assert all(decisions[s.decision]["source"]["topology"] == s.topology for s in restarted)
 
 
@@ -109,20 +126,29 @@ def test_the_report_shows_the_walkers_per_ligand(pruned):
         rows = list(csv.DictReader(file))
     assert [rows[0][f"ligand-{i}"] for i in range(len(STRENGTHS))] == ["3"] * len(STRENGTHS)
     np.testing.assert_array_equal(
-        [[int(row[f"ligand-{i}"]) for i in range(len(STRENGTHS))] for row in rows[1:]], counts(pruned))
-    assert len(read_run(pruned).frames["frame"]) > 0
+        [[int(row[f"ligand-{i}"]) for i in range(len(STRENGTHS))] for row in rows[1:]], counts(pruned)
+    )
+    assert len(open_run(pruned).frames["frame"]) > 0
 
 
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda d: (d / "ligand-1.xml").write_text((d / "ligand-2.xml").read_text()),
-         ("ligand-1", "row 2", "27", "26", "written")),
+        (
+            lambda d: (d / "ligand-1.xml").write_text((d / "ligand-2.xml").read_text()),
+            ("ligand-1", "row 2", "27", "26", "written"),
+        ),
         (lambda d: (d / "ligand-2.pdb").unlink(), ("ligand-2", "row 3", "does not exist")),
-        (lambda d: (d / "ligand-1.pdb").write_text((d / "ligand-1.pdb").read_text().replace("ALA A   5", "GLY A   5")),
-         ("ligand-1", "row 2", "GLY5", "ALA5", "same protein")),
-        (lambda d: (d / "ligand-0.pdb").write_text((d / "ligand-0.pdb").read_text().replace("LIG", "HOH")),
-         ("ligand-0", "row 1", "no ligand", "ligand_residues")),
+        (
+            lambda d: (d / "ligand-1.pdb").write_text(
+                (d / "ligand-1.pdb").read_text().replace("ALA A   5", "GLY A   5")
+            ),
+            ("ligand-1", "row 2", "GLY5", "ALA5", "same protein"),
+        ),
+        (
+            lambda d: (d / "ligand-0.pdb").write_text((d / "ligand-0.pdb").read_text().replace("LIG", "HOH")),
+            ("ligand-0", "row 1", "water and no box"),
+        ),
     ],
 )
 def test_what_is_wrong_names_its_row_and_the_cure(tmp_path, edit, words):

@@ -10,10 +10,19 @@ from jobs import ended, kill_session, ranks, start, summary, until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
 
-SETTINGS = ("training.model=pca", "training.first_frames=64", "simulation.walkers_per_rank=6",
-            "simulation.report_interval_ps=10", "simulation.segment_ps=100", "run.checkpoint_interval=3",
-            "output.progress_interval=0.3", "simulation.bind=false", "simulation.platform=CPU",
-            "steering.restart_fraction=0.9", "steering.children_per_parent=5")
+SETTINGS = (
+    "training.model=pca",
+    "training.first_frames=64",
+    "simulation.walkers_per_rank=6",
+    "simulation.report_interval_ps=10",
+    "simulation.segment_ps=100",
+    "run.checkpoint_interval=3",
+    "output.progress_interval=0.3",
+    "simulation.bind=false",
+    "simulation.platform=CPU",
+    "steering.restart_fraction=0.9",
+    "steering.children_per_parent=5",
+)
 LONG = ("--duration", "100s")
 
 
@@ -74,17 +83,29 @@ def test_the_run_goes_on_with_other_ranks_and_its_totals_are_right(sessions):
 def test_walkers_restart_from_frames_of_earlier_sessions(sessions):
     """Each aggregator has found coordinates again, and walkers have begun from frames older than their session."""
     directory = sessions[0]
-    recalled = [e["frames"] for path in sorted((directory / "events").glob("aggregation-*.jsonl")) for e in lines(path)
-                if e["name"] == "recall"]
+    recalled = [
+        e["frames"]
+        for path in sorted((directory / "events").glob("aggregation-*.jsonl"))
+        for e in lines(path)
+        if e["name"] == "recall"
+    ]
     assert len(recalled) == 2
     assert min(recalled) > 0
-    begun = [json.loads((directory / name).read_text())["started"] for name in (
-        "environment.0001.json", "environment.json")]
-    starts = {(s["simulation"], s["segment"]): s["start"] for path in (directory / "trajectories").glob("*.segments.*")
-              for s in lines(path)}
+    begun = [
+        json.loads((directory / name).read_text())["started"] for name in ("environment.0001.json", "environment.json")
+    ]
+    starts = {
+        (s["walker"], s["segment"]): s["start"]
+        for path in (directory / "trajectories").glob("*.segments.*")
+        for s in lines(path)
+    }
     decisions = [d for d in lines(directory / "decisions.jsonl") if d["outcome"] == "applied"]
-    assert [d for d in decisions for start in begun
-            if starts[d["source"]["simulation"], d["source"]["segment"]] < start < d["decided"]]
+    assert [
+        d
+        for d in decisions
+        for start in begun
+        if starts[d["source"]["walker"], d["source"]["segment"]] < start < d["decided"]
+    ]
 
 
 def test_what_must_not_change_is_refused(sessions, ddmd_mpi):

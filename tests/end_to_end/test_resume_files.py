@@ -11,10 +11,18 @@ from jobs import ended, kill_session, ranks, start, summary, until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 
-SETTINGS = ("training.model=pca", "simulation.walkers_per_rank=3", "simulation.report_interval_ps=2",
-            "simulation.segment_ps=8", "simulation.minimize=false", "simulation.bind=false",
-            "simulation.platform=CPU", "run.checkpoint_interval=0.5", "output.progress_interval=0.1",
-            "ranks.training=2")
+SETTINGS = (
+    "training.model=pca",
+    "simulation.walkers_per_rank=3",
+    "simulation.report_interval_ps=2",
+    "simulation.segment_ps=8",
+    "simulation.minimize=false",
+    "simulation.bind=false",
+    "simulation.platform=CPU",
+    "run.checkpoint_interval=0.5",
+    "output.progress_interval=0.1",
+    "ranks.training=2",
+)
 BEGIN = ("--usecase", "bba-go", "--mode", "file", "--duration", "100s")
 
 
@@ -46,14 +54,32 @@ def sessions(tmp_path_factory):
     directory = tmp_path_factory.mktemp("files") / "run"
     manifests, decisions = directory / "checkpoints", directory / "decisions.jsonl"
     found, summaries = [], []
-    found.append(session(*BEGIN, "--output", directory, *(f"--set={s}" for s in SETTINGS), n_ranks=2,
-                         directory=directory, reached=lambda: len(lines(decisions)) >= 2, end=stop))
+    found.append(
+        session(
+            *BEGIN,
+            "--output",
+            directory,
+            *(f"--set={s}" for s in SETTINGS),
+            n_ranks=2,
+            directory=directory,
+            reached=lambda: len(lines(decisions)) >= 2,
+            end=stop,
+        )
+    )
     summaries.append(summary(directory))
     newest, n = max(manifests.glob("manifest-*")), iterations(directory)
-    found.append(session("--resume", directory, n_ranks=3, directory=directory, end=kill,
-                         reached=lambda: max(manifests.glob("manifest-*")) != newest and iterations(directory) > n + 2))
+    found.append(
+        session(
+            "--resume",
+            directory,
+            n_ranks=3,
+            directory=directory,
+            end=kill,
+            reached=lambda: max(manifests.glob("manifest-*")) != newest and iterations(directory) > n + 2,
+        )
+    )
     finished, n = [d["decision"] for d in lines(decisions)], iterations(directory)
-    last = start(2, "--resume", directory, "--iterations", n + 3)
+    last = start(2, "--resume", directory, "--iterations", n + 3, "--set=simulation.walkers_per_rank=4")
     printed = ended(last)
     found.append((last.returncode, printed, problems(directory)))
     summaries.append(summary(directory))
@@ -70,7 +96,7 @@ def test_every_end_leaves_what_holds_together(sessions):
 def test_the_run_goes_on_and_its_totals_are_right(sessions):
     directory, _, (first, last), finished, n = sessions
     assert (first["stop_reason"], last["stop_reason"], last["sessions"]) == ("SIGTERM", "iterations", 3)
-    assert last["simulation"]["walkers"] == first["simulation"]["walkers"] == 6
+    assert (first["simulation"]["walkers"], last["simulation"]["walkers"]) == (6, 8)
     assert last["inference"]["rounds"] > first["inference"]["rounds"] > 0
     assert last["aggregation"]["frames_archived"] == archive(directory).total()
     assert last["training"]["rounds"] > first["training"]["rounds"]
@@ -83,11 +109,14 @@ def test_the_run_goes_on_and_its_totals_are_right(sessions):
 def test_walkers_restart_from_frames_of_earlier_sessions_and_of_this_one(sessions):
     directory = sessions[0]
     applied = [d for d in lines(directory / "decisions.jsonl") if d["outcome"] == "applied"]
-    begun = {(s["simulation"], s["segment"]): s for path in (directory / "trajectories").glob("*.segments.jsonl")
-             for s in lines(path)}
+    begun = {
+        (s["walker"], s["segment"]): s
+        for path in (directory / "trajectories").glob("*.segments.jsonl")
+        for s in lines(path)
+    }
     assert applied
     for decision in applied:
-        assert begun[decision["simulation"], decision["segment"]]["decision"] == decision["decision"]
+        assert begun[decision["walker"], decision["segment"]]["decision"] == decision["decision"]
 
 
 def test_the_report_is_made_of_all_sessions(sessions):

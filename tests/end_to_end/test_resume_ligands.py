@@ -11,8 +11,14 @@ from toy_table import write_table
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 
 STRENGTHS = [0.3, 3.5, 1.1, 2.7]
-SETTINGS = ("simulation.walkers_per_rank=12", "run.checkpoint_interval=2", "output.progress_interval=0.3",
-            "simulation.bind=false", "training.first_frames=64", "simulation.segment_ps=400")
+SETTINGS = (
+    "simulation.walkers_per_rank=12",
+    "run.checkpoint_interval=2",
+    "output.progress_interval=0.3",
+    "simulation.bind=false",
+    "training.first_frames=64",
+    "simulation.segment_ps=400",
+)
 
 
 def segments(directory):
@@ -40,8 +46,10 @@ def sessions(tmp_path_factory):
 
     second = start(6, "--resume", directory)
     newest, n_rounds = max(manifests.glob("manifest-*")), len(lines(directory / "rounds.jsonl"))
-    until(second, lambda: max(manifests.glob("manifest-*")) != newest
-          and len(lines(directory / "rounds.jsonl")) > n_rounds)
+    until(
+        second,
+        lambda: max(manifests.glob("manifest-*")) != newest and len(lines(directory / "rounds.jsonl")) > n_rounds,
+    )
     kill_session(second.pid)
     ended(second)
     found.append((second.returncode, "", problems(directory, ended=False)))

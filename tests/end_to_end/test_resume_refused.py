@@ -12,14 +12,26 @@ import pytest
 from checker import lines, problems
 from jobs import ended, start, summary, until
 
-from ddmd_mpi.checkpoints import Part, Store
+from ddmd_mpi.rundir.checkpoints import Part, Store
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.alone, pytest.mark.timeout(300)]
 
-SETTINGS = ("ranks.aggregation=2", "simulation.walkers_per_rank=3", "simulation.report_interval_ps=5",
-            "simulation.segment_ps=50", "simulation.trajectory_format=xtc", "simulation.bind=false",
-            "simulation.platform=CPU", "training.filters=4", "training.dense_units=16", "training.epochs=1",
-            "training.first_frames=64", "run.margin=10", "run.duration=1h", "output.progress_interval=0.3")
+SETTINGS = (
+    "ranks.aggregation=2",
+    "simulation.walkers_per_rank=3",
+    "simulation.report_interval_ps=5",
+    "simulation.segment_ps=50",
+    "simulation.trajectory_format=xtc",
+    "simulation.bind=false",
+    "simulation.platform=CPU",
+    "training.filters=4",
+    "training.dense_units=16",
+    "training.epochs=1",
+    "training.first_frames=64",
+    "run.margin=10",
+    "run.duration=1h",
+    "output.progress_interval=0.3",
+)
 JOB_SECONDS = 40
 
 
@@ -36,14 +48,27 @@ def live(directory):
 
 @pytest.fixture(scope="module")
 def sessions(tmp_path_factory):
-    """The run directory after two sessions, what came of each, and of an attempt to resume while the second went on."""
+    """The run directory after two sessions, what came of each, and of an attempt to resume while the second went on.
+
+    Between them it is moved; the second session adds walkers.
+    """
     directory, found = tmp_path_factory.mktemp("job") / "run", []
     end = time.time() + JOB_SECONDS
-    first = start(6, "--usecase", "bba-go", "--output", directory, *(f"--set={s}" for s in SETTINGS),
-                  DDMD_MPI_END_TIME=str(end))
+    first = start(
+        6, "--usecase", "bba-go", "--output", directory, *(f"--set={s}" for s in SETTINGS), DDMD_MPI_END_TIME=str(end)
+    )
     printed = ended(first)
     found.append((first.returncode, printed, problems(directory), summary(directory), time.time() - end))
-    second = start(5, "--resume", directory, "--duration", "30s", "--set=ranks.aggregation=1")
+    directory = directory.rename(directory.with_name("moved"))
+    second = start(
+        5,
+        "--resume",
+        directory,
+        "--duration",
+        "30s",
+        "--set=ranks.aggregation=1",
+        "--set=simulation.walkers_per_rank=4",
+    )
     until(second, lambda: not live(directory)["done"])
     refused = alone("--resume", directory)
     printed = ended(second)
@@ -59,16 +84,22 @@ def test_a_run_ends_before_its_job_does(sessions):
     assert result["ranks"]["aggregation"] == 2
 
 
-def test_it_goes_on_with_its_model_and_another_number_of_aggregators(sessions):
+def test_it_goes_on_elsewhere_with_its_model_more_walkers_and_another_number_of_aggregators(sessions):
     directory, found, _ = sessions
     code, printed, wrong, result, _ = found[1]
     assert (code, wrong) == (0, []), printed
     assert (result["completed"], result["stop_reason"], result["sessions"]) == (True, "duration", 2)
     assert result["ranks"]["aggregation"] == 1
+    assert (found[0][3]["simulation"]["walkers"], result["simulation"]["walkers"]) == (6, 8)
+    assert len((directory / "trajectories" / "sim-0007.frames.csv").read_text().splitlines()) > 1
     assert result["training"]["rounds"] >= max(1, found[0][3]["training"]["rounds"])
     assert result["simulation"]["frames"] > found[0][3]["simulation"]["frames"]
-    recalled = [e["frames"] for path in (directory / "events").glob("aggregation-*.jsonl") for e in lines(path)
-                if e["name"] == "recall"]
+    recalled = [
+        e["frames"]
+        for path in (directory / "events").glob("aggregation-*.jsonl")
+        for e in lines(path)
+        if e["name"] == "recall"
+    ]
     assert len(recalled) == 1
     assert recalled[0] > 0
 
@@ -106,16 +137,31 @@ def damage_checkpoints(directory):
         path.write_bytes(content[: len(content) // 2] + b"?" + content[len(content) // 2 + 1 :])
 
 
+def edit_settings(directory):
+    path = directory / "config.toml"
+    path.write_text(path.read_text().replace("temperature_kelvin = ", "temperature_kelvin = 1"))
+
+
+def exchange_target(directory):
+    path = directory / "inputs" / "bba-go-target.pdb"
+    path.write_text(path.read_text() + "REMARK another\n")
+
+
 def remove_settings(directory):
     (directory / "config.toml").unlink()
 
 
-@pytest.mark.parametrize(("harm", "words"), [
-    (harm_nothing, ("1 rank",)),
-    (remove_checkpoints, ("no whole checkpoint", "--output")),
-    (damage_checkpoints, ("no whole checkpoint", "--output")),
-    (remove_settings, ("no run directory", "config.toml")),
-])
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (harm_nothing, ("1 rank",)),
+        (remove_checkpoints, ("no complete checkpoint", "--output")),
+        (damage_checkpoints, ("no complete checkpoint", "--output")),
+        (remove_settings, ("is not a run directory", "config.toml")),
+        (edit_settings, ("simulation.temperature_kelvin was", "config.toml")),
+        (exchange_target, ("(system.target) has changed",)),
+    ],
+)
 def test_what_cannot_be_gone_on_with_is_one_sentence_and_stays_as_it_is(sessions, tmp_path, harm, words):
     directory = tmp_path / "run"
     shutil.copytree(sessions[0], directory, ignore=shutil.ignore_patterns("plots", "tables", "*.bp"))
@@ -139,8 +185,12 @@ def test_a_checkpoint_that_is_whole_and_lacks_something_is_refused(sessions, tmp
     manifest = store.read_manifest(store.numbers()[-1])
     (entry,) = manifest.of_role("inference")
     part = store.read_part(entry)
-    nbytes, digest = store.write_part("inference", entry.rank, manifest.number,
-                                      Part({k: v for k, v in part.values.items() if k != "fresh"}, part.arrays))
+    nbytes, digest = store.write_part(
+        "inference",
+        entry.rank,
+        manifest.number,
+        Part({k: v for k, v in part.values.items() if k != "fresh"}, part.arrays),
+    )
     changed = replace(entry, nbytes=nbytes, sha256=digest.hex())
     store.write_manifest(replace(manifest, parts=tuple(changed if p == entry else p for p in manifest.parts)))
     assert_refused(ddmd_mpi(5, "--resume", directory), f"{entry.file} does not say 'fresh'")
@@ -151,6 +201,6 @@ def contents(directory):
 
 
 def test_what_is_no_directory_is_refused(tmp_path):
-    assert_refused(alone("--resume", tmp_path / "nowhere"), "nowhere is no run directory")
+    assert_refused(alone("--resume", tmp_path / "nowhere"), "nowhere is not a run directory")
     (tmp_path / "file").touch()
-    assert_refused(alone("--resume", tmp_path / "file"), "file is no run directory")
+    assert_refused(alone("--resume", tmp_path / "file"), "file is not a run directory")

@@ -16,8 +16,17 @@ def read_summary(directory):
 
 def test_six_ranks_by_mpi_messages_stop_at_the_target(ddmd_mpi, tmp_path):
     done = ddmd_mpi(
-        6, "--usecase", "bba-go", "--duration", "60s", "--target-rmsd", "6", "--output", tmp_path / "run",
-        sets=(*GO, "steering.strategy=greedy", "streams.first_hop=mpi"))
+        6,
+        "--usecase",
+        "bba-go",
+        "--duration",
+        "60s",
+        "--target-rmsd",
+        "6",
+        "--output",
+        tmp_path / "run",
+        sets=(*GO, "steering.strategy=greedy", "streams.first_hop=mpi"),
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     summary = read_summary(tmp_path / "run")
     assert summary["completed"] is True
@@ -29,8 +38,15 @@ def test_six_ranks_by_mpi_messages_stop_at_the_target(ddmd_mpi, tmp_path):
 
 def test_eight_ranks_two_aggregators_over_files(ddmd_mpi, tmp_path):
     done = ddmd_mpi(
-        8, "--usecase", "bba-go", "--duration", "20s", "--output", tmp_path / "run",
-        sets=(*GO, "steering.strategy=random", "streams.engine=BP5", "ranks.aggregation=2"))
+        8,
+        "--usecase",
+        "bba-go",
+        "--duration",
+        "20s",
+        "--output",
+        tmp_path / "run",
+        sets=(*GO, "steering.strategy=random", "streams.engine=BP5", "ranks.aggregation=2"),
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     summary = read_summary(tmp_path / "run")
     assert summary["completed"] is True
@@ -43,8 +59,15 @@ def test_eight_ranks_two_aggregators_over_files(ddmd_mpi, tmp_path):
 
 def test_a_walker_that_blows_up_is_contained(ddmd_mpi, tmp_path):
     done = ddmd_mpi(
-        4, "--usecase", "bba-go", "--duration", "20s", "--output", tmp_path / "run",
-        sets=(*GO, "steering.strategy=none", "simulation.timestep_fs=125", "simulation.failures_per_walker=5"))
+        4,
+        "--usecase",
+        "bba-go",
+        "--duration",
+        "20s",
+        "--output",
+        tmp_path / "run",
+        sets=(*GO, "steering.strategy=none", "simulation.timestep_fs=125", "simulation.failures_per_walker=5"),
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     summary = read_summary(tmp_path / "run")
     assert summary["simulation"]["failures"] >= 1
@@ -56,8 +79,18 @@ def test_a_walker_that_blows_up_is_contained(ddmd_mpi, tmp_path):
 def test_equal_seeds_give_equal_trajectories(ddmd_mpi, tmp_path):
     coordinates = []
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        done = ddmd_mpi(4, "--usecase", "bba-go", "--duration", "10s", "--seed", seed, "--output", tmp_path / name,
-                        sets=(*GO, "steering.strategy=none"))
+        done = ddmd_mpi(
+            4,
+            "--usecase",
+            "bba-go",
+            "--duration",
+            "10s",
+            "--seed",
+            seed,
+            "--output",
+            tmp_path / name,
+            sets=(*GO, "steering.strategy=none"),
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         path = tmp_path / name / "trajectories" / "sim-0002.frames.csv"
         coordinates.append(np.genfromtxt(path, delimiter=",", names=True)["rmsd_angstrom"])

@@ -20,9 +20,17 @@ SCRIPT = Path(__file__).parent.parent.parent / "jobscripts" / "ranks.sh"
 INJECTED = Path(__file__).with_name("injected.py")
 SECONDS = 10
 #: Six ranks: three simulate two walkers each. A rank that hangs ends itself after 6 s, and is stopped for 3 s at most.
-SETTINGS = ("training.model=none", "steering.strategy=greedy", "simulation.walkers_per_rank=2",
-            "simulation.segment_ps=40", "simulation.report_interval_ps=4", "steering.round_reports=5", "run.drain=15",
-            "faults.hang_after=6", "faults.stopped_after=3")
+SETTINGS = (
+    "training.model=none",
+    "steering.strategy=greedy",
+    "simulation.walkers_per_rank=2",
+    "simulation.segment_ps=40",
+    "simulation.report_interval_ps=4",
+    "steering.round_reports=5",
+    "run.drain=15",
+    "faults.hang_after=6",
+    "faults.stopped_after=3",
+)
 LIMIT_SECONDS = 90.0
 #: More seeds for the tests of random moments: DDMD_MPI_FAULT_RUNS=10 adds ten to each.
 MORE = tuple(range(100, 100 + int(os.environ.get("DDMD_MPI_FAULT_RUNS", "0"))))
@@ -80,9 +88,17 @@ def begun(directory: Path) -> bool:
     return (directory / "environment.json").exists()
 
 
-def hurt(directory: Path, role: str, number: int, seed: int, *, sets: tuple[str, ...] = (),
-         options: tuple[str, ...] = (), after: Callable[[Path], bool] = running,
-         within: float | None = None) -> tuple[int, Ended]:
+def hurt(
+    directory: Path,
+    role: str,
+    number: int,
+    seed: int,
+    *,
+    sets: tuple[str, ...] = (),
+    options: tuple[str, ...] = (),
+    after: Callable[[Path], bool] = running,
+    within: float | None = None,
+) -> tuple[int, Ended]:
     """Run a job and send a signal to a rank of `role`, rank and moment drawn by `seed`; (the rank, what was left).
 
     The moment is up to `within` seconds later than what `after` waits for; without that, up to half the run later, and
@@ -99,6 +115,16 @@ def hurt(directory: Path, role: str, number: int, seed: int, *, sets: tuple[str,
             return rank, left_by(process, directory)
         finally:
             end(process, directory)
+
+
+def suspend(directory: Path, seconds: float) -> None:
+    """Stop all ranks of a job at once, and let them go on after so many seconds, as a batch system does."""
+    pids = [r["pid"] for r in json.loads((directory / "environment.json").read_text())["ranks"]]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(seconds)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
 
 
 def ranks_by_process(directory: Path) -> dict[int, int]:
@@ -122,20 +148,45 @@ def left_by(process: subprocess.Popen[str], directory: Path) -> Ended:
     return Ended(directory, process.returncode, out, err, time.monotonic() - clock)
 
 
-def start(directory: Path, sets: tuple[str, ...] = (), options: tuple[str, ...] = (), fault: str | None = None,
-          wrapper: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[str]:
+def start(
+    directory: Path,
+    sets: tuple[str, ...] = (),
+    options: tuple[str, ...] = (),
+    fault: str | None = None,
+    wrapper: tuple[str, ...] = (),
+    **environment: str,
+) -> subprocess.Popen[str]:
     """Start a job in a session of its own, with one of the faults of ``injected.py`` inside its ranks."""
     given = [text for s in (*SETTINGS, *sets) for text in ("--set", s)]
     program = ["ddmd-mpi"] if fault is None else [sys.executable, str(INJECTED), fault]
-    command = [*wrapper, str(SCRIPT), "6", *program, "--usecase", "bba-go", "--duration", f"{SECONDS}s", "--output",
-               str(directory), *given, *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
-                            env={**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent), **environment},
-                            start_new_session=True)
+    command = [
+        *wrapper,
+        str(SCRIPT),
+        "6",
+        *program,
+        "--usecase",
+        "bba-go",
+        "--duration",
+        f"{SECONDS}s",
+        "--output",
+        str(directory),
+        *given,
+        *options,
+    ]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env={**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent), **environment},
+        start_new_session=True,
+    )
 
 
-def run_to_its_end(directory: Path, sets: tuple[str, ...] = (), options: tuple[str, ...] = (),
-                   fault: str | None = None) -> Ended:
+def run_to_its_end(
+    directory: Path, sets: tuple[str, ...] = (), options: tuple[str, ...] = (), fault: str | None = None
+) -> Ended:
     """Run a job that nobody hurts from outside."""
     with start(directory, sets, options, fault) as process:
         try:
@@ -147,8 +198,15 @@ def run_to_its_end(directory: Path, sets: tuple[str, ...] = (), options: tuple[s
 def resume(directory: Path, **environment: str) -> Ended:
     """Go on with a run on six ranks."""
     command = [str(SCRIPT), "6", "ddmd-mpi", "--resume", str(directory), "--duration", "5s"]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=LIMIT_SECONDS, check=False,
-                          env={**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent), **environment})
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=LIMIT_SECONDS,
+        check=False,
+        env={**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent), **environment},
+    )
     return Ended(directory, done.returncode, done.stdout, done.stderr, 0.0)
 
 

@@ -49,8 +49,12 @@ def test_all_simulations_are_lost(tmp_path):
     directory = tmp_path / "run"
     with start(directory, ("output.progress_interval=0.3",), ("--duration", "60s")) as process:
         try:
-            wait(lambda: (running(directory) and any((directory / "checkpoints").glob("manifest-*")))
-                 or process.poll() is not None)
+            wait(
+                lambda: (
+                    (running(directory) and any((directory / "checkpoints").glob("manifest-*")))
+                    or process.poll() is not None
+                )
+            )
             for rank in range(3):
                 os.kill(ranks_by_process(directory)[rank], signal.SIGKILL)
             ended = left_by(process, directory)

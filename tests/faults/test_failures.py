@@ -6,8 +6,12 @@ from hurt_jobs import run_to_its_end
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(150)]
 
-EXPLODES = ("simulation.timestep_fs=400", "simulation.minimize=false", "simulation.failures_per_walker=10000",
-            "faults.failures_per_run=8")
+EXPLODES = (
+    "simulation.timestep_fs=400",
+    "simulation.minimize=false",
+    "simulation.failures_per_walker=10000",
+    "faults.failures_per_run=8",
+)
 
 
 def test_a_run_ends_when_its_molecular_dynamics_fails_again_and_again(tmp_path):

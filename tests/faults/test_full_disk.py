@@ -35,21 +35,25 @@ def hurt(directory, harm, sets=SETTINGS, seconds=60, wrapper=()):
 
 def assert_over(pid, directory):
     """A rank ends, if not with its launcher then soon after it, wherever its directory is now."""
+
     def over():
         try:
             with open(f"/proc/{pid}/cmdline") as file:
                 return str(directory) not in file.read()
         except OSError:
             return True
+
     wait(over, 15.0)
 
 
 def limit(n_bytes, *roles):
     """Harm: no file of these ranks grows above so many bytes, as if the disk were full."""
+
     def set_limits(_, ranks):
         for rank in ranks:
             if not roles or rank["role"] in roles:
                 resource.prlimit(rank["pid"], resource.RLIMIT_FSIZE, (n_bytes, FOREVER))
+
     return set_limits
 
 
@@ -69,7 +73,7 @@ def test_a_full_disk_ends_the_run_in_order_and_it_goes_on_when_there_is_room(tmp
     directory = ended.directory
     said = ends_in_order(ended, "cannot be written: File too large")
     number = max(int(path.stem[9:]) for path in directory.glob("checkpoints/manifest-*"))
-    assert said.endswith(f"ddmd-mpi --resume {directory} goes on from checkpoint {number}")
+    assert said.endswith(f"ddmd-mpi --resume {directory} resumes from checkpoint {number}")
     assert (ended.summary["completed"], ended.summary["stop_reason"]) == (False, "disk")
     assert problems(directory, ended=False) == []
     nobody_is_left(directory)
@@ -92,7 +96,7 @@ def test_the_run_goes_on_without_telemetry(tmp_path):
 
     ended, _ = hurt(directory, harm, ("aggregation.archive=none",), seconds=15)
     assert ended.code == 0, ended.err
-    assert ended.err.count("the run goes on without the live view: File too large") == 1, ended.err
+    assert ended.err.count("the run continues without the live view: File too large") == 1, ended.err
     assert ended.summary["completed"] is True
     assert problems(directory) == []
     (log,) = (directory / "logs").glob("aggregation-*.log")
@@ -103,7 +107,7 @@ def test_the_run_goes_on_without_telemetry(tmp_path):
 
 def test_a_directory_that_is_deleted_ends_the_run(tmp_path):
     ended, _ = hurt(tmp_path / "run", lambda directory, _: shutil.rmtree(directory))
-    ends_in_order(ended, f"{ended.directory} was deleted or renamed while the run went on")
+    ends_in_order(ended, f"{ended.directory} was deleted or renamed during the run")
     assert "summary.json cannot be written: No such file or directory; in short: NOT completed (disk)" in ended.err
     assert not ended.directory.exists(), "nothing has made it again"
 
@@ -142,8 +146,11 @@ def test_a_file_system_that_is_really_full(small):
 
 
 #: The superuser without the right to write where the permissions say that nobody may.
-OBEDIENT = () if os.geteuid() else ("setpriv", "--bounding-set=-dac_override,-dac_read_search",
-                                    "--inh-caps=-dac_override,-dac_read_search")
+OBEDIENT = (
+    ()
+    if os.geteuid()
+    else ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search")
+)
 
 
 def set_permissions(directory, mode):
@@ -160,8 +167,8 @@ def test_a_directory_that_becomes_read_only_ends_the_run_in_order(tmp_path):
     ended, _ = hurt(directory, lambda *_: set_permissions(directory, 0o555), wrapper=OBEDIENT)
     set_permissions(directory, 0o755)
     said = ends_in_order(ended, "cannot be written: Permission denied")
-    assert f"ddmd-mpi --resume {directory} goes on from checkpoint " in said
-    assert "the run goes on without the live view: Permission denied" in ended.err
+    assert f"ddmd-mpi --resume {directory} resumes from checkpoint " in said
+    assert "the run continues without the live view: Permission denied" in ended.err
     assert "summary.json cannot be written: Permission denied; in short: NOT completed (disk)" in ended.err
     assert problems(directory, ended=False) == []
     again = resume(directory)

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from hurt_jobs import begun, end, hurt, left_by, nobody_is_left, start
+from hurt_jobs import begun, end, hurt, left_by, nobody_is_left, running, start, suspend, wait
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(150)]
 
@@ -58,14 +58,20 @@ def training(directory: Path) -> bool:
         return False
 
 
-@pytest.mark.parametrize(("role", "seed", "sets", "when"), [
-    ("training", 7, IN_A_ROUND, training), ("training", 8, (), begun), ("inference", 9, (), None),
-    ("aggregation", 0, TWO_AGGREGATORS, None), ("aggregation", 1, TWO_AGGREGATORS, None)])
+@pytest.mark.parametrize(
+    ("role", "seed", "sets", "when"),
+    [
+        ("training", 7, IN_A_ROUND, training),
+        ("training", 8, (), begun),
+        ("inference", 9, (), None),
+        ("aggregation", 0, TWO_AGGREGATORS, None),
+        ("aggregation", 1, TWO_AGGREGATORS, None),
+    ],
+)
 def test_a_stopped_process_ends_the_run_within_a_minute(tmp_path, role, seed, sets, when):
     """The seeds are such that of two aggregators each is stopped once."""
     moment = {} if when is None else {"after": when, "within": 0.2}
-    rank, ended = hurt(tmp_path / "run", role, signal.SIGSTOP, seed, sets=sets,
-                       options=("--duration", "60s"), **moment)
+    rank, ended = hurt(tmp_path / "run", role, signal.SIGSTOP, seed, sets=sets, options=("--duration", "60s"), **moment)
     assert ended.code == 1, ended.out
     assert ended.seconds_after < 60
     reasons = [line for line in ended.err.splitlines() if "the run ends:" in line]
@@ -75,13 +81,34 @@ def test_a_stopped_process_ends_the_run_within_a_minute(tmp_path, role, seed, se
     nobody_is_left(ended.directory)
 
 
+@pytest.mark.parametrize("when", [begun, running])
+def test_a_job_that_was_suspended_goes_on_when_it_wakes(tmp_path, when):
+    """For longer than a rank may be silent (6 s) or stopped (3 s)."""
+    directory = tmp_path / "run"
+    with start(directory, options=("--duration", "30s")) as process:
+        try:
+            wait(lambda: when(directory) or process.poll() is not None, pause=0.002)
+            suspend(directory, 12.0)
+            ended = left_by(process, directory)
+        finally:
+            end(process, directory)
+    assert ended.code == 0, ended.err
+    assert ended.summary["completed"]
+    assert ended.summary["stop_reason"] == "duration"
+    assert ended.summary["simulation"]["lost_ranks"] == []
+
+
 def reason_of(directory, monkeypatch, where):
     """The one line that says why a run with that model ends."""
     (directory.parent / "foreign.py").write_text(WAITS_FOR_EVER)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(directory.parent), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("WAITS_IN", where)
-    sets = ("training.model=foreign:Waits", "training.first_frames=32", "training.retrain_frames=32",
-            "faults.hang_after=20s")
+    sets = (
+        "training.model=foreign:Waits",
+        "training.first_frames=32",
+        "training.retrain_frames=32",
+        "faults.hang_after=20s",
+    )
     with start(directory, sets, ("--duration", "100s")) as process:
         try:
             ended = left_by(process, directory)
@@ -92,9 +119,14 @@ def reason_of(directory, monkeypatch, where):
     return reason
 
 
-@pytest.mark.parametrize(("where", "role", "activity", "span"), [
-    ("load", "(training|inference)", "loading", "start"), ("1", "training", "training", "train_round"),
-    ("3", "training", "training", "train_round")])
+@pytest.mark.parametrize(
+    ("where", "role", "activity", "span"),
+    [
+        ("load", "(training|inference)", "loading", "start"),
+        ("1", "training", "training", "train_round"),
+        ("3", "training", "training", "train_round"),
+    ],
+)
 def test_what_never_ends_ends_the_run_and_is_seen_in_the_log(tmp_path, monkeypatch, where, role, activity, span):
     """Loading and the first round, which promise 15 minutes, too: who waits uses no processor."""
     directory = tmp_path / "run"

@@ -37,8 +37,12 @@ def test_walkers_without_finite_positions_go_back_and_the_run_goes_on(tmp_path):
     assert problems(ended.directory) == []
     remains = sorted((ended.directory / "failures").glob("sim-*.npz"))
     assert len(remains) == ended.summary["simulation"]["failures"]
-    reasons = [span["reason"] for path in (ended.directory / "events").glob("simulation-*.jsonl")
-               for span in map(json.loads, path.read_text().splitlines()) if span["name"] == "segment"]
+    reasons = [
+        span["reason"]
+        for path in (ended.directory / "events").glob("simulation-*.jsonl")
+        for span in map(json.loads, path.read_text().splitlines())
+        if span["name"] == "segment"
+    ]
     assert reasons.count("failure") == len(remains)
 
 

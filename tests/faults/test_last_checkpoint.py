@@ -8,12 +8,18 @@ import pytest
 from checker import lines, problems, written
 from hurt_jobs import hurt, nobody_is_left, resume
 
-from ddmd_mpi.checkpoints import Store
+from ddmd_mpi.rundir.checkpoints import Store
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(200)]
 
-SELDOM = ("run.checkpoint_interval=600", "output.progress_interval=0.3", "training.model=pca",
-          "training.first_frames=64", "training.retrain_frames=64", "steering.strategy=ml_rmsd")
+SELDOM = (
+    "run.checkpoint_interval=600",
+    "output.progress_interval=0.3",
+    "training.model=pca",
+    "training.first_frames=64",
+    "training.retrain_frames=64",
+    "steering.strategy=ml_rmsd",
+)
 
 
 def at_work(directory):
@@ -25,13 +31,14 @@ def at_work(directory):
 @pytest.mark.parametrize(("role", "seed"), [("training", 21), ("aggregation", 22)])
 def test_nothing_is_lost_but_what_only_the_lost_rank_knew(tmp_path, role, seed):
     directory = tmp_path / "run"
-    rank, ended = hurt(directory, role, signal.SIGKILL, seed, sets=SELDOM, after=at_work, within=1.0,
-                       options=("--duration", "60s"))
+    rank, ended = hurt(
+        directory, role, signal.SIGKILL, seed, sets=SELDOM, after=at_work, within=1.0, options=("--duration", "60s")
+    )
     assert ended.code == 1, ended.out
     assert ended.seconds_after < 60
     (reason,) = re.findall("the run ends: (.*)", ended.err)
     assert reason.startswith(f"rank {rank} ({role}")
-    (number,) = re.findall(rf"ddmd-mpi --resume {directory} goes on from checkpoint (\d+)$", reason)
+    (number,) = re.findall(rf"ddmd-mpi --resume {directory} resumes from checkpoint (\d+)$", reason)
     nobody_is_left(directory)
     assert problems(directory, ended=False) == []
 

@@ -26,13 +26,37 @@ def cluster(tmp_path_factory):
 def submit(cluster, directory, *options, duration="1h", sets=()):
     """Submit a job of six ranks; its number."""
     given = [text for s in (*SETTINGS, *sets) for text in ("--set", s)]
-    variables = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "SLURM_SUBMIT_DIR": str(CHECKOUT),
-                 "OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_pml": "ob1", "OMPI_MCA_osc": "^ucx",
-                 "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "HWLOC_COMPONENTS": "-x86"}
+    variables = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SLURM_SUBMIT_DIR": str(CHECKOUT),
+        "OMPI_MCA_mpi_yield_when_idle": "1",
+        "OMPI_MCA_pml": "ob1",
+        "OMPI_MCA_osc": "^ucx",
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "HWLOC_COMPONENTS": "-x86",
+    }
     script = CHECKOUT / "jobscripts" / "slurm.sh"
-    return cluster("sbatch", "--parsable", f"--chdir={CHECKOUT}", f"--output={directory}.out", "--nodes=1",
-                   "--ntasks=6", "--ntasks-per-node=6", "--cpus-per-task=1", *options, script,
-                   "--usecase", "bba-go", "--duration", duration, "--output", directory, *given, **variables).strip()
+    return cluster(
+        "sbatch",
+        "--parsable",
+        f"--chdir={CHECKOUT}",
+        f"--output={directory}.out",
+        "--nodes=1",
+        "--ntasks=6",
+        "--ntasks-per-node=6",
+        "--cpus-per-task=1",
+        *options,
+        script,
+        "--usecase",
+        "bba-go",
+        "--duration",
+        duration,
+        "--output",
+        directory,
+        *given,
+        **variables,
+    ).strip()
 
 
 def summary(directory):
@@ -94,4 +118,22 @@ def test_a_job_that_loses_its_training_rank_goes_on_by_itself(cluster, tmp_path)
     tell_to_stop(cluster, job)
     ends_in_order(cluster, job, directory, "SIGUSR1")
     assert summary(directory)["sessions"] == 2
+    assert problems(directory) == []
+
+
+def test_a_job_that_is_requeued_goes_on_by_itself(cluster, tmp_path):
+    directory = tmp_path / "run"
+    job = submit(cluster, directory, "--requeue", "--open-mode=append")
+    reached(cluster, job, lambda: running(directory) and has_checkpoint(directory), directory)
+    cluster("scontrol", "requeue", job)
+
+    def goes_on():
+        cluster("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)  # not two minutes later
+        return shows(directory, "session", 1)
+
+    wait(goes_on)
+    assert cluster.state(job)["Restarts"] == "1"
+    tell_to_stop(cluster, job)
+    ends_in_order(cluster, job, directory, "SIGUSR1")
+    assert "the job was requeued: resuming" in Path(f"{directory}.out").read_text(errors="replace")
     assert problems(directory) == []

@@ -8,11 +8,11 @@ from mpi4py import MPI
 
 from ddmd_mpi import model
 from ddmd_mpi.analysis import features
+from ddmd_mpi.config.schema import TrainingSection
 from ddmd_mpi.errors import ModelError
-from ddmd_mpi.frames import FrameBlock
+from ddmd_mpi.frames.block import FrameBlock
 from ddmd_mpi.model import Ranks, Supervisor
 from ddmd_mpi.model.aae import Noise, draw
-from ddmd_mpi.sections import TrainingSection
 
 N_RESIDUES, N_LATENT, BATCH, SEED = 12, 4, 16, 3
 comm = MPI.COMM_WORLD

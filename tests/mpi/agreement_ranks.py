@@ -9,7 +9,7 @@ import sys
 import numpy as np
 from mpi4py import MPI
 
-from ddmd_mpi.parallel.agreement import Agreement
+from ddmd_mpi.parallel.collectives import Agreement
 
 comm = MPI.COMM_WORLD
 N_ROUNDS = 60

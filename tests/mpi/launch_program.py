@@ -1,14 +1,19 @@
 """Who is where, and what all ranks agree on."""
 
 import os
+import shutil
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
+from ddmd_mpi.config.schema import RanksSection
 from ddmd_mpi.errors import ConfigError, LayoutError
+from ddmd_mpi.layout import gpus
+from ddmd_mpi.layout.plan import plan
+from ddmd_mpi.parallel.hosts import check_alike
 from ddmd_mpi.parallel.launch import launch
-from ddmd_mpi.parallel.layout import plan
-from ddmd_mpi.sections import RanksSection
 
 RANK = int(os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK", "0")))
 
@@ -52,6 +57,9 @@ def devices():
     assert world.gpu(layout) == expected
 
 
+gpus.DEVICES = Path(tempfile.mkdtemp())
+for name in ("nvidia0", "nvidia1"):
+    (gpus.DEVICES / name).touch()
 os.environ["CUDA_VISIBLE_DEVICES"] = {"none": "", "shared": "0,1", "bound": str(RANK % 2)}[sys.argv[1]]
 world = launch()
 assert world.rank == RANK
@@ -59,8 +67,11 @@ assert (world.node, set(world.nodes), len(world.hosts)) == (0, {0}, 1)
 assert (world.node_comm.size, world.node_comm.rank) == (world.size, world.rank)
 assert [world.comm.Get_name(), world.node_comm.Get_name()] == ["ddmd-world", "ddmd-node"]
 assert world.gpus_per_node == {"none": (0,), "shared": (2,), "bound": (2,)}[sys.argv[1]]
+assert len(world.peers) == world.size
+check_alike(world.peers)
 agreement()
 if world.size >= 4:
     devices()
 world.free()
+shutil.rmtree(gpus.DEVICES)
 sys.stdout.write(f"rank {RANK} is content\n")

@@ -7,7 +7,7 @@ import sys
 
 from mpi4py import MPI
 
-from ddmd_mpi.frames import RestartCommand
+from ddmd_mpi.frames.command import RestartCommand
 from ddmd_mpi.parallel.mailbox import Mailboxes
 
 comm = MPI.COMM_WORLD
@@ -43,7 +43,7 @@ def read():
 
 
 walkers = range(n_walkers)
-mailboxes = Mailboxes(comm, [w % n_readers for w in walkers])
+mailboxes = Mailboxes.on(comm, [w % n_readers for w in walkers])
 result = write() if comm.rank == n_readers else read()
 counts = comm.gather(result)
 mailboxes.free()

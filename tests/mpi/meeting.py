@@ -7,7 +7,7 @@ import numpy as np
 from mpi4py import MPI
 
 from ddmd_mpi.parallel.board import MessageBoard
-from ddmd_mpi.parallel.meeting import Meeting
+from ddmd_mpi.parallel.collectives import Meeting
 
 N_POSTS = 300
 DTYPE = np.dtype([("rank", "<f8"), ("count", "<f8"), ("numbers", "<f8", (40,))])

@@ -10,10 +10,10 @@ from sklearn.decomposition import PCA
 
 from ddmd_mpi import model
 from ddmd_mpi.analysis import features
+from ddmd_mpi.config.schema import TrainingSection
 from ddmd_mpi.errors import NothingToLearnError
 from ddmd_mpi.model import Ranks, Setup, Supervisor
 from ddmd_mpi.model.rounds import split
-from ddmd_mpi.sections import TrainingSection
 from ddmd_mpi.structure import contacts
 
 comm = MPI.COMM_WORLD

@@ -9,9 +9,9 @@ import sys
 import numpy as np
 from mpi4py import MPI
 
+from ddmd_mpi.layout.memory import slot_nbytes
 from ddmd_mpi.parallel.register import Registers
 from ddmd_mpi.parallel.ring import CoordinateRing
-from ddmd_mpi.parallel.sizes import slot_nbytes
 
 comm = MPI.COMM_WORLD
 n_frames, n_atoms = int(sys.argv[1]), int(sys.argv[2])

@@ -4,7 +4,7 @@ import sys
 
 from mpi4py import MPI
 
-from ddmd_mpi.parallel.check import self_test
+from ddmd_mpi.parallel.selftest import self_test
 
 findings = self_test(MPI.COMM_WORLD)
 if MPI.COMM_WORLD.rank == 0:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from ddmd_mpi.sections import StreamsSection
+from ddmd_mpi.config.schema import StreamsSection
 from ddmd_mpi.streams import network as network_module
 from ddmd_mpi.streams.network import Network
 from ddmd_mpi.streams.stream import END

@@ -15,9 +15,9 @@ from mpi4py import MPI
 
 from ddmd_mpi import model
 from ddmd_mpi.analysis import features
+from ddmd_mpi.config.schema import TrainingSection
 from ddmd_mpi.errors import ModelError
 from ddmd_mpi.model import Ranks, Setup, Supervisor
-from ddmd_mpi.sections import TrainingSection
 
 comm = MPI.COMM_WORLD
 N_RESIDUES = 7
@@ -68,7 +68,7 @@ def make(way="auto", ranks=None, seed=3):
 
 def train(cvae, seed=0, batches=10**9, **changes):
     """A round on this rank's frames with other settings."""
-    settings = cvae._setup.settings.model_copy(update=changes)
+    settings = replace(cvae._setup.settings, **changes)
     block = chains([seed, comm.rank], N_FRAMES[comm.rank])
     setup, cvae._setup, watch = cvae._setup, replace(cvae._setup, settings=settings), Watch(batches)
     result = cvae.train(block, watch)

@@ -8,11 +8,11 @@ import pytest
 from mpi4py import MPI
 
 from ddmd_mpi.errors import LayoutError
-from ddmd_mpi.frames import Outcome, Receipt, RestartCommand
+from ddmd_mpi.frames.command import Outcome, Receipt, RestartCommand
+from ddmd_mpi.layout.memory import slot_nbytes
 from ddmd_mpi.parallel.mailbox import Mailboxes
 from ddmd_mpi.parallel.register import Registers
 from ddmd_mpi.parallel.ring import CoordinateRing
-from ddmd_mpi.parallel.sizes import slot_nbytes
 
 comm = MPI.COMM_WORLD
 first, last = 0, comm.size - 1
@@ -66,7 +66,7 @@ def torn():
 
 def commands():
     """A command is seen once, unchanged; of two the newer; another walker's not at all."""
-    mailboxes = Mailboxes(comm, [first, first, last])
+    mailboxes = Mailboxes.on(comm, [first, first, last])
     assert mailboxes.poll(1) is None
     comm.Barrier()
     sent = RestartCommand(1, 41, 1.5e9 + 0.25, 3, 0, 2, 7, 2**40, 1, 5, 2**33, 12345)
@@ -88,7 +88,7 @@ def commands():
 
 def receipts():
     """Receipts come in order; of more than 4 unread ones the newest 4."""
-    mailboxes = Mailboxes(comm, [last, first])
+    mailboxes = Mailboxes.on(comm, [last, first])
     given = [Receipt(d, Outcome.APPLIED, d + 1, 10.0 + d, 20.0 + d) for d in range(8)]
     for start, stop, seen in ((0, 0, []), (0, 2, given[:2]), (2, 8, given[4:])):
         if comm.rank == first:
@@ -118,8 +118,9 @@ def rings():
     for aggregator, (host, walkers) in enumerate(zip(hosts, walkers_of, strict=True)):
         placed = None
         if comm.rank == host:
-            placed = [(w, k, ring.store(w, *frames[w, k, :, : atoms_of[w]], box * k))
-                      for w in walkers for k in range(8)]
+            placed = [
+                (w, k, ring.store(w, *frames[w, k, :, : atoms_of[w]], box * k)) for w in walkers for k in range(8)
+            ]
         for walker, k, (slot, generation) in comm.bcast(placed, root=host):
             n = atoms_of[walker]
             fetched = ring.fetch(aggregator, slot, generation, None if n == n_atoms else n)

@@ -1,0 +1,1 @@
+"""The engines of molecular dynamics and the molecules they move: the only room with OpenMM."""

@@ -21,7 +21,7 @@ def stay_on_one_core(index: int) -> int | None:
     Returns
     -------
     int or None
-        None where the launcher has bound the rank already, or the system cannot bind.
+        None if the launcher has bound the rank already, or the system cannot bind.
     """
     if not hasattr(os, "sched_setaffinity"):
         return None
@@ -48,5 +48,5 @@ def on_cores(cores: set[int] | None) -> Iterator[None]:
 
 
 def my_cores() -> set[int] | None:
-    """The cores that this thread may use, None where the system cannot tell."""
+    """The cores that this thread may use, None if the system cannot tell."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None

@@ -7,7 +7,6 @@ from itertools import combinations
 
 import numpy as np
 import openmm
-from scipy.spatial import cKDTree
 
 # C. Clementi, H. Nymeyer, J. N. Onuchic, J. Mol. Biol. 298, 937 (2000), doi:10.1006/jmbi.2000.3693: strengths in units
 # of the contact energy, lengths in nm; contacts and repulsion act between beads four or more apart along the chain.
@@ -90,6 +89,8 @@ def _pairs(x: np.ndarray) -> openmm.CustomBondForce:
 
 def native_pairs(x: np.ndarray) -> np.ndarray:
     """Pairs of beads in contact, four or more apart along the chain, shape (n_pairs, 2), ascending."""
+    from scipy.spatial import cKDTree
+
     near = cKDTree(x).query_pairs(CONTACT_CUTOFF, output_type="ndarray")
     apart = near[:, 1] - near[:, 0] >= MIN_SEPARATION
     within = np.linalg.norm(x[near[:, 1]] - x[near[:, 0]], axis=1) < CONTACT_CUTOFF

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import numpy as np
 import openmm
 from openmm import app, unit
 
+from ..config.dynamics import SimulationSection
 from ..errors import InputError
-from ..sections import SimulationSection
-from .foreign import load_force_field
-from .molecules import Molecule, MoleculeFiles, build_molecule
+from . import complexes
+from .molecule_files import MoleculeFiles
+from .molecules import Molecule, build_molecule
+from .trusted_files import load_force_field
+from .velocities import draw_velocities, inverse_masses
 
 HOT_KELVIN = 500.0
 HOT_PS = 100.0
-#: Up to so many atoms the whole time is affordable on one core; pairs, and so the cost, grow with the square.
+#: Up to so many atoms the entire time is affordable on one core; pairs, and so the cost, grow with the square.
 HOT_ATOMS = 200
 SHORTEST_PS = 5.0
 TIMESTEP_FS, HYDROGEN_AMU = 4.0, 3.0
@@ -38,16 +40,22 @@ def unfold(molecule: Molecule, seed: int) -> np.ndarray:
     """
     finished = molecule.files.topology is not None and molecule.files.topology.suffix.lower() == ".xml"
     settings = SimulationSection(
-        timestep_fs=2.0 if finished else TIMESTEP_FS, hydrogen_mass_amu=None if finished else HYDROGEN_AMU,
-        report_interval_ps=1.0, segment_ps=1.0, pressure_bar=0.0)
+        timestep_fs=2.0 if finished else TIMESTEP_FS,
+        hydrogen_mass_amu=None if finished else HYDROGEN_AMU,
+        report_interval_ps=1.0,
+        segment_ps=1.0,
+        pressure_bar=0.0,
+    )
     system = build_molecule(molecule, settings)
     ps = unfolding_ps(len(molecule.positions_nm))
     n_steps = round(ps * 1000 / settings.timestep_fs)
     try:
         return hot_run(system, molecule.positions_nm, n_steps, settings.timestep_fs, seed)
     except openmm.OpenMMException as error:
-        raise InputError(f"{molecule.files.coordinates} cannot be run at {HOT_KELVIN:g} K ({error}): give a start "
-                         "of your own and --target") from error
+        raise InputError(
+            f"{molecule.files.coordinates} cannot be run at {HOT_KELVIN:g} K ({error}): give a start "
+            "of your own and --target"
+        ) from error
 
 
 def hot_run(system: openmm.System, positions: np.ndarray, n_steps: int, timestep_fs: float, seed: int) -> np.ndarray:
@@ -59,7 +67,7 @@ def hot_run(system: openmm.System, positions: np.ndarray, n_steps: int, timestep
     context = openmm.Context(system, integrator, platform, properties)
     context.setPositions(positions)
     openmm.LocalEnergyMinimizer.minimize(context)
-    context.setVelocitiesToTemperature(HOT_KELVIN, seed)
+    draw_velocities(context, HOT_KELVIN, seed, inverse_masses(system))
     integrator.step(n_steps)
     openmm.LocalEnergyMinimizer.minimize(context)
     found = context.getState(getPositions=True).getPositions(asNumpy=True)
@@ -78,24 +86,14 @@ def in_water(
     """
     edge = np.ptp(positions_nm, axis=0).max() + 2 * PADDING_NM
     if edge > LARGEST_BOX_NM:
-        raise InputError(f"a box of water around it would be {edge:.0f} nm wide, and {LARGEST_BOX_NM:g} nm at most are "
-                         "made: correct the positions that lie far out, or take --solvent implicit")
-    modeller = app.Modeller(topology, positions_nm * unit.nanometer)
-    state = random.getstate()
-    random.seed(0)  # Modeller chooses the water molecules that become ions with Python's generator.
-    try:
-        modeller.addSolvent(load_force_field(tuple(force_field)), model="tip3p", padding=PADDING_NM * unit.nanometer)
-    finally:
-        random.setstate(state)
-    return modeller.topology, np.array([tuple(x) for x in modeller.positions.value_in_unit(unit.nanometer)])
+        raise InputError(
+            f"a box of water around it would be {edge:.0f} nm wide, and {LARGEST_BOX_NM:g} nm at most are "
+            "made: correct the positions that lie far out, or take --solvent implicit"
+        )
+    alone = complexes.Atoms(topology, positions_nm)
+    return complexes.solvated(alone, load_force_field(tuple(force_field)), padding_nm=PADDING_NM)
 
 
 def molecule_of(topology: app.Topology, positions_nm: np.ndarray, force_field: list[str], path: Path) -> Molecule:
     """A molecule without a box under a force field; `path` is its name in messages."""
     return Molecule(MoleculeFiles(path, force_field=tuple(force_field)), topology, positions_nm, None)
-
-
-def write_pdb(topology: app.Topology, positions_nm: np.ndarray, path: Path) -> None:
-    """Write a PDB file; its residues keep their numbers."""
-    with path.open("w") as file:
-        app.PDBFile.writeFile(topology, positions_nm * unit.nanometer, file, keepIds=True)

@@ -1,11 +1,11 @@
 """A small language for choosing atoms, after MDTraj's: ``name CA and chainid 0``, ``not (water or element H)``.
 
-    selection = and-part {"or" and-part}
-    and-part  = part {"and" part}
-    part      = "not" part | "(" selection ")" | word | key value {value}
-    word      = all, protein, water, heavy
-    key       = name, resname, element (values are names); index, chainid, resid (counted from 0), resSeq (as in the
-                file): values are numbers, or ranges such as 3 to 7, whose ends belong to them
+selection = and-part {"or" and-part}
+and-part  = part {"and" part}
+part      = "not" part | "(" selection ")" | word | key value {value}
+word      = all, protein, water, ion, lipid, solute (none of these three), heavy
+key       = name, resname, element (values are names); index, chainid, resid (counted from 0), resSeq (as in the
+            file): values are numbers, or ranges such as 3 to 7, whose ends belong to them
 """
 
 from __future__ import annotations
@@ -17,23 +17,22 @@ from openmm import app
 from openmm.app.topology import Atom
 
 from ..errors import InputError
+from .residues import is_amino_acid, is_ion, is_lipid, is_solute, is_water
 
-#: Standard amino acids, and the names of their protonation states and cross-links -> the standard name.
-STANDARD = {
-    "ALA": "ALA", "ARG": "ARG", "ASN": "ASN", "ASP": "ASP", "CYS": "CYS", "GLN": "GLN", "GLU": "GLU", "GLY": "GLY",
-    "HIS": "HIS", "ILE": "ILE", "LEU": "LEU", "LYS": "LYS", "MET": "MET", "PHE": "PHE", "PRO": "PRO", "SER": "SER",
-    "THR": "THR", "TRP": "TRP", "TYR": "TYR", "VAL": "VAL", "ASH": "ASP", "CYM": "CYS", "CYX": "CYS", "GLH": "GLU",
-    "HID": "HIS", "HIE": "HIS", "HIP": "HIS", "HSD": "HIS", "HSE": "HIS", "HSP": "HIS", "LYN": "LYS", "MSE": "MET",
-}  # fmt: skip
-WATER = {"HOH", "WAT", "H2O", "SOL", "TIP3", "TIP", "TP3", "SPC"}
-MOST_LEVELS = 100
+#: Fewer C-alpha atoms than that give no map of contacts.
+MINIMAL_CALPHA = 4
+CALPHA, SOLUTE = ["CA"], "solute and heavy"
+MAX_LEVELS = 100
 TOKEN = re.compile(r"[()]|[^\s()]+")
 
 Test = Callable[[Atom], bool]
 WORDS: dict[str, Test] = {
-    "all": lambda atom: True,
-    "protein": lambda atom: atom.residue.name in STANDARD,
-    "water": lambda atom: atom.residue.name in WATER,
+    "all": lambda _: True,
+    "protein": lambda atom: is_amino_acid(atom.residue),
+    "water": lambda atom: is_water(atom.residue),
+    "ion": lambda atom: is_ion(atom.residue),
+    "lipid": lambda atom: is_lipid(atom.residue),
+    "solute": lambda atom: is_solute(atom.residue),
     "heavy": lambda atom: atom.element is not app.element.hydrogen,
 }
 NAMES: dict[str, Callable[[Atom], str]] = {
@@ -65,6 +64,25 @@ def select(topology: app.Topology, selection: str) -> list[Atom]:
 def parse(selection: str) -> Test:
     """The test of a selection."""
     return _Parser(selection).whole()
+
+
+def default_descriptor(topology: app.Topology) -> tuple[list[str] | str, int, str]:
+    """The descriptor of a new system, how many atoms it chooses, and a sentence on why.
+
+    C-alpha atoms; if the system has fewer than four of them, the heavy atoms of all that is no water, ion or lipid.
+    """
+    n_calpha = sum(a.name in CALPHA and is_amino_acid(a.residue) for a in topology.atoms())
+    if n_calpha >= MINIMAL_CALPHA:
+        return CALPHA, n_calpha, f"the descriptor is the {n_calpha} C-alpha atoms"
+    n_heavy = len(select(topology, SOLUTE))
+    return (
+        SOLUTE,
+        n_heavy,
+        (
+            f"the descriptor is the {n_heavy} heavy atoms of the solute, without water, single ions "
+            f"and lipids: there are {n_calpha} C-alpha atoms, and {MINIMAL_CALPHA} are needed"
+        ),
+    )
 
 
 class _Parser:
@@ -110,8 +128,8 @@ class _Parser:
             raise self._wrong("it ends too early")
         token = self._take()
         self._depth += token in ("not", "(")
-        if self._depth > MOST_LEVELS:
-            raise self._wrong(f"not and ( may be used {MOST_LEVELS} times")
+        if self._depth > MAX_LEVELS:
+            raise self._wrong(f"not and ( may be used {MAX_LEVELS} times")
         if token == "not":
             inner = self._part()
             return lambda atom: not inner(atom)
@@ -129,7 +147,7 @@ class _Parser:
         if token in NUMBERS:
             spans = self._spans(token)
             return lambda atom: _inside(NUMBERS[token](atom), spans)
-        raise self._wrong(f"{token} is no key")
+        raise self._wrong(f"{token} is not a key")
 
     def _values(self, key: str) -> list[str]:
         values = []
@@ -140,7 +158,7 @@ class _Parser:
         return values
 
     def _spans(self, key: str) -> list[tuple[int, int]]:
-        spans = []
+        spans: list[tuple[int, int]] = []
         while self._next is not None and (self._next not in RESERVED or self._next == "to"):
             if self._next == "to":
                 self._take()

@@ -1,24 +1,38 @@
-"""The molecule's structures: start, target and descriptor atoms, read from files and checked against each other."""
+"""The molecule's structures: start, target and descriptor atoms, read from files and checked against each other.
+
+Their OpenMM system: the molecule under its force field, or a structure-based model of the target.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from openmm import app
+import openmm
+from openmm import app, unit
 from openmm.app.topology import Atom
 
+from ..config.dynamics import SimulationSection, SystemSection
 from ..errors import InputError
-from ..sections import SystemSection
-from ..structure.periodic import bring_together, make_whole, molecules_of
+from ..structure.periodic import bring_together, molecules_of
 from ..structure.rmsd import superposed_rmsd
-from .coordinates import read_coordinates
-from .molecules import Molecule, MoleculeFiles, bonds_of, kind_of, load_molecule
-from .selection import STANDARD, select
+from .coordinates import Coordinates, bonds_of, read_coordinates, whole, write_pdb
+from .go_model import go_system
+from .molecule_files import MoleculeFiles, kind_of
+from .molecules import Molecule, build_molecule, load_molecule
+from .prepared import Particles
+from .residues import is_amino_acid, standard
+from .selection import select
 
 SAME_STRUCTURE_NM = 0.05
-MOST_DESCRIPTOR_ATOMS = 65_535  # columns of contacts are uint16
+SAME_CURE = (
+    "give files of the same residues, or choose those that both have with system.descriptor, by a selection "
+    'such as "name CA and resSeq 3 to 60"'
+)
+MAX_DESCRIPTOR_ATOMS = 65_535  # columns of contacts are uint16
+UNKNOWN_MASS = 12.0  # amu, of beads and virtual sites
+
 
 @dataclass(frozen=True)
 class Structures:
@@ -56,6 +70,40 @@ class Structures:
         box = self.molecule.box_nm
         return np.zeros((3, 3), np.float32) if box is None else box.astype(np.float32)
 
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.positions_nm)
+
+    @property
+    def periodic(self) -> bool:
+        """Whether frames have a box."""
+        return self.topology.getPeriodicBoxVectors() is not None
+
+    @property
+    def masses(self) -> np.ndarray:
+        """Of each atom, amu, shape (n_atoms,)."""
+        elements = [atom.element for atom in self.topology.atoms()]
+        return np.array([UNKNOWN_MASS if e is None else e.mass.value_in_unit(unit.dalton) for e in elements])
+
+    @property
+    def residues(self) -> np.ndarray:
+        """Index of the residue of each atom, shape (n_atoms,)."""
+        return np.array([atom.residue.index for atom in self.topology.atoms()])
+
+    def particles(self) -> Particles:
+        """What walkers need of it."""
+        return Particles(
+            self.positions_nm,
+            self.descriptor,
+            self.target_nm,
+            self.molecules,
+            self.box_nm,
+            self.periodic,
+            self.masses,
+            self.residues,
+        )
+
 
 def load_structures(system: SystemSection) -> Structures:
     """Read and check the start and the target that `system` names; of several models the first counts.
@@ -66,41 +114,54 @@ def load_structures(system: SystemSection) -> Structures:
         A file is missing or unreadable, holds no descriptor atoms, the two hold different residues, or the target is
         the start.
     """
+    start_path, target_path = system.single
     molecule = load_molecule(MoleculeFiles.of(system))
     start, start_nm = molecule.topology, molecule.positions_nm
-    target, target_nm = target_structure(system, molecule)
-    atoms = descriptor_atoms(start, system.descriptor, system.start)
-    aims = target_atoms(target, len(atoms), system)
-    check_same_residues(atoms, aims, ("start", system.start), ("target", system.target))
+    target = target_structure(system, molecule)
+    atoms = descriptor_atoms(start, system.descriptor, start_path)
+    aims = target_atoms(target.topology, len(atoms), system)
+    check_same_residues(atoms, aims, ("start", start_path), ("target", target_path))
     descriptor = np.array([a.index for a in atoms])
-    target_nm = target_nm[[a.index for a in aims]]
+    target_nm = _aims_nm(target, aims)
     molecules = molecules_of(len(start_nm), bonds_of(start))[descriptor]
     box = np.zeros((3, 3)) if molecule.box_nm is None else molecule.box_nm
     rmsd = superposed_rmsd(bring_together(start_nm[descriptor], molecules, box), target_nm)
     if rmsd < SAME_STRUCTURE_NM:
         raise InputError(
-            f"the target {system.target} equals the start {system.start} (RMSD {10 * rmsd:.2f} angstrom): "
-            "set system.target to the structure to be reached"
+            f"the target {target_path} equals the start {start_path} (RMSD {10 * rmsd:.2f} angstrom): "
+            "set system.target to the structure that the run should reach"
         )
     names = tuple(a.residue.name for a in atoms)
     return Structures(start, start_nm, descriptor, target_nm, names, molecule, molecules)
 
 
-def target_structure(system: SystemSection, molecule: Molecule) -> tuple[app.Topology, np.ndarray]:
-    """Topology and positions, nm, of the target: a PDB file, or coordinates that go with the start's topology."""
-    found = read_coordinates(system.target, charmm=kind_of(system.topology) == "CHARMM")
-    if found.topology is not None:
-        return found.topology, found.positions_nm
+def target_structure(system: SystemSection, molecule: Molecule) -> Coordinates:
+    """The target: a PDB file, or coordinates that go with the start's topology; its molecules are whole.
+
+    It has a box if the molecule is periodic, too; else a cell is a crystal's.
+    """
+    _, path = system.single
+    found = read_coordinates(path, charmm=kind_of(system.topology) == "CHARMM")
     n_atoms = len(molecule.positions_nm)
-    if len(found.positions_nm) != n_atoms:
-        raise InputError(f"the target {system.target} has {len(found.positions_nm)} atoms and the start has {n_atoms}: "
-                         "give coordinates of the same atoms, or a PDB file")
-    box = None if molecule.box_nm is None else found.box_nm
-    bonds = bonds_of(molecule.topology)
-    return molecule.topology, found.positions_nm if box is None else make_whole(found.positions_nm, bonds, box)
+    if found.topology is None and len(found.positions_nm) != n_atoms:
+        raise InputError(
+            f"the target {path} has {len(found.positions_nm)} atoms and the start has {n_atoms}: "
+            "give coordinates of the same atoms, or a PDB file"
+        )
+    topology = found.topology or molecule.topology
+    return Coordinates(whole(found, topology), None if molecule.box_nm is None else found.box_nm, topology)
 
 
-def descriptor_atoms(topology: app.Topology, descriptor: list[str] | list[int] | str, path: Path) -> list[Atom]:
+def _aims_nm(target: Coordinates, aims: list[Atom]) -> np.ndarray:
+    """Positions of the target's descriptor atoms, nm, shape (n, 3), its molecules next to each other."""
+    chosen = [a.index for a in aims]
+    if target.box_nm is None:
+        return target.positions_nm[chosen]
+    molecules = molecules_of(len(target.positions_nm), bonds_of(target.topology))
+    return bring_together(target.positions_nm[chosen], molecules[chosen], target.box_nm)
+
+
+def descriptor_atoms(topology: app.Topology, descriptor: list[str] | list[int] | str, path: Path | str) -> list[Atom]:
     """The descriptor atoms, in the order of the file.
 
     Parameters
@@ -119,21 +180,25 @@ def descriptor_atoms(topology: app.Topology, descriptor: list[str] | list[int] |
         found = _by_index(topology, descriptor, path)
         what = "atoms of these indices"
     else:
-        found = [a for a in topology.atoms() if a.name in descriptor and a.residue.name in STANDARD]
+        found = [a for a in topology.atoms() if a.name in descriptor and is_amino_acid(a.residue)]
         what = f"{' or '.join(descriptor)} atoms of a protein"
     if not found:
         raise InputError(f"{path} holds no {what}: correct it or system.descriptor")
-    if len(found) > MOST_DESCRIPTOR_ATOMS:
-        raise InputError(f"{path} holds {len(found)} {what}, and frames have room for {MOST_DESCRIPTOR_ATOMS}: choose "
-                         "fewer with system.descriptor")
+    if len(found) > MAX_DESCRIPTOR_ATOMS:
+        raise InputError(
+            f"{path} holds {len(found)} {what}, and frames have room for {MAX_DESCRIPTOR_ATOMS}: choose "
+            "fewer with system.descriptor"
+        )
     return found
 
 
-def _by_index(topology: app.Topology, indices: list[int], path: Path) -> list[Atom]:
+def _by_index(topology: app.Topology, indices: list[int], path: Path | str) -> list[Atom]:
     atoms = list(topology.atoms())
     if max(indices) >= len(atoms):
-        raise InputError(f"{path} has {len(atoms)} atoms, and system.descriptor asks for atom {max(indices)}: "
-                         "indices are counted from 0")
+        raise InputError(
+            f"{path} has {len(atoms)} atoms, and system.descriptor asks for atom {max(indices)}: "
+            "indices are counted from 0"
+        )
     return [atoms[i] for i in sorted(set(indices))]
 
 
@@ -143,11 +208,11 @@ def target_atoms(topology: app.Topology, n: int, system: SystemSection) -> list[
         atoms = list(topology.atoms())
         if len(atoms) == n:
             return atoms
-    return descriptor_atoms(topology, system.descriptor, system.target)
+    return descriptor_atoms(topology, system.descriptor, system.single[1])
 
 
 def _standard(atom: Atom) -> tuple[str, str]:
-    return atom.name, STANDARD.get(atom.residue.name, atom.residue.name)
+    return atom.name, standard(atom.residue.name)
 
 
 def check_same_residues(
@@ -167,7 +232,29 @@ def check_same_residues(
         if _standard(a) != _standard(b):
             raise InputError(
                 f"{said}: descriptor atom {i + 1} is {a.name} of {a.residue.name}{a.residue.id} in {mine[1]} and "
-                f"{b.name} of {b.residue.name}{b.residue.id} in {theirs[1]}"
+                f"{b.name} of {b.residue.name}{b.residue.id} in {theirs[1]}: {SAME_CURE}"
             )
     if len(found) != len(expected):
-        raise InputError(f"{said}: {len(found)} descriptor atoms in {mine[1]}, {len(expected)} in {theirs[1]}")
+        raise InputError(
+            f"{said}: {len(found)} descriptor atoms in {mine[1]}, {len(expected)} in {theirs[1]}: {SAME_CURE}"
+        )
+
+
+def write_topology(structures: Structures, path: Path) -> None:
+    """Write the start as a PDB file: the topology that reads the trajectories."""
+    write_pdb(structures.topology, structures.positions_nm, path)
+
+
+def build_system(structures: Structures, simulation: SimulationSection, system: SystemSection) -> openmm.System:
+    """The system that `system.model` asks for.
+
+    Raises
+    ------
+    InputError
+        If the force field cannot be read or does not know the molecule, or as :func:`.molecules.build_molecule` says.
+    """
+    if system.model == "go":
+        if len(structures.descriptor) != len(structures.positions_nm):
+            raise InputError(f"{system.start} must hold the descriptor atoms only: the Go model has one bead for each")
+        return go_system(structures.target_nm)
+    return build_molecule(replace(structures.molecule, files=MoleculeFiles.of(system)), simulation)

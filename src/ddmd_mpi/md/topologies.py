@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,16 @@ import openmm
 from openmm import app
 from openmm.app.topology import Atom
 
+from ..config.schema import Config
 from ..errors import InputError
-from ..sections import Config
-from ..structure.ligands import LigandPose
+from ..structure.ligand_pose import LigandPose
 from ..structure.periodic import bring_together, molecules_of
-from .complex_files import build_row, read_row
-from .coordinates import read_coordinates, read_pdb
-from .molecules import Molecule, bonds_of
-from .structures import STANDARD, Structures, check_same_residues, descriptor_atoms, load_structures
-from .systems import build_system
-
-WATER = frozenset({"HOH", "WAT", "H2O", "SOL", "TIP3", "TIP", "TP3", "SPC", "TIP4", "TP4"})
-CAPS = frozenset({"ACE", "NME", "NMA", "NH2"})
-IONS = frozenset({
-    "NA", "Na+", "NA+", "SOD", "K", "K+", "POT", "CL", "Cl-", "CL-", "CLA", "MG", "MG2", "Mg2+", "CA", "Ca2+", "CAL",
-    "CA2", "ZN", "Zn2+", "ZN2", "LI", "Li+", "RB", "Rb+", "CS", "Cs+", "BR", "Br-", "IOD", "I-", "F-"})  # fmt: skip
-NOT_LIGAND = frozenset(STANDARD) | CAPS | WATER | IONS
+from .complexes import build_row, read_row
+from .coordinates import bonds_of, read_coordinates, read_structure, whole
+from .molecules import Molecule
+from .prepared import Prepared
+from .residues import is_ligand, is_protein
+from .structures import Structures, build_system, check_same_residues, descriptor_atoms, load_structures
 
 
 @dataclass(frozen=True)
@@ -46,6 +40,8 @@ class Topology:
         The ligand, and where its files have it; None for a molecule without one.
     build
         Makes its System.
+    relaxed
+        The minimised start by platform, nm, once an engine has found it: the engines of a rank share it.
     """
 
     index: int
@@ -53,17 +49,30 @@ class Topology:
     structures: Structures
     pose: LigandPose | None
     build: Callable[[], openmm.System]
+    relaxed: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def n_atoms(self) -> int:
         """Number of atoms."""
         return len(self.structures.positions_nm)
 
+    def prepared(self, *, simulated: bool) -> Prepared:
+        """What other ranks need of it; of one that is `simulated` also its System."""
+        xml = openmm.XmlSerializer.serialize(self.system) if simulated else None
+        return Prepared(self.index, self.name, self.structures.particles(), self.pose, xml)
+
     def atoms(self) -> dict[str, Any]:
         """Which atoms are which, by their index: what is written beside its PDB file."""
-        return {"topology": self.index, "name": self.name, "n_atoms": self.n_atoms,
-                "descriptor": self.structures.descriptor.tolist(), "ligand_heavy_atoms": self.pose.ligand.tolist(),
-                "protein_heavy_atoms": self.pose.receptor.tolist()}
+        found = {
+            "topology": self.index,
+            "name": self.name,
+            "n_atoms": self.n_atoms,
+            "descriptor": self.structures.descriptor.tolist(),
+        }
+        if self.pose is not None:
+            found["ligand_heavy_atoms"] = self.pose.ligand.tolist()
+            found["protein_heavy_atoms"] = self.pose.receptor.tolist()
+        return found
 
     @cached_property
     def system(self) -> openmm.System:
@@ -95,8 +104,9 @@ def load_topology(config: Config, index: int, target_nm: np.ndarray | None = Non
         molecule, ligand = read_row(row, system)
         ligand = _ligand_atoms(molecule.topology, row.ligand_residues) if ligand is None else ligand
         if not len(ligand):
-            raise InputError("it has no ligand: all of its residues are protein, water or ions; name the ligand's "
-                             "in ligand_residues")
+            raise InputError(
+                "it has no ligand: all of its residues are protein, water or ions; name the ligand's in ligand_residues"
+            )
         structures = _structures(molecule, config, ligand, target_nm)
         pose = _pose(molecule, structures.descriptor, ligand)
         if row.start is not None:
@@ -147,7 +157,8 @@ def _target(config: Config, first: Topology) -> np.ndarray:
     path = config.system.target
     if path is None:
         return first.structures.target_nm
-    topology, positions = read_pdb(path)
+    found, topology = read_structure(path)
+    positions = whole(found, topology)
     expected = descriptor_atoms(topology, config.system.descriptor, path)
     check_same_residues(_atoms(first), expected, ("the complexes", first.name), ("target", path))
     return positions[[a.index for a in expected]]
@@ -160,25 +171,27 @@ def _atoms(topology: Topology) -> list[Atom]:
 
 def _check_protein(found: Topology, first: Topology) -> None:
     try:
-        check_same_residues(_atoms(found), _atoms(first), ("it", found.name),
-                            (f"complex {first.name} (row {first.index + 1})", first.name))
+        check_same_residues(
+            _atoms(found),
+            _atoms(first),
+            ("it", found.name),
+            (f"complex {first.name} (row {first.index + 1})", first.name),
+        )
     except InputError as error:
-        raise InputError(f"{error}: all complexes must have the same protein, take the others into a run of their own"
-                         ) from error
+        raise InputError(f"{error}: all complexes must have the same protein, run the others separately") from error
 
 
-def _structures(
-    molecule: Molecule, config: Config, ligand: np.ndarray, target_nm: np.ndarray | None
-) -> Structures:
-    """The structures of a complex; its target is that of the run, or where that is not known yet its own."""
+def _structures(molecule: Molecule, config: Config, ligand: np.ndarray, target_nm: np.ndarray | None) -> Structures:
+    """The structures of a complex; its target is that of the run, or, if that is not known yet, its own."""
     atoms = _protein_descriptor(molecule.topology, config.system.descriptor, ligand)
     descriptor = np.array([a.index for a in atoms])
     x = molecule.positions_nm
     molecules = molecules_of(len(x), bonds_of(molecule.topology))[descriptor]
     if target_nm is None:
         target_nm = bring_together(x[descriptor], molecules, _box(molecule))
-    return Structures(molecule.topology, x, descriptor, target_nm, tuple(a.residue.name for a in atoms), molecule,
-                      molecules)
+    return Structures(
+        molecule.topology, x, descriptor, target_nm, tuple(a.residue.name for a in atoms), molecule, molecules
+    )
 
 
 def _box(molecule: Molecule) -> np.ndarray:
@@ -189,8 +202,15 @@ def _started(structures: Structures, path: Path) -> Structures:
     """The structures of a complex with a start of its own."""
     found, molecule = read_coordinates(path), structures.molecule
     if len(found.positions_nm) != len(structures.positions_nm):
-        raise InputError(f"its start {path} has {len(found.positions_nm)} atoms, and it has "
-                         f"{len(structures.positions_nm)}: give one of the same complex")
+        raise InputError(
+            f"its start {path} has {len(found.positions_nm)} atoms, and it has "
+            f"{len(structures.positions_nm)}: give one of the same complex"
+        )
+    if molecule.box_nm is None and found.box_nm is not None and molecule.files.solvent == "auto":
+        raise InputError(
+            f"its start {path} has a box, and it is not periodic: take the box out of the start, or set "
+            "its solvent to implicit or vacuum"
+        )
     box = molecule.box_nm if molecule.box_nm is None or found.box_nm is None else found.box_nm
     molecule = replace(molecule, positions_nm=found.positions_nm, box_nm=box)
     return replace(structures, positions_nm=found.positions_nm, molecule=molecule)
@@ -205,7 +225,7 @@ def _ligand_atoms(topology: app.Topology, names: list[str]) -> np.ndarray:
             raise InputError(f"it has no residue {missing[0]}: correct ligand_residues")
         chosen = [r for r in residues if r.name in names or r.id in names]
     else:
-        chosen = [r for r in residues if r.name not in NOT_LIGAND]
+        chosen = [r for r in residues if is_ligand(r)]
     return np.array([a.index for r in chosen for a in r.atoms()], int)
 
 
@@ -213,8 +233,10 @@ def _protein_descriptor(topology: app.Topology, chosen: list[str] | list[int] | 
     atoms, of_ligand = descriptor_atoms(topology, chosen, "it"), set(ligand.tolist())
     atoms = [a for a in atoms if a.index not in of_ligand]
     if len(atoms) < 3:
-        raise InputError(f"it has {len(atoms)} descriptor atoms besides its ligand, and 3 are needed: correct it, "
-                         "ligand_residues or system.descriptor")
+        raise InputError(
+            f"it has {len(atoms)} descriptor atoms besides its ligand, and 3 are needed: correct it, "
+            "ligand_residues or system.descriptor"
+        )
     return atoms
 
 
@@ -224,6 +246,5 @@ def _pose(molecule: Molecule, descriptor: np.ndarray, ligand: np.ndarray) -> Lig
     atoms = np.array([a.index for a in heavy if a.index in of_ligand], int)
     if not len(atoms):
         raise InputError("its ligand has no heavy atoms: correct ligand_residues")
-    protein = frozenset(STANDARD) | CAPS
-    receptor = np.array([a.index for a in heavy if a.residue.name in protein and a.index not in of_ligand])
+    receptor = np.array([a.index for a in heavy if is_protein(a.residue) and a.index not in of_ligand])
     return LigandPose.at(molecule.positions_nm, descriptor, receptor, atoms, _box(molecule))

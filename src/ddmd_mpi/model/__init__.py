@@ -1,6 +1,6 @@
-"""The models that embed frames: rounds of training, latents, versioned weights. The only room with TensorFlow,
-PyTorch and Horovod.
+"""The models that embed frames: rounds of training, latents, versioned weights.
 
+The only room with TensorFlow, PyTorch and Horovod.
 Importing it imports NumPy alone; :func:`create` imports what the model needs.
 """
 
@@ -9,19 +9,29 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..errors import ModelError
-from ..sections import TrainingSection
+from ..config import validate_section
+from ..config.imports import described
+from ..config.schema import TrainingSection
+from ..errors import ConfigError, ModelError
 from . import plugins
-from .guarded import described
 from .interface import Epoch, Losses, Model, Round, Setup, Supervisor
 from .ranks import Ranks
 from .weights import ModelWeights
 
 #: Residues that the table of frames has room for.
-MOST_RESIDUES = 65_535
+MAX_RESIDUES = 65_535
 
 __all__ = [
-    "Epoch", "Losses", "Model", "ModelWeights", "Ranks", "Round", "Setup", "Supervisor", "check", "create",
+    "Epoch",
+    "Losses",
+    "Model",
+    "ModelWeights",
+    "Ranks",
+    "Round",
+    "Setup",
+    "Supervisor",
+    "check",
+    "create",
     "revive",
 ]
 
@@ -40,8 +50,10 @@ def check(settings: TrainingSection, n_residues: int, n_ranks: int = 1) -> None:
     """
     architecture = plugins.describe(settings, n_residues)
     if n_ranks > 1 and settings.data_parallel == "horovod" and find_spec("horovod") is None:
-        raise ModelError("training.data_parallel horovod needs Horovod, which is not installed: run make horovod, or "
-                         "set it to auto or mpi")
+        raise ModelError(
+            "training.data_parallel horovod needs Horovod, which is not installed: run make horovod, or "
+            "set it to auto or mpi"
+        )
     if settings.initial_weights is not None:
         weights = ModelWeights.read(settings.initial_weights)
         if architecture is not None:
@@ -78,16 +90,18 @@ def revive(weights: ModelWeights, path: Path, threads: int = 1, trusted: str | N
         If they do not say what model they are of, it cannot be made here, or they do not fit it.
     """
     try:
-        settings = TrainingSection(**{**weights.metadata["settings"], "initial_weights": None})
+        settings = validate_section(TrainingSection, {**weights.metadata["settings"], "initial_weights": None})
         n_residues = int(weights.metadata["n_residues"])
-        if not 0 < n_residues <= MOST_RESIDUES:
+        if not 0 < n_residues <= MAX_RESIDUES:
             raise ValueError(f"its residues cannot be {n_residues}")
         setup = Setup(settings, n_residues, threads=threads)
-    except (KeyError, OverflowError, TypeError, ValueError) as error:
+    except (ConfigError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ModelError(f"{path} does not say what its model is made from: {described(error)}") from error
     if ":" in settings.model and settings.model != trusted:
-        raise ModelError(f"{path} wants the code of {settings.model} to run: if you trust it, say so with "
-                         f"open_model(path, model={settings.model!r})")
+        raise ModelError(
+            f"{path} wants the code of {settings.model} to run: if you trust it, allow it with "
+            f"open_model(path, model={settings.model!r})"
+        )
     architecture = plugins.describe(settings, n_residues)
     if architecture is not None:
         weights.check(architecture, path)

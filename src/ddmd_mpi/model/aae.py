@@ -1,5 +1,6 @@
-"""The adversarial autoencoder of C-alpha point clouds: 3dAAE (Zamorski et al., arXiv:1811.07605), with the layers and
-weights of losses that DeepDriveMD publishes for proteins.
+"""The adversarial autoencoder of C-alpha point clouds: 3dAAE (Zamorski et al., arXiv:1811.07605).
+
+Layers and weights of losses are those that DeepDriveMD publishes for proteins.
 
 The encoder gives q(z|x) = N(mu, sigma^2), and z = mu + exp(log sigma^2 / 2) e with e ~ N(0, 1); the generator G makes
 a cloud of z; the critic D tells z from n ~ N(0, 1) (WGAN-GP: Gulrajani et al., arXiv:1704.00028). On every batch first
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -22,12 +24,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..frames import FrameBlock
+from ..frames.block import FrameBlock
 from .architecture import PointArchitecture, point_architecture
-from .interface import Model, Round, Setup, Supervisor
+from .interface import Model, Round, Setup, Supervisor, resources
 from .point_clouds import NM, PointClouds, chamfer
-from .resources import resources
-from .rounds import TrainingRound, batches
+from .rounds import Network, TrainingRound, batches
 from .torch_backend import Adam, data_parallel, has_bfloat16, initialise, start
 from .weights import check_shapes
 
@@ -91,7 +92,7 @@ def critic(shape: PointArchitecture) -> nn.Sequential:
 
 def dense(*sizes: int) -> list[nn.Module]:
     """Dense layers from the first size to the last, with ReLU between them."""
-    return with_relu([nn.Linear(*s) for s in zip(sizes[:-1], sizes[1:], strict=True)])
+    return with_relu([nn.Linear(*s) for s in pairwise(sizes)])
 
 
 def with_relu(layers: list[nn.Module]) -> list[nn.Module]:
@@ -99,14 +100,14 @@ def with_relu(layers: list[nn.Module]) -> list[nn.Module]:
     return [layer for pair in zip(layers, [nn.ReLU() for _ in layers], strict=True) for layer in pair][:-1]
 
 
-class Aae(Model):
+class Aae(Model, Network):
     """The three networks, their optimisers and their rounds.
 
     Of the settings of [training], ``filters``, ``dense_units``, ``dropout``, ``rho``, ``epsilon`` and ``xla`` are for
     other models. ``mixed_precision`` trains encoder and generator in bfloat16; auto: on a GPU that is made for it.
     """
 
-    terms = ("adversarial", "critic")  # -D(z), and what the critic lowers
+    terms: tuple[str, ...] = ("adversarial", "critic")  # -D(z), and what the critic lowers
     worst_loss = math.inf  # clouds of any size are a model's to learn
 
     def __init__(self, setup: Setup):
@@ -116,8 +117,8 @@ class Aae(Model):
         self.architecture, self.n_latent = shape.describe(), shape.latent_dimensions
         self.data_parallel = data_parallel(settings, ranks, log)
         self._device = start(setup.threads, setup.gpu, log)
-        automatic = settings.mixed_precision == "auto"
-        self._mixed = has_bfloat16(self._device) if automatic else settings.mixed_precision
+        mixed = settings.mixed_precision
+        self._mixed = has_bfloat16(self._device) if mixed == "auto" else mixed
         with torch.random.fork_rng(devices=[]):
             networks = Encoder(shape), generator(shape), critic(shape)
         initialise(networks, setup.seed)
@@ -134,7 +135,7 @@ class Aae(Model):
         self._rounds += 1
         before = self._reference
         if self._initial is not None or not before.any():
-            self._reference, = self._setup.ranks.broadcast([block["ca_positions"][0].astype(np.float32)])
+            (self._reference,) = self._setup.ranks.broadcast([block["ca_positions"][0].astype(np.float32)])
         with resources("aae", RuntimeError):
             result = TrainingRound(self, block, self._setup, self._rounds, supervisor).run(self._initial)
         if not result.accepted:
@@ -169,7 +170,7 @@ class Aae(Model):
         return [*self.weights(), *self._autoencoder_adam.state(), *self._critic_adam.state()]
 
     def restore(self, arrays: list[np.ndarray]) -> None:
-        """Take back a :meth:`state`."""
+        """Restore a :meth:`state`."""
         check_shapes(arrays, [a.shape for a in self.state()])
         self.load(arrays[:-6])
         self._autoencoder_adam.restore(arrays[-6:-3])
@@ -226,12 +227,12 @@ class Aae(Model):
     def _critic_losses(self, codes: torch.Tensor, noise: Noise) -> torch.Tensor:
         """What the critic lowers, of each frame and the draw of the prior beside it."""
         between = (noise.prior + noise.between * (codes - noise.prior)).requires_grad_()
-        slopes, = torch.autograd.grad(self._critic(between).sum(), between, create_graph=True)
+        (slopes,) = torch.autograd.grad(self._critic(between).sum(), between, create_graph=True)
         penalty = (torch.linalg.vector_norm(slopes, dim=1) - 1) ** 2
         return (self._critic(codes) - self._critic(noise.prior))[:, 0] + PENALTY_WEIGHT * penalty
 
     def _noise(self, n: int) -> Noise:
-        """Noise of this rank's next step: a state that is restored goes on with the same."""
+        """Noise of this rank's next step: a state that is restored continues with the same."""
         key = [self._setup.seed, self._setup.ranks.rank, self._autoencoder_adam.steps]
         return Noise(*(part.to(self._device) for part in draw(key, n, self.n_latent)))
 

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from math import log, prod
 from typing import Any
 
+from ..config.schema import TrainingSection
 from ..errors import ModelError
-from ..sections import TrainingSection
 
 #: Residues up to which a map counts as small; the paper names 28 as small and 309 as large.
 LARGEST_SMALL_MAP = 64
@@ -25,8 +25,9 @@ PIXELS_AT_ONCE = 2**23
 
 @dataclass(frozen=True)
 class Architecture:
-    """The convolutional variational autoencoder (section IV-D of the paper). Encoder: one convolution per kernel, a
-    dense layer, the latents; the decoder is its mirror image.
+    """The convolutional variational autoencoder (section IV-D of the paper).
+
+    Encoder: one convolution per kernel, a dense layer, the latents; the decoder is its mirror image.
     """
 
     n_residues: int
@@ -50,8 +51,9 @@ class Architecture:
 
     @property
     def first_logit(self) -> float:
-        """Logit of every pixel before training: even, and for huge maps as sparse as maps are, since of a million even
-        pixels nothing else would be learnt in the few steps that there is time for.
+        """Logit of every pixel before training: even, and for huge maps as sparse as maps are.
+
+        Of a million even pixels nothing else would be learnt in the few steps that there is time for.
         """
         if self.n_residues <= LARGEST_LARGE_MAP:
             return 0.0
@@ -94,8 +96,9 @@ def cvae(settings: TrainingSection, n_residues: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class PointArchitecture:
-    """The adversarial autoencoder of point clouds, 3dAAE (Zamorski et al., arXiv:1811.07605, with the numbers that
-    DeepDriveMD publishes for proteins). No setting but the latent dimensions changes it.
+    """The adversarial autoencoder of point clouds, 3dAAE (Zamorski et al., arXiv:1811.07605).
+
+    Its numbers are those that DeepDriveMD publishes for proteins. No setting but the latent dimensions changes it.
     """
 
     n_residues: int
@@ -136,11 +139,15 @@ def pca(settings: TrainingSection, n_residues: int) -> dict[str, Any]:
     """
     n_pairs = n_residues * (n_residues - 1) // 2
     if n_residues > LARGEST_PCA:
-        raise ModelError(f"training.model pca takes at most {LARGEST_PCA} residues (got {n_residues}): choose cvae, or "
-                         "aae for very large systems")
-    n_latent = settings.latent_dimensions
-    n_latent = min(LATENT_DIMENSIONS, n_pairs) if n_latent == "auto" else n_latent
+        raise ModelError(
+            f"training.model pca takes at most {LARGEST_PCA} residues (got {n_residues}): choose cvae, or "
+            "aae for very large systems"
+        )
+    wanted = settings.latent_dimensions
+    n_latent = min(LATENT_DIMENSIONS, n_pairs) if wanted == "auto" else wanted
     if not 1 <= n_latent <= n_pairs:
-        raise ModelError(f"training.latent_dimensions is {n_latent}, and a contact map of {n_residues} residues has "
-                         f"{n_pairs} pairs: choose another training.model, or fewer dimensions")
+        raise ModelError(
+            f"training.latent_dimensions is {n_latent}, and a contact map of {n_residues} residues has "
+            f"{n_pairs} pairs: choose another training.model, or fewer dimensions"
+        )
     return {"model": "pca", "n_residues": n_residues, "latent_dimensions": n_latent}

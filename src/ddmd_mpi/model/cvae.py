@@ -1,5 +1,6 @@
-"""The convolutional variational autoencoder of contact maps (section IV-D of the paper; Kingma and Welling,
-arXiv:1312.6114).
+"""The convolutional variational autoencoder of contact maps.
+
+Section IV-D of the paper; Kingma and Welling, arXiv:1312.6114.
 
 q(z|x) = N(mu, sigma^2), z = mu + exp(log sigma^2 / 2) e with e ~ N(0, 1); the loss of a frame is the binary
 cross-entropy summed over the map plus the divergence of q(z|x) from N(0, 1) summed over the latent dimensions.
@@ -15,14 +16,13 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from ..frames import FrameBlock
+from ..frames.block import FrameBlock
 from . import gradients
 from .architecture import Architecture, architecture
-from .backend import has_bfloat16, seeded
-from .interface import Model, Round, Setup, Supervisor
+from .interface import Model, Round, Setup, Supervisor, resources
 from .maps import ContactMaps
-from .resources import resources
 from .rounds import TrainingRound, batches
+from .tensorflow_backend import has_bfloat16, seeded
 from .weights import check_shapes
 
 log = logging.getLogger("ddmd_mpi")
@@ -51,15 +51,14 @@ def decoder(shape: Architecture, dtype: str = "float32") -> keras.Model:
     for kernel, stride in zip(shape.kernels[:0:-1], shape.strides[:0:-1], strict=True):
         x = layers.Conv2DTranspose(shape.filters, kernel, stride, padding="same", activation="relu", dtype=dtype)(x)
     bias = keras.initializers.Constant(shape.first_logit)
-    logits = layers.Conv2DTranspose(
-        1, shape.kernels[0], shape.strides[0], padding="same", bias_initializer=bias)(x)
+    logits = layers.Conv2DTranspose(1, shape.kernels[0], shape.strides[0], padding="same", bias_initializer=bias)(x)
     return keras.Model(latents, logits, name="decoder")
 
 
 class Cvae(Model):
     """The autoencoder, its optimiser and its rounds."""
 
-    terms = ("reconstruction", "divergence")  # cross-entropy and Kullback-Leibler to N(0, 1), nats
+    terms: tuple[str, ...] = ("reconstruction", "divergence")  # cross-entropy and Kullback-Leibler to N(0, 1), nats
 
     def __init__(self, setup: Setup):
         settings, ranks = setup.settings, setup.ranks
@@ -67,13 +66,16 @@ class Cvae(Model):
         self._shape = shape = architecture(settings, setup.n_residues)
         self.architecture, self.n_latent = shape.describe(), shape.latent_dimensions
         self.worst_loss = 10 * shape.n_residues**2 * math.log(2)  # ten times that of a coin for every pixel
-        mixed = settings.mixed_precision if settings.mixed_precision != "auto" else on_gpu and has_bfloat16(setup.gpu)
+        mixed = settings.mixed_precision
+        if mixed == "auto":
+            mixed = setup.gpu is not None and has_bfloat16(setup.gpu)
         dtype = "mixed_bfloat16" if mixed else "float32"
         with seeded(setup.seed + ranks.rank):
             self._encoder, self._decoder = encoder(shape, dtype), decoder(shape, dtype)
         self._variables = self._encoder.trainable_variables + self._decoder.trainable_variables
         self._noise = keras.random.SeedGenerator(setup.seed + ranks.rank)
         rate = 1e-3 if settings.learning_rate == "auto" else settings.learning_rate
+        self._rate = rate
         self._optimizer = keras.optimizers.RMSprop(rate, rho=settings.rho, epsilon=settings.epsilon)
         self._optimizer.build(self._variables)
         self.data_parallel, self._sum = gradients.connect(ranks, settings.data_parallel, log)
@@ -120,10 +122,11 @@ class Cvae(Model):
         return [v.numpy() for v in [*self._variables, *self._optimizer.variables]]
 
     def restore(self, arrays: list[np.ndarray]) -> None:
-        """Take back a :meth:`state`."""
+        """Restore a :meth:`state`, but for the learning rate, which is a variable of the optimiser."""
         variables = [*self._variables, *self._optimizer.variables]
         check_shapes(arrays, [tuple(v.shape) for v in variables])
         assign(variables, arrays)
+        self._optimizer.learning_rate = self._rate
 
     def samples(self, block: FrameBlock) -> ContactMaps:
         """The padded maps of `block`."""
@@ -169,7 +172,7 @@ class Cvae(Model):
         return losses
 
     def _forget(self) -> None:
-        """Begin a new batch."""
+        """Start a new batch."""
         self._weight = 0.0
         for total in self._sums:
             total.assign(tf.zeros(total.shape))

@@ -15,8 +15,10 @@ import tensorflow as tf
 from ..errors import ModelError
 from .ranks import Ranks
 
-WITHOUT_HOROVOD = "%d ranks train together and Horovod cannot be loaded (%s): gradients are summed by MPI instead; " \
-                  "make horovod installs it"
+WITHOUT_HOROVOD = (
+    "%d ranks train together and Horovod cannot be loaded (%s): gradients are summed by MPI instead; "
+    "make horovod installs it"
+)
 
 #: How often the ranks' threads meet where steps take long, ms. Horovod's own 1 ms costs each rank a part of its core.
 CPU_CYCLE_MS = "10"
@@ -93,9 +95,10 @@ def connect(ranks: Ranks, wanted: Literal["auto", "horovod", "mpi"], log: loggin
     if ranks.size == 1:
         return "none", Alone()
     hvd, fault = (None, "") if wanted == "mpi" else load_horovod()
-    if not ranks.total(np.array(float(hvd is None))):
+    n_without = ranks.total(np.array(float(hvd is None)))
+    if hvd is not None and not n_without:
         return "horovod", OverHorovod(hvd, ranks)
-    fault = fault or "it can be on this rank, but not on another"
+    fault = fault or "it can be loaded on this rank, but not on another"
     if wanted == "horovod":
         raise ModelError(f"Horovod cannot be loaded ({fault}): run make horovod, or set training.data_parallel to auto")
     if wanted == "auto" and ranks.rank == 0:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..frames import FrameBlock
-from ..sections import TrainingSection
+from ..config.schema import TrainingSection
+from ..errors import ModelError
+from ..frames.block import FrameBlock
 from .ranks import Ranks
 
 
@@ -38,8 +41,9 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Round:
-    """What a round of training came to. The losses are those of the epoch whose weights were kept, NaN if none was
-    finished.
+    """What a round of training came to.
+
+    The losses are those of the epoch whose weights were kept, NaN if none was finished.
     """
 
     epochs: int  # finished ones
@@ -53,7 +57,7 @@ class Round:
 
 
 class Supervisor:
-    """Whom a round reports to while it lasts; this one lets it go on."""
+    """Whom a round reports to while it lasts; this one lets it continue."""
 
     def between_batches(self) -> bool:
         """Called between two batches, and seldom enough not to matter; True asks the round to end."""
@@ -108,6 +112,9 @@ class Model(ABC):
     architecture: dict[str, Any]
     data_parallel: str = "none"
 
+    def __init__(self, setup: Setup):  # noqa: B027 - a subclass need not call it
+        pass
+
     @abstractmethod
     def train(self, block: FrameBlock, supervisor: Supervisor) -> Round:
         """One round on the frames of `block`. Collective over the ranks that train together."""
@@ -129,8 +136,29 @@ class Model(ABC):
         return self.weights()
 
     def restore(self, arrays: list[np.ndarray]) -> None:
-        """Take back a :meth:`state`."""
+        """Restore a :meth:`state`."""
         self.load(arrays)
 
     def free(self) -> None:  # noqa: B027 - most models have nothing to give back
         """Give back what lies outside Python. Collective over the ranks that train together."""
+
+
+@contextmanager
+def resources(name: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn what a library raises when memory or a device fails it into a ModelError.
+
+    Parameters
+    ----------
+    name
+        The model.
+    kinds
+        The library's errors; MemoryError is always one.
+    """
+    failures: tuple[type[Exception], ...] = (*kinds, MemoryError)
+    try:
+        yield
+    except failures as error:
+        raise ModelError(
+            f"training.model {name} failed: {str(error).splitlines()[0]}; if memory is short, lower "
+            "training.batch_size or training.window_frames"
+        ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..frames import FrameBlock
+from ..frames.block import FrameBlock
 from ..structure import contacts
 
 #: A window of dense uint8 maps up to this size is kept: 300,000 frames of 28 residues, 2,600 of 309.

@@ -4,7 +4,7 @@ The features of a frame are the pairs i < j of its contact map, one or zero. A r
 incremental PCA (D. A. Ross et al., Int. J. Comput. Vis. 77, 125 (2008), doi:10.1007/s11263-007-0075-7), and the loss of
 a frame is the squared distance between its pairs and their reconstruction from the latents.
 
-A round goes on from the components that the last one left, unless ``training.reinitialize`` asks for fresh ones; a
+A round continues from the components that the last one left, unless ``training.reinitialize`` asks for fresh ones; a
 frame that stays in the window counts again in every round.
 
 Several training ranks gather each other's batches and all fit all of them: they hold the same components, learnt from
@@ -22,10 +22,10 @@ from sklearn.decomposition import IncrementalPCA
 from threadpoolctl import threadpool_limits
 
 from ..errors import NothingToLearnError
-from ..frames import FrameBlock
+from ..frames.block import FrameBlock
 from . import architecture
 from .interface import Model, Round, Setup, Supervisor
-from .rounds import TrainingRound
+from .rounds import Network, TrainingRound
 from .weights import check_shapes
 
 #: Frames that are embedded at a time: bounds the memory.
@@ -77,10 +77,10 @@ class OnePass(TrainingRound):
         return None if super().train() is None else self.test(self.training)
 
 
-class Pca(Model):
+class Pca(Model, Network):
     """The components and their rounds. Before the first round every latent is zero."""
 
-    terms = ()
+    terms: tuple[str, ...] = ()
 
     def __init__(self, setup: Setup):
         self.architecture = architecture.pca(setup.settings, setup.n_residues)
@@ -88,11 +88,18 @@ class Pca(Model):
         self.data_parallel = "mpi" if setup.ranks.size > 1 else "none"
         n_pairs = setup.n_residues * (setup.n_residues - 1) // 2
         self.worst_loss = 10 * n_pairs / 4  # ten times that of one half for every pair
-        self._setup = replace(setup, settings=setup.settings.model_copy(update={"epochs": 1}))
-        self._rounds, self._coming, self._waiting = 0, 0, []
+        self._setup = replace(setup, settings=replace(setup.settings, epochs=1))
+        self._rounds = 0
+        self._coming = 0
+        self._waiting: list[np.ndarray] = []
         self.at_once = setup.settings.batch_size
-        self._fit = Fit(np.zeros(n_pairs), np.zeros(n_pairs), np.zeros((self.n_latent, n_pairs)),
-                        np.zeros(self.n_latent), np.array(0))
+        self._fit = Fit(
+            np.zeros(n_pairs),
+            np.zeros(n_pairs),
+            np.zeros((self.n_latent, n_pairs)),
+            np.zeros(self.n_latent),
+            np.array(0),
+        )
         self._initial = self.weights() if setup.settings.reinitialize else None
 
     def train(self, block: FrameBlock, supervisor: Supervisor) -> Round:
@@ -110,7 +117,8 @@ class Pca(Model):
         if self._coming < n_latent:
             raise NothingToLearnError(
                 f"{n_latent} principal components need as many frames to train on (got {self._coming}): "
-                "raise training.first_frames or lower training.latent_dimensions")
+                "raise training.first_frames or lower training.latent_dimensions"
+            )
         with threadpool_limits(self._setup.threads, "blas"):
             result = this.run(self._initial)
         self.load(ranks.broadcast(self.weights()))  # The same bits, whatever the ranks' processors are.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable
-from importlib import metadata
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..config import imports
+from ..config.schema import TrainingSection
 from ..errors import ModelError
-from ..sections import TrainingSection
 from . import architecture
-from .guarded import Guarded, described
+from .foreign import Guarded
 from .interface import Model, Setup
 
 GROUP = "ddmd_mpi.models"
@@ -20,7 +21,7 @@ GROUP = "ddmd_mpi.models"
 
 def cvae(setup: Setup) -> Model:
     """The convolutional variational autoencoder (TensorFlow)."""
-    from .backend import start
+    from .tensorflow_backend import start
 
     start(setup.threads, setup.gpu)
     from .cvae import Cvae
@@ -71,13 +72,7 @@ def find(name: str) -> type[Model] | None:
         if importlib.util.find_spec(library) is None:
             raise ModelError(f"training.model {name} needs {library}, which is not installed: {cure}")
         return None
-    if ":" in name:
-        return _checked(name, _imported(name, *name.split(":")))
-    entries = {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
-    if name not in entries:
-        known = ", ".join([*BUILT_IN, "none", *sorted(entries)])
-        raise ModelError(f"unknown training.model {name}: choose one of {known}, or give module:Class")
-    return _checked(name, _imported(name, entries[name].module, entries[name].attr))
+    return _checked(name, imports.find("training.model", name, GROUP, (*BUILT_IN, "none"), ModelError))
 
 
 def describe(settings: TrainingSection, n_residues: int) -> dict[str, Any] | None:
@@ -91,17 +86,19 @@ def describe(settings: TrainingSection, n_residues: int) -> dict[str, Any] | Non
     return BUILT_IN[settings.model].describe(settings, n_residues) if find(settings.model) is None else None
 
 
-def _imported(name: str, module: str, attribute: str) -> object:
-    """The object that a name stands for; its module may raise anything."""
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        reason = f"{error}; is it installed, or in PYTHONPATH?"
-    except AttributeError as error:
-        reason = str(error)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code
-        reason = described(error)
-    raise ModelError(f"training.model {name} cannot be imported: {reason}")
+def source_of(name: str) -> Path | None:
+    """The file of a third party's model, found without running it; None for a built-in one, or if it is not found."""
+    place = None if name in BUILT_IN else imports.place_of(name, GROUP)
+    if place is None:
+        return None
+    places: Sequence[str] | None = None
+    spec: ModuleSpec | None = None
+    for part in place[0].split("."):
+        spec = PathFinder.find_spec(part, places)
+        if spec is None:
+            return None
+        places = spec.submodule_search_locations
+    return Path(spec.origin) if spec is not None and spec.origin else None
 
 
 def _checked(name: str, found: object) -> type[Model]:
@@ -131,5 +128,7 @@ def built_in(setup: Setup) -> Model:
     try:
         return BUILT_IN[name].make(setup)
     except (ImportError, MemoryError, RuntimeError) as error:
-        raise ModelError(f"training.model {name} cannot be made: {type(error).__name__}: {error}; "
-                         f"install it again ({BUILT_IN[name].cure}), or give it more memory") from error
+        raise ModelError(
+            f"training.model {name} cannot be made: {type(error).__name__}: {error}; "
+            f"install it again ({BUILT_IN[name].cure}), or give it more memory"
+        ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..frames import FrameBlock
+from ..frames.block import FrameBlock
 from ..structure.rmsd import superposed
 
 #: Of a step of ``ca_positions``, 0.01 angstrom.
@@ -69,9 +69,7 @@ def chamfer(clouds: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     return (to_others**2).sum(dim=(1, 2)) + (to_clouds**2).sum(dim=(1, 2))
 
 
-def nearest(
-    clouds: torch.Tensor, others: torch.Tensor, limit: int = DISTANCES
-) -> tuple[torch.Tensor, torch.Tensor]:
+def nearest(clouds: torch.Tensor, others: torch.Tensor, limit: int = DISTANCES) -> tuple[torch.Tensor, torch.Tensor]:
     """For each point the nearest one of the other cloud, and for each of the other's points the nearest of the cloud's.
 
     Both are indices of shape (n, n_points); at most `limit` distances are held at once, but those of one frame.

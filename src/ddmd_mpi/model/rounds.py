@@ -1,6 +1,6 @@
 """Rounds of training for a network that learns batch by batch, on one rank or on several.
 
-All ranks take the same number of steps: a rank that has run out of frames goes on with batches of weight zero, so that
+All ranks take the same number of steps: a rank that runs out of frames continues with batches of weight zero, so that
 an epoch sees every frame once. What ends a round is agreed on in sums that all ranks have, so all end it together.
 """
 
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 import numpy as np
 
 from ..errors import NothingToLearnError
-from ..frames import FrameBlock
+from ..frames.block import FrameBlock
 from .interface import Epoch, Losses, Round, Setup, Supervisor
 
-T, U = TypeVar("T"), TypeVar("U")
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Samples(Protocol):
@@ -43,8 +44,9 @@ class Network(Protocol):
     at_once: int  # frames that it takes at a time, a divisor of the batch size; fewer than a batch to save memory
 
     def samples(self, block: FrameBlock) -> Samples: ...
-    def begin_batch(self, batch: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def begin_batch(self, batch: np.ndarray, weights: np.ndarray) -> np.ndarray:  # noqa: ARG002
         """The losses of a part of a batch; its gradients wait for the last part, which is given to `train_batch`."""
+        raise RuntimeError("this network takes a batch at once")
 
     def train_batch(self, batch: np.ndarray, weights: np.ndarray, stop: bool) -> tuple[np.ndarray, bool]:
         """One step on the batches of all ranks: (the losses of mine, whether a rank has asked to stop)."""
@@ -65,7 +67,7 @@ class TrainingRound:
     def __init__(self, network: Network, block: FrameBlock, setup: Setup, number: int, supervisor: Supervisor):
         self.network, self.settings, self.ranks, self.supervisor = network, setup.settings, setup.ranks, supervisor
         self.generator = np.random.default_rng([setup.seed, number, setup.ranks.rank])
-        refuse_alike(block, setup)
+        require_variation(block, setup)
         self.samples = network.samples(block)
         self.training, self.validation = split(block, self.settings.validation_fraction, setup.seed)
         self.steps = int(self.ranks.gather(np.array(n_batches(len(self.training), self.settings.batch_size))).max())
@@ -77,7 +79,9 @@ class TrainingRound:
         A round whose loss is not finite or above the guard, or, where the best model is wanted, no lower than before,
         leaves the network as it was.
         """
-        network, settings, history, best = self.network, self.settings, [], 0
+        network, settings = self.network, self.settings
+        history: list[Epoch] = []
+        best = 0
         before, limit = network.state(), self.limit()
         if initial is not None:
             network.restore(initial)
@@ -104,9 +108,9 @@ class TrainingRound:
         limit = self.network.worst_loss if settings.max_validation_loss == "auto" else settings.max_validation_loss
         if settings.select == "latest":
             return limit
-        *before, stops = self.ranks.total(np.append(self.test(), float(self.stop)))
-        self.stop = bool(stops > 0)
-        return min(limit, means(before, self.network.terms).loss) if before[-1] else limit
+        sums = self.ranks.total(np.append(self.test(), float(self.stop)))
+        self.stop = bool(sums[-1] > 0)
+        return min(limit, means(sums[:-1], self.network.terms).loss) if sums[-2] else limit
 
     def judge(self, history: tuple[Epoch, ...], best: int, limit: float) -> Round:
         """What the round came to."""
@@ -115,7 +119,7 @@ class TrainingRound:
         if history and not history[-1].finite:
             reason = "the loss is not finite: lower training.learning_rate"
         elif not best:
-            reason = "it was ended before its first epoch was over"
+            reason = "it ended before its first epoch was finished"
         elif losses[1] > limit:
             reason = f"the validation loss is {losses[1]:.6g}, and {limit:.6g} is the limit"
         samples = len(history) * len(self.training)
@@ -125,8 +129,10 @@ class TrainingRound:
         """One pass over the training frames and one over the validation frames; None if it was interrupted."""
         started, clock = time.time(), time.perf_counter()
         trained = self.train()
-        tested = None if trained is None else self.test()
-        if tested is None or (self.stop and self.ranks.size == 1):
+        if trained is None:
+            return None
+        tested = self.test()
+        if self.stop and self.ranks.size == 1:
             return None
         sums = self.ranks.total(np.array([*trained, *tested, float(self.stop)]))
         self.stop = bool(sums[-1] > 0)
@@ -151,7 +157,7 @@ class TrainingRound:
         return sums
 
     def test(self, indices: np.ndarray | None = None) -> np.ndarray:
-        """The summed losses of the frames at `indices` (validation) and their number, as far as the round goes on."""
+        """The summed losses of the frames at `indices` (validation) and their number, as far as the round continues."""
         sums = np.zeros(2 + len(self.network.terms))
         for batch, weights in self.batches(self.validation if indices is None else indices):
             sums += (*self.network.test_batch(batch, weights), weights.sum())
@@ -169,7 +175,7 @@ class TrainingRound:
 def one_ahead(made: Iterable[tuple[Callable[[T], U], T, np.ndarray]]) -> Iterator[tuple[U, np.ndarray]]:
     """Make each batch while the one before it is used."""
     with ThreadPoolExecutor(1) as maker:
-        waiting = None
+        waiting: tuple[Future[U], np.ndarray] | None = None
         for make, frames, weights in made:
             coming = maker.submit(make, frames), weights
             if waiting is not None:
@@ -191,17 +197,17 @@ def split(block: FrameBlock, validation_fraction: float, seed: int) -> tuple[np.
     Lots decide, and a frame draws the same one in every round: but for a few at the border it stays on its side for as
     long as it is in the window. So models of two rounds are compared on frames that neither has learnt from.
     """
-    order = np.argsort(lots(block["simulation"], block["frame"], seed), kind="stable")
+    order = np.argsort(hash_frames(block["walker"], block["frame"], seed), kind="stable")
     n_validation = max(0, min(round(validation_fraction * len(order)), len(order) - 1))
     return order[n_validation:], order[:n_validation]
 
 
-def lots(simulation: np.ndarray, frame: np.ndarray, seed: int) -> np.ndarray:
+def hash_frames(walker: np.ndarray, frame: np.ndarray, seed: int) -> np.ndarray:
     """A number for each frame that depends on nothing but its name and the seed, uint64, evenly distributed.
 
     The mixing steps of SplitMix64: G. L. Steele, D. Lea and C. H. Flood, OOPSLA 2014, doi:10.1145/2660193.2660195.
     """
-    x = (simulation.astype(np.uint64) << np.uint64(40)) + frame.astype(np.uint64)
+    x = (walker.astype(np.uint64) << np.uint64(40)) + frame.astype(np.uint64)
     x += np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
@@ -213,9 +219,7 @@ def n_batches(n_frames: int, batch_size: int) -> int:
     return -(-n_frames // batch_size)
 
 
-def batches(
-    indices: np.ndarray, batch_size: int, steps: int | None = None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def batches(indices: np.ndarray, batch_size: int, steps: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of one size, so that a compiled step never compiles again: (indices, weights 1, or 0 for padding).
 
     With `steps` there are that many; those beyond the last index weigh nothing.
@@ -226,7 +230,7 @@ def batches(
         yield np.resize(batch if len(batch) else indices[:1], batch_size), weights
 
 
-def refuse_alike(block: FrameBlock, setup: Setup) -> None:
+def require_variation(block: FrameBlock, setup: Setup) -> None:
     """Refuse a window that has nothing to learn from. Collective over the ranks that train together.
 
     Raises
@@ -234,14 +238,14 @@ def refuse_alike(block: FrameBlock, setup: Setup) -> None:
     NothingToLearnError
         If all contact maps of the window are the same.
     """
-    if setup.ranks.total(np.array(float(alike(block)))) == setup.ranks.size:
+    if setup.ranks.total(np.array(float(all_equal(block)))) == setup.ranks.size:
         raise NothingToLearnError(
             f"all {len(block)} contact maps of the window are the same, so there is nothing to learn: "
-            "change features.cutoff_angstrom, or look whether the simulations move"
+            "change features.cutoff_angstrom, or check whether the simulations move"
         )
 
 
-def alike(block: FrameBlock) -> bool:
+def all_equal(block: FrameBlock) -> bool:
     """Whether all contact maps of `block` are the same."""
     counts, columns = block["contact_counts"], block["contact_columns"]
     if (counts != counts[:1]).any():

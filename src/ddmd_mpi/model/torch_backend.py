@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..config.schema import TrainingSection
 from ..errors import ModelError
-from ..sections import TrainingSection
 from .ranks import Ranks
 
 WITHOUT_GPU = "this rank has a GPU and its PyTorch %s cannot use it: the model is computed on the CPU"
-BY_MPI = "%d ranks train together: gradients are summed by MPI, for Horovod is not built for PyTorch"
+BY_MPI = "%d ranks train together: gradients are summed by MPI, because Horovod is not built for PyTorch"
 
 
 def start(threads: int, gpu: int | None, log: logging.Logger) -> torch.device:
@@ -51,8 +51,10 @@ def data_parallel(settings: TrainingSection, ranks: Ranks, log: logging.Logger) 
     if ranks.size == 1:
         return "none"
     if settings.data_parallel == "horovod":
-        raise ModelError(f"training.model {settings.model} cannot sum gradients by Horovod, which is built for "
-                         "TensorFlow here: set training.data_parallel to auto or mpi")
+        raise ModelError(
+            f"training.model {settings.model} cannot sum gradients by Horovod, which is built for "
+            "TensorFlow here: set training.data_parallel to auto or mpi"
+        )
     if settings.data_parallel == "auto":
         log.info(BY_MPI, ranks.size)
     return "mpi"
@@ -87,8 +89,9 @@ class Adam:
         self.parameters = [p for network in networks for p in network.parameters()]
         self.shapes = [tuple(p.shape) for p in self.parameters]
         self.vector = nn.Parameter(torch.cat([p.detach().reshape(-1) for p in self.parameters]))
-        for parameter, part in zip(self.parameters, self.vector.data.split([p.numel() for p in self.parameters]),
-                                   strict=True):
+        for parameter, part in zip(
+            self.parameters, self.vector.data.split([p.numel() for p in self.parameters]), strict=True
+        ):
             parameter.data = part.view(parameter.shape)
         self._adam = torch.optim.Adam([self.vector], rate, fused=True)
         moments = {name: torch.zeros_like(self.vector.data) for name in ("exp_avg", "exp_avg_sq")}
@@ -121,7 +124,7 @@ class Adam:
         return [self._state[name].cpu().numpy().copy() for name in ("exp_avg", "exp_avg_sq", "step")]
 
     def restore(self, arrays: list[np.ndarray]) -> None:
-        """Take back a :meth:`state`."""
+        """Restore a :meth:`state`."""
         for name, array in zip(("exp_avg", "exp_avg_sq", "step"), arrays, strict=True):
             copy(self._state[name], array)
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError
-from ..files import is_whole, parse_object, read_bytes
-from ..npz import read_npz
+from ..rundir.files import is_whole, parse_object, read_bytes
+from ..rundir.npz import read_npz
 
 MAGIC = b"DDMDW001"
 ALIGNMENT = 64
@@ -79,8 +79,10 @@ class ModelWeights:
         nbytes = spans[-1][1] if spans else start + header_size
         if nbytes != len(buffer):
             raise ModelError(f"packed weights of {nbytes} bytes were expected, got {len(buffer)}")
-        arrays = [buffer[first:last].view(dtype).reshape(shape)
-                  for (first, last), (dtype, shape) in zip(spans, forms, strict=True)]
+        arrays = [
+            buffer[first:last].view(dtype).reshape(shape)
+            for (first, last), (dtype, shape) in zip(spans, forms, strict=True)
+        ]
         return ModelWeights(version, arrays, metadata)
 
     def save(self, directory: Path) -> Path:
@@ -116,11 +118,16 @@ class ModelWeights:
             Naming what differs.
         """
         theirs, ours = self.metadata.get("architecture", {}), json.loads(json.dumps(architecture))
-        differ = [f"{key} is {theirs.get(key)} there and {ours.get(key)} here"
-                  for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
+        differ = [
+            f"{key} is {theirs.get(key)} there and {ours.get(key)} here"
+            for key in sorted({*theirs, *ours})
+            if theirs.get(key) != ours.get(key)
+        ]
         if differ:
-            raise ModelError(f"the weights in {path} are of another architecture: {'; '.join(differ)}; "
-                             "give weights of the same model, or change [training] to theirs")
+            raise ModelError(
+                f"the weights in {path} are of another architecture: {'; '.join(differ)}; "
+                "give weights of the same model, or change [training] to theirs"
+            )
 
     @staticmethod
     def read(path: Path) -> ModelWeights:
@@ -137,11 +144,13 @@ class ModelWeights:
             found = read_npz(path / "weights.npz")
             arrays = [found[f"arr_{i}"] for i in range(len(found))]
             if not all(NUMBERS.fullmatch(a.dtype.str) for a in arrays):
-                raise ValueError("its weights are no numbers")
+                raise ValueError("its weights are not numbers")
             return ModelWeights(version, arrays, metadata)
         except UNREADABLE as error:
-            raise ModelError(f"cannot read the model in {path}: {error}: is it the directory of one version, "
-                             "such as RUN/models/v000012?") from error
+            raise ModelError(
+                f"cannot read the model in {path}: {error}: is it the directory of one version, "
+                "such as RUN/models/v000012?"
+            ) from error
 
 
 def _identity(version: object, metadata: object) -> tuple[int, dict[str, Any]]:

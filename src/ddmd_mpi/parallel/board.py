@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from mpi4py import MPI
 
@@ -25,7 +23,8 @@ class MessageBoard:
         self._comm = comm.Dup()
         self._comm.Set_name("ddmd-board")
         self._records, self._counts = np.zeros(n_records, dtype), [0] * n_records
-        self._sent, self._under_way = 0, []
+        self._sent = 0
+        self._under_way: list[tuple[MPI.Request, np.ndarray]] = []
         self._received = 0
 
     def put(self, index: int, record: np.ndarray) -> None:
@@ -38,16 +37,16 @@ class MessageBoard:
         self._under_way.append((self._comm.Isend([copy, copy.nbytes, MPI.BYTE], dest=0, tag=index), copy))
         self._sent += 1
 
-    def get(self, index: int) -> tuple[int, Any]:
+    def get(self, index: int) -> tuple[int, np.ndarray]:
         """How often record `index` was posted, and its newest content. On the first rank only."""
-        while self._comm.Iprobe():
-            self._receive()
+        while self._receive():
+            pass
         return self._counts[index], self._records[index]
 
     def settle(self) -> None:
         """Collective over the communicator: take everything that was posted until now."""
         total = self._comm.reduce(self._sent, root=0)
-        while self._comm.rank == 0 and self._received < total:
+        while total is not None and self._received < total:
             self._receive()
         MPI.Request.Waitall([request for request, _ in self._under_way])
 
@@ -56,11 +55,19 @@ class MessageBoard:
         self.settle()
         self._comm.Free()
 
-    def _receive(self) -> None:
+    def _receive(self) -> bool:
+        """Receive a record that has arrived, if there is one.
+
+        By its source and tag: MPICH 5.0 does not complete a receive from any source of a message from another node
+        that a probe has shown.
+        """
         status, record = MPI.Status(), np.empty((), self._records.dtype)
-        self._comm.Recv([record, record.nbytes, MPI.BYTE], status=status)
+        if not self._comm.Iprobe(status=status):
+            return False
+        self._comm.Recv([record, record.nbytes, MPI.BYTE], source=status.source, tag=status.tag)
         self._received += 1
         self._keep(status.tag, record)
+        return True
 
     def _keep(self, index: int, record: np.ndarray) -> None:
         self._records[index] = record

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import time
 from collections.abc import Callable
@@ -12,14 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from mpi4py import MPI
-
-from ..errors import DDMDError
-from ..processes import Process, myself
-from .layout import ROLES, Layout
-from .losses import failed_ranks
+from .. import __version__
+from ..errors import DDMDError, LauncherError
+from ..faults.processes import Process, myself
+from ..layout.gpus import visible_gpus
+from ..layout.roles import ROLES, Layout
+from .bare_mpi import MPI
+from .collectives import Meeting
+from .failures import failed_ranks
+from .hosts import Peer, program
+from .launcher import cannot_start, mismatch
 
 T = TypeVar("T")
+#: For tests and benchmarks: so many ranks count as a node, so that one machine has the control plane of many.
+PRETENDED_NODES = "DDMD_MPI_RANKS_PER_NODE"
 #: Messages on the communicator of all ranks bear no other tag, and nobody waits for long for who does not take his.
 SAID_TAG, TOLD_SECONDS = 1, 1.0
 
@@ -42,8 +47,8 @@ class World:
         GPUs that the ranks of each node see.
     gpus
         GPUs that this rank sees, as the environment names them.
-    processes
-        Of every rank.
+    processes, peers
+        Of every rank: its process; what must be the same on all hosts.
     """
 
     comm: MPI.Comm
@@ -53,6 +58,7 @@ class World:
     gpus_per_node: tuple[int, ...]
     gpus: tuple[str, ...]
     processes: tuple[Process, ...] = ()
+    peers: tuple[Peer, ...] = ()
 
     @property
     def rank(self) -> int:
@@ -67,7 +73,7 @@ class World:
     @property
     def mpi(self) -> str:
         """Name and version of the MPI library."""
-        return MPI.Get_library_version().split(",")[0].strip()
+        return library()
 
     @property
     def node(self) -> int:
@@ -82,16 +88,17 @@ class World:
         DDMDError
             On every rank the one that `function` raised, of the same class, so that exactly one rank needs to print it.
         """
-        outcome: tuple[T | None, DDMDError | None] = (None, None)
+        found: list[T] = []
+        fault: DDMDError | None = None
         if self.rank == 0:
             try:
-                outcome = (function(), None)
+                found.append(function())
             except DDMDError as error:
-                outcome = (None, error)
-        result, error = self.comm.bcast(outcome, root=0)
-        if error is not None:
-            raise error
-        return result
+                fault = error
+        found, fault = Meeting(self.comm).tell((found, fault))
+        if fault is not None:
+            raise fault
+        return found[0]
 
     def split(self, layout: Layout) -> MPI.Comm:
         """Collective over all ranks: the communicator of my role."""
@@ -116,14 +123,20 @@ class World:
         for rank in set(range(self.size)) - {self.rank} - failed_ranks(self.comm):
             with suppress(MPI.Exception):
                 requests.append(self.comm.Isend([b"", MPI.BYTE], rank, SAID_TAG))
-        with suppress(MPI.Exception):
-            while not MPI.Request.Testall(requests) and time.monotonic() < deadline:
-                time.sleep(0.001)
+        while requests and time.monotonic() < deadline:
+            requests = [request for request in requests if not _is_over(request)]
+            time.sleep(0.001)
 
     def it_was_said(self) -> bool:
         """Whether another rank has said why the run ends."""
-        with suppress(MPI.Exception):
+        try:
             return self.comm.Iprobe(tag=SAID_TAG)
+        except MPI.Exception:  # fault-tolerant MPI may not look for a message of any rank once one is lost
+            return any(self._has_said(rank) for rank in range(self.size) if rank != self.rank)
+
+    def _has_said(self, rank: int) -> bool:
+        with suppress(MPI.Exception):
+            return self.comm.Iprobe(rank, SAID_TAG)
         return False
 
     def abort(self, code: int) -> None:
@@ -141,45 +154,63 @@ class World:
 
 
 def launch() -> World:
-    """Collective over all ranks: find out who is where."""
+    """Collective over all ranks: find out who is where.
+
+    Raises
+    ------
+    LauncherError
+        If the launcher has started more ranks than MPI sees.
+    """
+    if not MPI.Is_initialized():
+        _refuse(cannot_start(os.environ, library()))
+        MPI.Init_thread()
+    _refuse(mismatch(os.environ, MPI.COMM_WORLD.size, library()))
+    Meeting(MPI.COMM_WORLD).wait()  # asleep: those that still import have the cores
     comm = MPI.COMM_WORLD.Dup()
     comm.Set_name("ddmd-world")
-    node_comm = comm.Split_type(MPI.COMM_TYPE_SHARED, key=comm.rank)
+    node_comm = split_by_node(comm, os.environ.get(PRETENDED_NODES))
     node_comm.Set_name("ddmd-node")
     gpus = visible_gpus()
-    first = node_comm.bcast(comm.rank, root=0)
-    places = comm.allgather((first, socket.gethostname(), gpus, myself()))
+    sources = program(__version__) if node_comm.rank == 0 else ""
+    first, sources = node_comm.bcast((comm.rank, sources), root=0)
+    comm.Barrier()  # now, so that the clocks can be compared
+    peer = Peer(socket.gethostname(), sources, library(), time.time())
+    places = comm.allgather((first, peer, gpus, myself()))
     firsts = sorted({place[0] for place in places})
     seen = [{gpu for place in places if place[0] == f for gpu in place[2]} for f in firsts]
     return World(
         comm=comm,
         node_comm=node_comm,
         nodes=tuple(firsts.index(place[0]) for place in places),
-        hosts=tuple(places[f][1] for f in firsts),
+        hosts=tuple(places[f][1].host for f in firsts),
         gpus_per_node=tuple(len(names) for names in seen),
         gpus=gpus,
         processes=tuple(place[3] for place in places),
+        peers=tuple(place[1] for place in places),
     )
 
 
-def visible_gpus() -> tuple[str, ...]:
-    """GPUs that this process may use, by the environment or else by their device files; no GPU library is loaded."""
-    for variable in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
-        if variable in os.environ:
-            names = [name.strip() for name in os.environ[variable].split(",")]
-            return tuple(name for name in names if name not in ("", "-1", "NoDevFiles"))
-    nvidia = sorted((d.name for d in Path("/dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", d.name)), key=_number)
-    amd = sorted((d.name for d in Path("/sys/class/kfd/kfd/topology/nodes").glob("*") if _is_gpu(d)), key=_number)
-    return tuple(nvidia or amd)
+def _refuse(said: str | None) -> None:
+    if said is not None:
+        raise LauncherError(said)
 
 
-def _number(name: str) -> int:
-    return int(re.sub(r"\D", "", name))
+def library() -> str:
+    """Name and version of the MPI library; may be asked before MPI is started."""
+    first = MPI.Get_library_version().splitlines()[0].split(",")[0].replace("Version:", "")
+    return " ".join(first.split())
 
 
-def _is_gpu(node: Path) -> bool:
-    """Whether a node of the AMD topology is a GPU: CPUs have the id 0."""
+def split_by_node(comm: MPI.Comm, ranks_per_node: str | None) -> MPI.Comm:
+    """Collective over `comm`: the ranks that share memory, or, if nodes are simulated, the next so many ranks."""
+    if ranks_per_node:
+        return comm.Split(comm.rank // int(ranks_per_node), comm.rank)
+    return comm.Split_type(MPI.COMM_TYPE_SHARED, key=comm.rank)
+
+
+def _is_over(request: MPI.Request) -> bool:
+    """Whether a message is on its way, or never will be: its receiver may be lost."""
     try:
-        return int((node / "gpu_id").read_text()) != 0
-    except (OSError, ValueError):
-        return False
+        return request.Test()
+    except MPI.Exception:
+        return True

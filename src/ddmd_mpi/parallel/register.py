@@ -15,53 +15,67 @@ never seen to go back, nobody locks and nobody waits; a put is one Put, and a po
 from __future__ import annotations
 
 import struct
-from collections import Counter
 from collections.abc import Sequence
+from typing import overload
 from zlib import crc32
 
 import numpy as np
 from mpi4py import MPI
 
-from .sizes import padded
-from .windows import allocate, free
+from ..layout.memory import padded
+from .windows import SharedWindow
 
 _HEAD = struct.Struct("<qq")  # sequence, checksum
+Body = bytes | bytearray
+#: A place in a window: offset and length in bytes.
+Span = tuple[int, int, MPI.Datatype]
 
 
 class Registers:
-    """Collective over `comm`: one register per entry of `host_of`, in window memory of that rank.
+    """Collective over `place`: one register per entry of `host_of`, in window memory of that rank.
 
     Parameters
     ----------
-    comm
-        Communicator of all writers, readers and hosts.
+    place
+        Communicator of all writers, readers and hosts, or a window that they share with other tenants: the registers
+        can then be used once it is open.
     host_of
-        Rank of `comm` whose memory holds register i; the same on all ranks.
+        Rank whose memory holds register i; the same on all ranks.
     dtype
         Structured or plain dtype of a record.
     name
         What the registers are for, in error messages.
     """
 
-    def __init__(self, comm: MPI.Comm, host_of: Sequence[int], dtype: np.dtype, name: str = "registers"):
+    def __init__(
+        self, place: MPI.Comm | SharedWindow, host_of: Sequence[int], dtype: np.dtype, name: str = "registers"
+    ):
         self.dtype = np.dtype(dtype)
         self._used = _HEAD.size + self.dtype.itemsize
         self._stride = padded(self._used)
         nbytes = 2 * self._stride
-        held: Counter[int] = Counter()
-        self._hosts, self._copies, self._whole = tuple(host_of), [], []
+        window = place if isinstance(place, SharedWindow) else SharedWindow(place)
+        self._own = None if window is place else window
+        self._hosts = tuple(host_of)
+        self._copies: list[list[Span]] = []
+        self._whole: list[Span] = []
         for host in host_of:
-            start = held[host] * nbytes
+            start = window.reserve(host, nbytes)
             self._copies.append([(start + k * self._stride, self._used, MPI.BYTE) for k in (0, 1)])
             self._whole.append((start, nbytes, MPI.BYTE))
-            held[host] += 1
-        self._window, _ = allocate(comm, held[comm.rank] * nbytes, name)
-        self._put, self._get, self._flush = self._window.Put, self._window.Get, self._window.Flush
+        self._gets, self._puts = window.gets, window.puts
         self._written = [0] * len(host_of)
         self._seen = [0] * len(host_of)
         self._outgoing, self._incoming = bytearray(self._used), bytearray(nbytes)
         self._origin, self._result = [self._outgoing, MPI.BYTE], [self._incoming, MPI.BYTE]
         self._words, self._second = memoryview(self._incoming).cast("q"), self._stride // 8
+        window.admit(self)
+        if self._own:
+            self._own.open(name)
+
+    def bind(self, window: MPI.Win) -> None:
+        """Use `window` from now on."""
+        self._put, self._get, self._flush = window.Put, window.Get, window.Flush
 
     def __len__(self) -> int:
         return len(self._hosts)
@@ -92,20 +106,26 @@ class Registers:
         sequence, body = self.read(i)
         return sequence, np.frombuffer(body, self.dtype).reshape(())
 
-    def write(self, i: int, body: bytes) -> int:
+    def write(self, i: int, body: Body) -> int:
         """Like :meth:`put`, of the record's bytes."""
         self._written[i] = sequence = self._written[i] + 1
         _HEAD.pack_into(self._outgoing, 0, sequence, _checksum(body, sequence))
         self._outgoing[_HEAD.size :] = body
         host = self._hosts[i]
+        self._puts[host] += 1
         self._put(self._origin, host, self._copies[i][sequence & 1])
         self._flush(host)
         return sequence
 
+    @overload
+    def read(self, i: int) -> tuple[int, bytearray]: ...
+    @overload
+    def read(self, i: int, after: int) -> tuple[int, bytearray] | None: ...
     def read(self, i: int, after: int = -1) -> tuple[int, bytearray] | None:
         """Like :meth:`get`, of the record's bytes; None if the newest is still number `after`: the poll."""
         host = self._hosts[i]
         while True:
+            self._gets[host] += 1
             self._get(self._result, host, self._whole[i])
             self._flush(host)
             even, odd = self._words[0], self._words[self._second]
@@ -119,9 +139,10 @@ class Registers:
                     return (sequence, body) if sequence != after else None
 
     def free(self) -> None:
-        """Collective over the communicator: give the memory back."""
-        free(self._window)
+        """Release the memory, unless it belongs to a shared window. Collective over the communicator."""
+        if self._own:
+            self._own.free()
 
 
-def _checksum(body: bytes, sequence: int) -> int:
+def _checksum(body: Body, sequence: int) -> int:
     return crc32(body, sequence & 0xFFFFFFFF)

@@ -12,27 +12,33 @@ from collections.abc import Sequence
 import numpy as np
 from mpi4py import MPI
 
-from .sizes import CACHE_LINE, frame_values, slot_nbytes, slots_per_walker
+from ..layout.memory import CACHE_LINE, frame_values, slot_nbytes, slots_per_walker
 from .windows import AtomicWord, allocate, free
 
 Frame = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class CoordinateRing:
-    """Collective over `comm`: the rings of all aggregators.
+    """The rings of the aggregators of a node; where the rings of others hold which frame is known, too.
+
+    Collective over `comm` and `everyone`.
 
     Parameters
     ----------
     comm
         Communicator of hosts and readers.
     hosts
-        Rank of each aggregator.
+        Rank of each aggregator, among `members`.
     walkers_of
         Walkers of each aggregator.
     n_atoms
         Atoms of a frame of the largest topology: every slot has room for one.
     budget_bytes
         Window memory of one aggregator; it is shared evenly by its walkers.
+    members
+        The number by which `hosts` names each rank of `comm`; its rank by default.
+    everyone
+        Communicator of all ranks that make such rings at the same time; `comm` by default.
 
     Attributes
     ----------
@@ -46,25 +52,38 @@ class CoordinateRing:
     """
 
     def __init__(
-        self, comm: MPI.Comm, hosts: Sequence[int], walkers_of: Sequence[Sequence[int]], n_atoms: int, budget_bytes: int
+        self,
+        comm: MPI.Comm,
+        hosts: Sequence[int],
+        walkers_of: Sequence[Sequence[int]],
+        n_atoms: int,
+        budget_bytes: int,
+        members: Sequence[int] | None = None,
+        everyone: MPI.Comm | None = None,
     ):
+        members = list(range(comm.size) if members is None else members)
         self._n_atoms = n_atoms
         self._stride = slot_nbytes(n_atoms)
         most = max(len(walkers) for walkers in walkers_of)
         self.slots_per_walker = slots_per_walker(budget_bytes, most, n_atoms)
-        self._hosts = tuple(hosts)
-        self._window, memory = allocate(comm, self._my_nbytes(comm.rank, walkers_of), "the coordinate rings")
+        # Rank in `comm` of each aggregator that is near.
+        self._host = {k: members.index(host) for k, host in enumerate(hosts) if host in members}
         self._rank = comm.rank
+        self._first_slot = {
+            walker: (aggregator, k * self.slots_per_walker)
+            for aggregator, walkers in enumerate(walkers_of)
+            for k, walker in enumerate(walkers)
+        }
+        mine = next((walkers_of[k] for k, host in self._host.items() if host == comm.rank), ())
+        self._stored = dict.fromkeys(mine, 0)
+        nbytes = len(mine) * self.slots_per_walker * self._stride
+        self._window, memory = allocate(comm, nbytes, "the coordinate rings", everyone)
         self._word = AtomicWord(self._window)
         self._slots = memory.reshape(-1, self._stride)
-        mine = walkers_of[self._hosts.index(comm.rank)] if comm.rank in self._hosts else ()
-        self._first_slot = {walker: (aggregator, k * self.slots_per_walker)
-                            for aggregator, walkers in enumerate(walkers_of) for k, walker in enumerate(walkers)}
-        self._stored = dict.fromkeys(mine, 0)
 
-    def _my_nbytes(self, rank: int, walkers_of: Sequence[Sequence[int]]) -> int:
-        n_walkers = sum(len(w) for host, w in zip(self._hosts, walkers_of, strict=True) if host == rank)
-        return n_walkers * self.slots_per_walker * self._stride
+    def is_near(self, aggregator: int) -> bool:
+        """Whether the ring of aggregator number `aggregator` lies on this node."""
+        return aggregator in self._host
 
     def store(self, walker: int, positions: np.ndarray, velocities: np.ndarray, box: np.ndarray) -> tuple[int, int]:
         """Keep a frame of `walker`, whose host I am, in place of its oldest.
@@ -95,11 +114,12 @@ class CoordinateRing:
         """Leave the first numbers of a walker to the frames of an earlier session, for :meth:`put`."""
         self._stored[walker] = n_frames
 
-    def put(self, walker: int, number: int, positions: np.ndarray, velocities: np.ndarray, box: np.ndarray
-            ) -> tuple[int, int]:
+    def put(
+        self, walker: int, number: int, positions: np.ndarray, velocities: np.ndarray, box: np.ndarray
+    ) -> tuple[int, int]:
         """As :meth:`store`, for the frame of this number."""
         _, slot, generation = self.place(walker, number)
-        parts = _parts(self._slots[slot, CACHE_LINE:].view(np.float32), len(positions))
+        parts = frame_parts(self._slots[slot, CACHE_LINE:].view(np.float32), len(positions))
         self._word.replace(self._rank, slot * self._stride, 0)
         self._window.Sync()
         for part, values in zip(parts, (positions, velocities, box), strict=True):
@@ -108,12 +128,8 @@ class CoordinateRing:
         self._word.replace(self._rank, slot * self._stride, generation)
         return slot, generation
 
-    def holds(self, aggregator: int, slot: int, generation: int) -> bool:
-        """Whether a slot holds this generation now."""
-        return self._word.fetch(self._hosts[aggregator], slot * self._stride) == generation
-
     def fetch(self, aggregator: int, slot: int, generation: int, n_atoms: int | None = None) -> Frame | None:
-        """The frame of that generation from that slot of the ring of aggregator number `aggregator`.
+        """The frame of that generation from that slot of the ring of aggregator number `aggregator`, which is near.
 
         Parameters
         ----------
@@ -126,7 +142,7 @@ class CoordinateRing:
             positions (n_atoms, 3), velocities (n_atoms, 3), box (3, 3), float32; None if the slot holds another
             generation by now (a stale command).
         """
-        host, offset = self._hosts[aggregator], slot * self._stride
+        host, offset = self._host[aggregator], slot * self._stride
         if generation < 1 or self._word.fetch(host, offset) != generation:
             return None
         n_atoms = self._n_atoms if n_atoms is None else n_atoms
@@ -135,15 +151,15 @@ class CoordinateRing:
         self._window.Flush(host)
         if self._word.fetch(host, offset) != generation:
             return None
-        return _parts(values, n_atoms)
+        return frame_parts(values, n_atoms)
 
     def free(self) -> None:
-        """Collective over the communicator: give the memory back."""
+        """Release the memory. Collective over the communicator."""
         del self._slots
         free(self._window)
 
 
-def _parts(values: np.ndarray, n_atoms: int) -> Frame:
+def frame_parts(values: np.ndarray, n_atoms: int) -> Frame:
     """Positions, velocities and box of a frame of `n_atoms`, which lie at the front of a slot: views of it."""
     n = 3 * n_atoms
     box = values[2 * n : 2 * n + 9].reshape(3, 3)

@@ -1,5 +1,14 @@
-"""From a run directory to tables, plots and a page; the only room that imports matplotlib."""
+"""From a run directory to tables, plots and a page: :func:`.write.write_report`. The only room with matplotlib, jinja2.
 
-from .write import write_report
+A run needs neither of them: they are the extra ``report``.
+"""
 
-__all__ = ["write_report"]
+from importlib.util import find_spec
+
+EXTRA = ("jinja2", "matplotlib")
+CURE = "pip install 'ddmd-mpi[report]'"
+
+
+def lacking() -> list[str]:
+    """What is not installed of the libraries that a report needs."""
+    return [name for name in EXTRA if find_spec(name) is None]

@@ -9,15 +9,16 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from ..analysis.records import number, table
+from ..analysis.run import Run
 from . import style
-from .read import Run, number, table
 from .tables import Rows
 
 CAPTION = (
     "Above: complexes that have walkers. Below: the walkers of each complex, once the restarts of a round are done; "
     "round 0 is the start."
 )
-MOST_NAMES = 40
+MAX_NAMES = 40
 
 
 class Pruning(NamedTuple):
@@ -35,7 +36,7 @@ def pruning(run: Run) -> Pruning | None:
     if not rounds:
         return None
     names = list(rounds[0][1])
-    began = Counter(s.get("topology") for s in run.segments if s["segment"] == 0)
+    began = Counter(s.get("topology") for s in run.segment_lines if s["segment"] == 0)
     walkers = [[began.get(name, 0) for name in names]]
     walkers += [[int(np.nan_to_num(number(counts.get(name)))) for name in names] for _, counts in rounds]
     return Pruning(names, np.array([0, *(int(n) for n, _ in rounds)]), np.array(walkers))
@@ -47,8 +48,11 @@ def ligand_table(run: Run) -> Rows:
     if found is None:
         return []
     return [
-        {"round": int(n), "complexes_with_walkers": int((row > 0).sum()), **dict(zip(found.names, row.tolist(),
-                                                                                   strict=True))}
+        {
+            "round": int(n),
+            "complexes_with_walkers": int((row > 0).sum()),
+            **dict(zip(found.names, row.tolist(), strict=True)),
+        }
         for n, row in zip(found.rounds, found.walkers, strict=True)
     ]
 
@@ -67,9 +71,9 @@ def ligands(run: Run, path: Path) -> bool:
         above.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
         edges = np.concatenate([found.rounds - 0.5, found.rounds[-1:] + 0.5])
         shown = below.pcolormesh(edges, np.arange(n_names + 1) - 0.5, found.walkers.T, cmap="Blues", vmin=0)
-        if n_names <= MOST_NAMES:
+        if n_names <= MAX_NAMES:
             below.set_yticks(range(n_names), found.names, fontsize=8)
-        below.set(xlabel="inference round", ylabel="" if n_names <= MOST_NAMES else "complex")
+        below.set(xlabel="inference round", ylabel="" if n_names <= MAX_NAMES else "complex")
         below.invert_yaxis()
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.colorbar(shown, ax=below, label="walkers", ticks=MaxNLocator(integer=True))

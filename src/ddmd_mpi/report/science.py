@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib as mpl
@@ -10,32 +11,40 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 
+from ..analysis.lineage import Segment, ancestry
+from ..analysis.records import column, number
+from ..analysis.run import Run
 from . import style
-from .lineage import Segment, ancestry
-from .read import Run, column, number
 
-MOST_POINTS = 2000
-MOST_RIDGES = 8
-MOST_WALKERS = 48
+MAX_POINTS = 2000
+MAX_RIDGES = 8
+MAX_WALKERS = 48
 RMSD_LABEL = "Cα RMSD to the target (Å)"
 
 
 def sampled(run: Run) -> np.ndarray:
     """Indices of the frames that were simulated and have an RMSD (restart points repeat another frame)."""
-    return np.flatnonzero(~run.frames["restart_point"] & np.isfinite(run.frames["rmsd_angstrom"]))
+    return np.flatnonzero(~run.timeline["restart_point"] & np.isfinite(run.timeline["rmsd_angstrom"]))
 
 
 def restart_points(run: Run) -> np.ndarray:
     """Indices of the frames that a restart decision put first in a segment."""
-    first = {(s["simulation"], s.get("first_frame")) for s in run.segments if number(s.get("decision")) >= 0}
-    names = zip(run.frames["simulation"].tolist(), run.frames["frame"].tolist(), strict=True)
-    return np.flatnonzero([name in first for name in names] & run.frames["restart_point"])
+    first = {(s["walker"], s.get("first_frame")) for s in run.segment_lines if number(s.get("decision")) >= 0}
+    names = zip(run.timeline["walker"].tolist(), run.timeline["frame"].tolist(), strict=True)
+    return np.flatnonzero([name in first for name in names] & run.timeline["restart_point"])
 
 
 def best_frame(run: Run) -> int | None:
     """Index of the frame with the lowest RMSD, None without frames."""
     rows = sampled(run)
-    return int(rows[np.argmin(run.frames["rmsd_angstrom"][rows])]) if len(rows) else None
+    return int(rows[np.argmin(run.timeline["rmsd_angstrom"][rows])]) if len(rows) else None
+
+
+def native(run: Run) -> np.ndarray:
+    """Fraction of native contacts of every frame of the timeline, NaN if it is not recorded."""
+    if not run.native_contacts:
+        return np.full(len(run.timeline), np.nan)
+    return run.timeline[run.native_contacts]
 
 
 def progress(run: Run, path: Path) -> bool:
@@ -43,8 +52,8 @@ def progress(run: Run, path: Path) -> bool:
     rows = sampled(run)
     if not len(rows):
         return False
-    scale, unit = style.simulated_scale(run.frames["aggregate_ps"][-1])
-    aggregate, rmsd = run.frames["aggregate_ps"] / scale, run.frames["rmsd_angstrom"]
+    scale, unit = style.simulated_scale(run.timeline["aggregate_ps"][-1])
+    aggregate, rmsd = run.timeline["aggregate_ps"] / scale, run.timeline["rmsd_angstrom"]
     best = np.minimum.accumulate(rmsd[rows])
     with style.figure(path) as figure:
         axes = figure.add_subplot()
@@ -61,20 +70,21 @@ def progress(run: Run, path: Path) -> bool:
         axes.set(xlabel=f"aggregate simulated time ({unit})", ylabel=RMSD_LABEL, xlim=(0, aggregate[-1]))
         axes.set_ylim(0, np.quantile(rmsd[rows], 0.999) * 1.08)
         for handle in axes.legend(loc="upper right", ncols=4).legend_handles:
-            handle.set_alpha(1.0)
+            if handle is not None:
+                handle.set_alpha(1.0)
     return True
 
 
 def _walker_lines(axes: Axes, run: Run, aggregate: np.ndarray) -> None:
     """One faint line per walker, broken where it was restarted."""
-    walkers = np.unique(run.frames["simulation"])
+    walkers = np.unique(run.timeline["walker"])
     alpha = float(np.clip(4 / len(walkers), 0.06, 0.55))
     colours = style.WALKERS(np.linspace(0, 1, len(walkers)))
     for walker, colour in zip(walkers, colours, strict=False):
-        mine = np.flatnonzero(run.frames["simulation"] == walker)
-        mine = np.sort(mine)[style.thin(len(mine), MOST_POINTS)]
-        rmsd = run.frames["rmsd_angstrom"][mine].copy()
-        begins = np.flatnonzero(run.frames["restart_point"][mine])
+        mine = np.flatnonzero(run.timeline["walker"] == walker)
+        mine = np.sort(mine)[style.thin(len(mine), MAX_POINTS)]
+        rmsd = run.timeline["rmsd_angstrom"][mine].copy()
+        begins = np.flatnonzero(run.timeline["restart_point"][mine])
         x, y = np.insert(aggregate[mine], begins, np.nan), np.insert(rmsd, begins, np.nan)
         label = f"{len(walkers)} walkers" if walker == walkers[0] else None
         axes.plot(x, y, color=colour, linewidth=0.8, alpha=alpha, label=label)
@@ -82,7 +92,7 @@ def _walker_lines(axes: Axes, run: Run, aggregate: np.ndarray) -> None:
 
 def _restart_drops(axes: Axes, run: Run, aggregate: np.ndarray, restarts: np.ndarray) -> None:
     """A line for every restart, from the RMSD that was left to the one that is started from."""
-    rmsd, walker, frame = (run.frames[name] for name in ("rmsd_angstrom", "simulation", "frame"))
+    rmsd, walker, frame = (run.timeline[name] for name in ("rmsd_angstrom", "walker", "frame"))
     row = {name: i for i, name in enumerate(zip(walker.tolist(), frame.tolist(), strict=True))}
     left = [row.get((walker[i], frame[i] - 1), i) for i in restarts]
     drops = [[(aggregate[i], rmsd[before]), (aggregate[i], rmsd[i])] for i, before in zip(restarts, left, strict=True)]
@@ -94,6 +104,46 @@ def _restart_drops(axes: Axes, run: Run, aggregate: np.ndarray, restarts: np.nda
     )  # fmt: skip
 
 
+def native_contacts(run: Run, path: Path) -> bool:
+    """RMSD and fraction of native contacts of every frame, coloured by simulated time. False: no data."""
+    rows = sampled(run)
+    fraction = native(run)
+    rows = rows[np.isfinite(fraction[rows])]
+    if not len(rows):
+        return False
+    scale, unit = style.simulated_scale(run.timeline["aggregate_ps"][-1])
+    shown = rows[style.thin(len(rows), MAX_POINTS)]
+    rmsd = run.timeline["rmsd_angstrom"]
+    with style.figure(path) as figure:
+        axes = figure.add_subplot()
+        points = axes.scatter(
+            rmsd[shown],
+            fraction[shown],
+            c=run.timeline["aggregate_ps"][shown] / scale,
+            s=9,
+            linewidth=0,
+            cmap=style.ITERATIONS,
+            alpha=0.7,
+        )
+        figure.colorbar(points, ax=axes, label=f"aggregate simulated time ({unit})", pad=0.01, aspect=30)
+        at = rows[np.argmin(rmsd[rows])]
+        axes.plot(
+            rmsd[at],
+            fraction[at],
+            marker="*",
+            color=style.ACCENT,
+            markersize=14,
+            markeredgecolor="white",
+            linestyle="none",
+            label="lowest RMSD",
+        )
+        _native_band(axes, run, upright=True)
+        axes.set(xlabel=RMSD_LABEL, ylabel="fraction of native contacts", ylim=(-0.02, 1.02))
+        axes.set_xlim(0, np.quantile(rmsd[rows], 0.999) * 1.08)
+        axes.legend(loc="upper right")
+    return True
+
+
 def _native_band(axes: Axes, run: Run, *, upright: bool = False) -> None:
     """Shade what counts as folded, if the run has a target RMSD."""
     limit = number(run.setting("run", "target_rmsd_angstrom"))
@@ -103,24 +153,24 @@ def _native_band(axes: Axes, run: Run, *, upright: bool = False) -> None:
 
 
 def iterations(run: Run, rows: np.ndarray) -> tuple[list[np.ndarray], list[str], str]:
-    """Frames `rows` in groups by inference round, at most MOST_RIDGES: the groups, their labels and what they are.
+    """Frames `rows` in groups by inference round, at most MAX_RIDGES: the groups, their labels and what they are.
 
     A frame belongs to the round that ended next after it was made; without rounds, or without wall times, the
     groups are equal parts of the aggregate simulated time.
     """
     ends = np.sort(column(run.rounds, "time"))
-    wall = run.frames["wall"][rows]
+    wall = run.timeline["wall"][rows]
     if np.isfinite(ends).any() and np.isfinite(wall).all():
         of_round = np.searchsorted(ends[np.isfinite(ends)], wall)
         n = int(of_round.max()) + 1
-        edges = np.unique(np.linspace(0, n, min(n, MOST_RIDGES) + 1).round().astype(int))
-        groups = [rows[(of_round >= a) & (of_round < b)] for a, b in zip(edges[:-1], edges[1:], strict=True)]
-        labels = [f"{a}" if b - a == 1 else f"{a}–{b - 1}" for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        edges = np.unique(np.linspace(0, n, min(n, MAX_RIDGES) + 1).round().astype(int))
+        groups = [rows[(of_round >= a) & (of_round < b)] for a, b in pairwise(edges)]
+        labels = [f"{a}" if b - a == 1 else f"{a}–{b - 1}" for a, b in pairwise(edges)]
         kept = [(g, label) for g, label in zip(groups, labels, strict=True) if len(g)]
         return [g for g, _ in kept], [label for _, label in kept], "inference rounds done"
-    groups = [g for g in np.array_split(rows, MOST_RIDGES) if len(g)]
-    scale, unit = style.simulated_scale(run.frames["aggregate_ps"][-1])
-    labels = [f"{run.frames['aggregate_ps'][g[-1]] / scale:.3g}" for g in groups]
+    groups = [g for g in np.array_split(rows, MAX_RIDGES) if len(g)]
+    scale, unit = style.simulated_scale(run.timeline["aggregate_ps"][-1])
+    labels = [f"{run.timeline['aggregate_ps'][g[-1]] / scale:.3g}" for g in groups]
     return groups, labels, f"until aggregate time ({unit})"
 
 
@@ -130,7 +180,7 @@ def histograms(run: Run, path: Path) -> bool:
     if not len(rows):
         return False
     groups, labels, meaning = iterations(run, rows)
-    rmsd = run.frames["rmsd_angstrom"]
+    rmsd = run.timeline["rmsd_angstrom"]
     lowest = rmsd[rows].min() - 0.5
     edges = np.linspace(lowest if lowest > 2 else 0, rmsd[rows].max() * 1.02, 81)
     colours = mpl.colormaps[style.ITERATIONS](np.linspace(0.05, 0.95, len(groups)))
@@ -167,16 +217,28 @@ def smooth(counts: np.ndarray) -> np.ndarray:
     return density / max(density.sum(), 1e-12)
 
 
-def lineage_tree(run: Run, segments: list[Segment], path: Path) -> bool:
-    """Each walker's RMSD over wall time as a strip, restarts as links from source to child. False: no data."""
+def lineage_tree(
+    run: Run, segments: list[Segment], path: Path, end: tuple[int, int] | None = None, most: int = MAX_WALKERS
+) -> bool:
+    """Each walker's RMSD over wall time as a strip, restarts as links from source to child. False: no data.
+
+    Parameters
+    ----------
+    path
+        PNG or SVG.
+    end
+        Walker and frame whose route is highlighted; by default those of the lowest RMSD.
+    most
+        How many walkers are drawn at most.
+    """
     known = [s for s in segments if s.start > 0]
     rows = sampled(run)
-    if not known or not len(rows) or not np.isfinite(run.frames["wall"][rows]).any():
+    if not known or not len(rows) or not np.isfinite(run.timeline["wall"][rows]).any():
         return False
-    best = best_frame(run)
-    source = (int(run.frames["simulation"][best]), int(run.frames["frame"][best]))
+    best = best_frame(run) if end is None else row_of_frame(run, *end)
+    source = (int(run.timeline["walker"][best]), int(run.timeline["frame"][best]))
     way = ancestry(segments, *source)
-    walkers = shown_walkers(run, [s.simulation for s in way])
+    walkers = shown_walkers(run, [s.walker for s in way], most)
     lane = {w: y for y, w in enumerate(walkers)}
     divisor, unit = style.duration_scale(run.wall)
     row_height = 0.38 if len(walkers) <= 12 else 0.2
@@ -185,57 +247,63 @@ def lineage_tree(run: Run, segments: list[Segment], path: Path) -> bool:
         strip = _strips(axes, run, lane, divisor, linewidth=25 * row_height)
         figure.colorbar(strip, ax=axes, label=RMSD_LABEL, pad=0.01, aspect=30)
         _links(axes, run, known, lane, set(zip(way[1:], way[:-1], strict=True)), divisor)
-        at = ((run.frames["wall"][best] - run.start) / divisor, lane[source[0]])
+        at = ((run.timeline["wall"][best] - run.start) / divisor, lane[source[0]])
         axes.plot(*at, marker="*", color=style.ACCENT, markersize=14, markeredgecolor="white", zorder=9)
         axes.set_yticks(list(lane.values()), [str(w) for w in lane])
-        n_walkers = len(np.unique(run.frames["simulation"]))
+        n_walkers = len(np.unique(run.timeline["walker"]))
         label = "walker" if n_walkers == len(walkers) else f"walker ({len(walkers)} of {n_walkers} shown)"
         axes.set(xlabel=f"wall time ({unit})", ylabel=label, ylim=(len(lane) - 0.4, -0.6))
-        axes.set_xlim(0, np.nanmax(run.frames["wall"][rows] - run.start) / divisor * 1.01)
+        axes.set_xlim(0, np.nanmax(run.timeline["wall"][rows] - run.start) / divisor * 1.01)
         axes.grid(visible=False, axis="y")
     return True
 
 
 def _strips(axes: Axes, run: Run, lane: dict[int, int], divisor: float, linewidth: float) -> LineCollection:
     """One strip per walker, coloured by the RMSD of its frames."""
-    rows, rmsd = sampled(run), run.frames["rmsd_angstrom"]
+    rows, rmsd = sampled(run), run.timeline["rmsd_angstrom"]
     pieces, values = [], []
     for walker, y in lane.items():
-        mine = rows[run.frames["simulation"][rows] == walker]
-        mine = mine[style.thin(len(mine), MOST_POINTS)]
-        t = (run.frames["wall"][mine] - run.start) / divisor
+        mine = rows[run.timeline["walker"][rows] == walker]
+        mine = mine[style.thin(len(mine), MAX_POINTS)]
+        t = (run.timeline["wall"][mine] - run.start) / divisor
         points = np.column_stack([t, np.full(len(t), y)])
         pieces.append(np.stack([points[:-1], points[1:]], axis=1))
         values.append(rmsd[mine][1:])
     colours = Normalize(rmsd[rows].min(), np.quantile(rmsd[rows], 0.98))
     strips = LineCollection(np.concatenate(pieces), cmap=style.RMSD_COLOURS, norm=colours, linewidth=linewidth)
     strips.set_array(np.concatenate(values))
-    return axes.add_collection(strips)
+    axes.add_collection(strips)
+    return strips
 
 
-def shown_walkers(run: Run, wanted: list[int]) -> list[int]:
-    """At most MOST_WALKERS walkers to draw: those wanted, and others evenly chosen."""
-    walkers = np.unique(run.frames["simulation"]).astype(int)
+def row_of_frame(run: Run, walker: int, frame: int) -> int:
+    """Row in the timeline of a frame that the run has."""
+    return int(np.flatnonzero((run.timeline["walker"] == walker) & (run.timeline["frame"] == frame))[0])
+
+
+def shown_walkers(run: Run, wanted: list[int], most: int = MAX_WALKERS) -> list[int]:
+    """At most so many walkers to draw: those wanted, and others evenly chosen."""
+    walkers = np.unique(run.timeline["walker"]).astype(int)
     wanted = [w for w in dict.fromkeys(wanted) if w in walkers]
     others = np.setdiff1d(walkers, wanted)
-    room = max(0, MOST_WALKERS - len(wanted))
+    room = max(0, most - len(wanted))
     return sorted([*wanted, *others[style.thin(len(others), room)].tolist()]) if room else sorted(wanted)
 
 
 def _links(axes: Axes, run: Run, segments: list[Segment], lane: dict[int, int], way: set, divisor: float) -> None:
     """Draw a link for every restart, the ones on the way to the best frame in front."""
     wall = _wall_of_frames(run)
-    starts = {(child.simulation, child.segment): parent for child, parent in way}
-    restarted = [s for s in segments if s.restarted and s.parent is not None]
+    starts = {(child.walker, child.segment): parent for child, parent in way}
+    restarted = [(s, s.parent) for s in segments if s.restarted and s.parent is not None]
     alpha = float(np.clip(40 / max(1, len(restarted)), 0.12, 0.7))
-    for s in restarted:
-        ends = (s.parent.simulation in lane, s.simulation in lane)
-        from_wall = wall.get((s.parent.simulation, s.parent.frame), np.nan)
+    for s, parent in restarted:
+        ends = (parent.walker in lane, s.walker in lane)
+        from_wall = wall.get((parent.walker, parent.frame), np.nan)
         if not all(ends) or not np.isfinite(from_wall):
             continue
-        chosen = starts.get((s.simulation, s.segment)) == s.parent
+        chosen = starts.get((s.walker, s.segment)) == parent
         x = (np.array([from_wall, s.start]) - run.start) / divisor
-        y = [lane[s.parent.simulation], lane[s.simulation]]
+        y = [lane[parent.walker], lane[s.walker]]
         axes.annotate(
             "", (x[1], y[1]), xytext=(x[0], y[0]), zorder=8 if chosen else 5,
             arrowprops={
@@ -248,5 +316,5 @@ def _links(axes: Axes, run: Run, segments: list[Segment], lane: dict[int, int], 
 
 
 def _wall_of_frames(run: Run) -> dict[tuple[int, int], float]:
-    columns = (run.frames[name].tolist() for name in ("simulation", "frame", "wall"))
+    columns = (run.timeline[name].tolist() for name in ("walker", "frame", "wall"))
     return {(int(s), int(f)): w for s, f, w in zip(*columns, strict=True)}

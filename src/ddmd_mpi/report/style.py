@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -29,7 +30,7 @@ WALKERS = LinearSegmentedColormap.from_list("walkers", ["#7FBCE6", ROLE_COLOURS[
 ITERATIONS = "viridis_r"  # early pale, late dark
 RMSD_COLOURS = "viridis"  # near the target dark, far from it pale
 
-SETTINGS = {
+SETTINGS: dict[Any, object] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.titlesize": 11,
@@ -56,7 +57,9 @@ SETTINGS = {
 @contextmanager
 def figure(path: Path, width: float = 9.0, height: float = 4.2) -> Iterator[Figure]:
     """A figure (inches) that is saved to `path` as PNG when the block ends."""
-    with mpl.rc_context(SETTINGS):
+    with mpl.rc_context():
+        mpl.rcdefaults()  # the user's are for other figures: text.usetex needs LaTeX
+        mpl.rcParams.update(SETTINGS)
         canvas = FigureCanvasAgg(Figure(figsize=(width, height), layout="constrained"))
         yield canvas.figure
         canvas.figure.savefig(path, dpi=150, facecolor="white")

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .lineage import Segment
-from .machine import latencies_ms
-from .read import ROLES, Record, Run, number, table
+from ..analysis.lineage import Segment
+from ..analysis.records import Record, number, table
+from ..analysis.run import Run
+from ..layout.roles import ROLES
+from .performance import latencies_ms
 from .style import milliseconds
 from .training import joint_rounds
 
@@ -73,9 +75,9 @@ def decision_table(run: Run) -> Rows:
             "decided_s": number(d.get("decided")) - run.start,
             "outcome": d.get("outcome"),
             "latency_ms": taken,
-            "simulation": d.get("simulation"),
+            "walker": d.get("walker"),
             "segment": d.get("segment"),
-            "source_simulation": source.get("simulation"),
+            "source_walker": source.get("walker"),
             "source_segment": source.get("segment"),
             "source_frame": source.get("frame"),
             "source_topology": source.get("topology"),
@@ -95,17 +97,17 @@ def decision_table(run: Run) -> Rows:
 def segment_table(run: Run, segments: list[Segment]) -> Rows:
     """One row per segment, with its parent and what it reached."""
     lowest: dict[tuple[int, int], float] = {}
-    frames = run.frames
-    names = zip(frames["simulation"].tolist(), frames["segment"].tolist(), strict=True)
+    frames = run.timeline
+    names = zip(frames["walker"].tolist(), frames["segment"].tolist(), strict=True)
     for name, rmsd, repeat in zip(names, frames["rmsd_angstrom"].tolist(), frames["restart_point"], strict=True):
         if not repeat and rmsd == rmsd:
             lowest[name] = min(rmsd, lowest.get(name, np.inf))
-    ended = {(e.get("simulation"), e.get("segment")): e for e in run.spans("segment")}
+    ended = {(e.get("walker"), e.get("segment")): e for e in run.spans("segment")}
     rows = []
     for s in segments:
-        end = ended.get((s.simulation, s.segment), {})
+        end = ended.get((s.walker, s.segment), {})
         rows.append({
-            "simulation": s.simulation,
+            "walker": s.walker,
             "segment": s.segment,
             "started_s": s.start - run.start,
             "wall_s": number(end.get("end")) - number(end.get("start")),
@@ -114,12 +116,12 @@ def segment_table(run: Run, segments: list[Segment]) -> Rows:
             "frames": s.n_frames,
             "restart_point": s.restart_point,
             "decision": s.decision,
-            "parent_simulation": s.parent.simulation if s.parent else None,
+            "parent_walker": s.parent.walker if s.parent else None,
             "parent_segment": s.parent.segment if s.parent else None,
             "parent_frame": s.parent.frame if s.parent else None,
             "velocity_seed": s.velocity_seed,
             "topology": s.topology,
-            "best_rmsd_angstrom": lowest.get((s.simulation, s.segment)),
+            "best_rmsd_angstrom": lowest.get((s.walker, s.segment)),
             "end_reason": end.get("reason"),
         })  # fmt: skip
     return rows

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .read import Record, Run, column, number
+from ..analysis.records import Record, column, number
+from ..analysis.run import Run
 
 #: Keys of an epoch that are no term of its loss.
 NO_TERMS = {"name", "role", "rank", "start", "end", "round", "epoch", "loss", "validation_loss"}
@@ -79,8 +80,14 @@ def same_weights(spans: list[Record]) -> bool | None:
 def doubts(run: Run) -> list[str]:
     """What speaks against the training, in sentences."""
     apart = [spans[0].get("round") for spans in joint_rounds(run) if same_weights(spans) is False]
-    return [f"The training ranks had different weights after {len(apart)} rounds, first after round {apart[0]}: they "
-            "did not train one model."] if apart else []
+    return (
+        [
+            f"The training ranks had different weights after {len(apart)} rounds, first after round {apart[0]}: they "
+            "did not train one model."
+        ]
+        if apart
+        else []
+    )
 
 
 def sentence(run: Run) -> str:

@@ -7,25 +7,34 @@ from pathlib import Path
 
 import numpy as np
 
+from ..analysis.lineage import Segment
+from ..analysis.records import number
+from ..analysis.run import Run, open_run
 from ..errors import RunDirectoryError
-from . import ligands, machine, science, style, tables, training, words
-from .lineage import Segment, contradictions, segments_of
+from . import ligands, performance, science, style, tables, text, training
 from .page import Page, Picture, Table
-from .read import Run, number, read_run
 
-MOST_ROWS = 25
+MAX_ROWS = 25
 LINKS = (
-    "summary.json", "config.toml", "decisions.jsonl", "rounds.jsonl", "trajectories", "frames", "segments", "models",
+    "summary.json",
+    "config.toml",
+    "decisions.jsonl",
+    "rounds.jsonl",
+    "trajectories",
+    "frames",
+    "segments",
+    "models",
     "logs",
 )
 FIGURES = (
     ("progress", "RMSD to the target", science.progress),
+    ("native_contacts", "Native contacts beside RMSD", science.native_contacts),
     ("histograms", "RMSD by restart round", science.histograms),
-    ("lineage", "Lineage: who came from whom", None),
-    ("timeline", "What every rank did", machine.timeline),
-    ("learning", "Learning curves", machine.learning),
-    ("latency", "From decision to first step", machine.latency),
-    ("rounds", "Inference rounds", machine.rounds),
+    ("lineage", "Lineage of the segments", None),
+    ("timeline", "What every rank did", performance.timeline),
+    ("learning", "Learning curves", performance.learning),
+    ("latency", "From decision to first step", performance.latency),
+    ("rounds", "Inference rounds", performance.rounds),
 )
 
 
@@ -42,8 +51,8 @@ def write_report(run_directory: Path) -> list[Path]:
     RunDirectoryError
         If the directory is not one that a run wrote, or cannot be written to.
     """
-    run = read_run(run_directory)
-    segments = segments_of(run)
+    run = open_run(run_directory)
+    segments = run.segments
     try:
         (run.directory / "plots").mkdir(exist_ok=True)
         (run.directory / "tables").mkdir(exist_ok=True)
@@ -58,7 +67,7 @@ def write_report(run_directory: Path) -> list[Path]:
 
 
 def _pictures(run: Run, segments: list[Segment]) -> list[Picture]:
-    captions = words.captions(run)
+    captions = text.captions(run)
     pictures = []
     for name, heading, draw in FIGURES:
         path = run.directory / "plots" / f"{name}.png"
@@ -78,16 +87,17 @@ def _drawer(draw: Callable[[Run, Path], bool] | None, run: Run, segments: list[S
 
 def _tables(run: Run, segments: list[Segment]) -> list[Table]:
     """Write the tables that have rows."""
-    contents = (
+    contents = [
         ("roles", "Roles", tables.role_table(run)),
         ("decisions", "Restart decisions", tables.decision_table(run)),
         ("segments", "Segments", tables.segment_table(run, segments)),
         ("rounds", "Inference rounds in numbers", tables.record_table(run.rounds, run.start)),
         ("training", "Rounds of training", training.round_table(run)),
         ("models", "Model versions", tables.record_table(run.models, run.start)),
-    )
+    ]
     pruned = ligands.ligand_table(run)
-    contents += (("ligands", "Walkers per ligand in numbers", pruned),) if pruned else ()
+    if pruned:
+        contents.append(("ligands", "Walkers per ligand in numbers", pruned))
     for name, _, rows in contents:
         if rows:
             tables.write_csv(run.directory / "tables" / f"{name}.csv", rows)
@@ -95,15 +105,15 @@ def _tables(run: Run, segments: list[Segment]) -> list[Table]:
 
 
 def _page(run: Run, segments: list[Segment], pictures: list[Picture], shown: list[Table]) -> Page:
-    found = contradictions(segments, run.decisions)
+    found = run.contradictions()
     doubts = [f"The lineage contradicts itself in {len(found)} places, for example: {found[0]}."] if found else []
     return Page(
-        title=words.title(run),
-        sentences=words.paragraph(run, segments),
+        title=text.title(run),
+        sentences=text.paragraph(run, segments),
         numbers=_numbers(run),
-        warnings=[*words.warnings(run), *doubts, *training.doubts(run)],
+        warnings=[*text.warnings(run), *doubts, *training.doubts(run)],
         pictures=pictures,
-        tables=[Table(t.heading, t.rows[-MOST_ROWS:], t.link) for t in shown],
+        tables=[Table(t.heading, t.rows[-MAX_ROWS:], t.link) for t in shown],
         links=[name for name in LINKS if (run.directory / name).exists()],
     )
 
@@ -111,17 +121,19 @@ def _page(run: Run, segments: list[Segment], pictures: list[Picture], shown: lis
 def _numbers(run: Run) -> list[tuple[str, str]]:
     """The few numbers that a reader looks for first."""
     best = science.best_frame(run)
-    latencies = machine.latencies_ms(run)
-    simulated = run.frames["aggregate_ps"][-1] if len(run.frames["aggregate_ps"]) else np.nan
+    native = science.native(run)[best] if best is not None else np.nan
+    latencies = performance.latencies_ms(run)
+    simulated = run.timeline["aggregate_ps"][-1] if len(run.timeline["aggregate_ps"]) else np.nan
     applied = sum(d.get("outcome") == "applied" for d in run.decisions)
     values = (
-        ("best Cα RMSD", f"{run.frames['rmsd_angstrom'][best]:.2f} Å" if best is not None else ""),
-        ("simulated in all", words.simulated_time(simulated) if simulated > 0 else ""),
+        ("best Cα RMSD", f"{run.timeline['rmsd_angstrom'][best]:.2f} Å" if best is not None else ""),
+        ("its native contacts", f"{100 * native:.0f} %" if native >= 0 else ""),
+        ("simulated in total", text.simulated_time(simulated) if simulated > 0 else ""),
         ("MD speed", _with_unit(run.result("simulation", "ns_per_day"), "ns/day")),
         ("restarts", f"{applied}" if run.decisions else ""),
         ("median decision to first step", style.milliseconds(np.median(latencies)) if len(latencies) else ""),
         ("model versions", f"{len(run.models)}" if run.models else ""),
-        ("wall time", words.duration(run.wall) if run.wall > 0 else ""),
+        ("wall time", text.duration(run.wall) if run.wall > 0 else ""),
     )
     return [(name, value) for name, value in values if value]
 

@@ -1,0 +1,1 @@
+"""What each rank does in stream mode."""

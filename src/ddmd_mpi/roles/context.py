@@ -7,57 +7,107 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from ..checkpoints import Manifest, Store
+from ..config.schema import Config
 from ..errors import DiskError
-from ..events import EventLog
-from ..parallel.layout import Layout
+from ..faults.detector import FailureDetector
+from ..faults.heartbeat import Heartbeat
+from ..faults.stop import Control
+from ..frames.command import Receipt, RestartCommand
+from ..layout.file_mode import StageLayout
+from ..layout.memory import model_threads
+from ..layout.roles import Layout
+from ..md.prepared import Prepared
+from ..monitor.events import EventLog
+from ..monitor.status import Board, StatusPost, StopReason
+from ..parallel.board import MessageBoard
 from ..parallel.mailbox import Mailboxes
-from ..parallel.register import Registers
-from ..parallel.ring import CoordinateRing
-from ..parallel.sizes import model_threads
-from ..sections import Config
-from ..status import StatusPost
-from ..stopping import Control
-from ..streams.network import Network
-from ..streams.outbox import Outbox
-from ..streams.stream import END, Reader
-from ..wiring import KINDS, SIMULATION, WEIGHTS, Link
-from .checkpointing import Checkpoints
-from .vigil import NoVigil, Vigil
+from ..parallel.plane import ControlPlane
+from ..rundir.checkpoints import Store
+from ..rundir.manifest import Entry, Manifest
+from ..streams.ends import StreamEnds
+
+if TYPE_CHECKING:
+    from ..parallel.bare_mpi import MPI
+    from .checkpoint import Checkpoints
 
 #: A role that has nothing to do sleeps this long, so that the ranks that share its core get it.
 IDLE_SECONDS = 0.002
-CREDIT_DTYPE = np.dtype([("consumed", "<i8")])
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What rank 0 found out about the system before the roles began."""
+@dataclass(frozen=True, kw_only=True)
+class RunInfo:
+    """What rank 0 found out about the system before the roles started.
 
-    n_atoms: int  # of the largest topology
+    Parameters
+    ----------
+    directory
+        The run directory.
+    started
+        Unix time of the launch on rank 0, s.
+    begun
+        Unix time from which the duration counts, s: of the first launch of several.
+    job_end
+        Unix time at which the job ends, s; None if it is not known.
+    n_atoms
+        Of the largest topology.
+    atoms_of
+        Atoms of each topology, if there are several.
+    n_residues
+        Atoms of the descriptor.
+    order_parameters
+        Their names.
+    target_nm
+        Descriptor atoms of the target, nm, shape (n_residues, 3).
+    topologies
+        Those that the ranks need not read; on ranks that simulate.
+    about
+        What a checkpoint says of the run.
+    session
+        Starts of the program before this one.
+    resumed
+        The checkpoint that the run is resumed from.
+    last_checkpoint
+        The highest number in use.
+    """
+
+    directory: Path
+    started: float
+    begun: float = 0.0
+    job_end: float | None = None
+    n_atoms: int
+    atoms_of: tuple[int, ...] = ()
     n_residues: int
     order_parameters: tuple[str, ...]
-    directory: Path
-    started: float  # Unix time of the launch on rank 0, s
-    about: dict[str, Any] = field(default_factory=dict)  # what a checkpoint says of the run
-    session: int = 0  # starts of the program before this one, of a run that goes on
-    resumed: Manifest | None = None  # the checkpoint that it goes on from
-    last_checkpoint: int = 0  # the highest number in use
-    job_end: float | None = None  # Unix time, s
-    atoms_of: tuple[int, ...] = ()  # of each topology, where there are several
-    target_nm: np.ndarray | None = None  # descriptor atoms, nm, shape (n_residues, 3)
-    begun: float = 0.0  # Unix time from which the duration counts, s: of the first launch of several
+    target_nm: np.ndarray | None = None
+    topologies: tuple[Prepared, ...] = ()
+    about: dict[str, Any] = field(default_factory=dict)
+    session: int = 0
+    resumed: Manifest | None = None
+    last_checkpoint: int = 0
+
+    def of_role(self, role: str) -> RunInfo:
+        """What a rank of this role keeps of them."""
+        return self if role == "simulation" else replace(self, topologies=())
 
     @property
     def elapsed_s(self) -> float:
         """Wall time of the sessions before."""
         return self.resumed.elapsed_s if self.resumed else 0.0
+
+    @property
+    def carried(self) -> dict[str, dict[str, Any]]:
+        """Sums of the status records of the sessions before, by role and field."""
+        return self.resumed.carried if self.resumed else {}
+
+    def resumed_parts(self, role: str) -> tuple[Entry, ...]:
+        """The parts of a role in the checkpoint that the run is resumed from; none for a new run."""
+        return self.resumed.of_role(role) if self.resumed else ()
 
     def n_atoms_of(self, topology: int) -> int | None:
         """Atoms of a topology; None for one that the run does not have."""
@@ -65,39 +115,78 @@ class Facts:
         return atoms_of[topology] if 0 <= topology < len(atoms_of) else None
 
 
-@dataclass
+class CommandChannel(Protocol):
+    """Carries commands to walkers and their receipts back."""
+
+    def send(self, walker: int, command: RestartCommand) -> object: ...
+    def receipts(self, walker: int) -> list[Receipt]: ...
+
+
+class Role(Protocol):
+    """What a rank does for the entire run; made with its context."""
+
+    def run(self) -> bool | None:
+        """Play the role to its end; False if the run did not complete."""
+
+
+@runtime_checkable
+class StreamRole(Role, Protocol):
+    """A role of stream mode.
+
+    Attributes
+    ----------
+    checkpoints
+        Writes this rank's parts; None until the work has started.
+    """
+
+    checkpoints: Checkpoints | None
+
+
+@dataclass(kw_only=True)
 class Context:
-    """A role's whole world."""
+    """A role's whole world, in both modes.
+
+    Parameters
+    ----------
+    config, info, layout
+        Settings of the run, what is known of its system, and who does what.
+    rank, role
+        This rank and its role.
+    gpu
+        Index of its GPU, None for none.
+    comm
+        The ranks of this role.
+    control
+        When the run ends.
+    events, status, log
+        What this rank tells of itself.
+    heartbeat
+        To be called in every turn of a loop.
+    detector
+        Who is lost.
+    board
+        The status records of all ranks, for the leader.
+    """
 
     config: Config
-    facts: Facts
+    info: RunInfo
     layout: Layout
     rank: int
     role: str
     gpu: int | None
+    comm: MPI.Comm
     control: Control
     events: EventLog
     status: StatusPost
     log: logging.Logger
-    links: tuple[Link, ...]
-    comm: Any  # the communicator of my role
-    network: Network  # this and the next three are None in file mode
-    mailboxes: Mailboxes  # a Desk for its inference
-    ring: CoordinateRing
-    credits: Registers
-    board: Registers  # a MessageBoard in file mode
-    announcements: Registers | None = None  # of the parts of checkpoints
-    vigil: Vigil | NoVigil = field(default_factory=NoVigil)
-    checkpoints: Checkpoints | None = None  # mine, once my work has begun
-    opened: dict[str, list[Outbox]] = field(default_factory=dict)  # my writing ends, by kind
-
-    def __post_init__(self) -> None:
-        self.status.gather = self.traffic
+    heartbeat: Heartbeat
+    detector: FailureDetector
+    board: Board
 
     @property
     def store(self) -> Store:
         """The run's checkpoints."""
-        return Store(self.facts.directory)
+        return Store(self.info.directory)
 
     @property
     def threads(self) -> int:
@@ -105,24 +194,16 @@ class Context:
         wanted = self.config.training.threads
         return model_threads(self.layout, self.rank, len(os.sched_getaffinity(0))) if wanted == "auto" else wanted
 
-    @property
-    def left_s(self) -> float:
-        """Seconds until the simulations stop."""
-        return self.control.left_s
-
-    @property
-    def overdue(self) -> bool:
-        """Whether the time for draining is over, too."""
-        return self.left_s < -self.control.drain_s(self.config.run.drain)
-
-    def given_up(self) -> bool:
-        """Whether to wait no longer for another rank; looks who is lost."""
-        self.vigil.tick()
-        return self.overdue
+    def should_give_up(self) -> bool:
+        """Beat, look who is lost and what is ordered; whether to wait no longer for another rank."""
+        self.heartbeat()
+        self.detector.poll()
+        self.control.poll()
+        return self.control.overdue
 
     @contextmanager
-    def on_record(self) -> Iterator[None]:
-        """Where the disk refuses a record of the run in the block, ask for the end of the run, and go on behind it."""
+    def stop_on_disk_error(self) -> Iterator[None]:
+        """If the disk refuses a record in the block, ask for the end of the run and continue after the block."""
         try:
             yield
         except DiskError as error:
@@ -133,7 +214,7 @@ class Context:
         self.log.warning("%s", error)
         record = self.status.record
         record["refusal"] = record["refusal"].item() or str(error).encode()
-        self.control.want("disk")
+        self.control.want(StopReason.DISK)
         self.status.update(now=True, stop=self.control.stop)
 
     @property
@@ -141,102 +222,36 @@ class Context:
         """Whether this rank shows the progress and writes the summary: the first aggregator does."""
         return self.rank == self.layout.ranks("aggregation")[0]
 
-    def outboxes(self, kind: str) -> list[Outbox]:
-        """Open my writing ends of the streams of a kind."""
-        mine = [link for link in self.links if link.writer == self.rank and link.kind == kind]
-        self.opened[kind] = [self._outbox(link) for link in mine]
-        return self.opened[kind]
-
-    def inlets(self, kind: str) -> list[Inlet]:
-        """Open my reading ends of the streams of a kind."""
-        mine = [link for link in self.links if link.reader == self.rank and link.kind == kind]
-        readers = self.network.readers([(link.name, link.writer) for link in mine], kind == SIMULATION)
-        return [Inlet(reader, link, self) for reader, link in zip(readers, mine, strict=True)]
-
-    def traffic(self) -> dict[str, Any]:
-        """What went through my writing ends, as fields of the status record.
-
-        A version of the model that a newer one replaced before it was sent is no loss: ``dropped`` and ``max_queue``
-        leave the weights out.
-        """
-        if not self.opened:
-            return {}
-        ends = [self.opened.get(kind, []) for kind in KINDS]
-        of_kind = {
-            "hop_bytes": [sum(o.writer.nbytes for o in mine) for mine in ends],
-            "hop_blocks": [sum(o.writer.n_written for o in mine) for mine in ends],
-            "hop_queue": [max((o.max_depth for o in mine), default=0) for mine in ends],
-            "hop_dropped": [sum(o.dropped for o in mine) for mine in ends],
-            "hop_waited": [sum(o.waited for o in mine) for mine in ends],
-            "hop_wait_s": [sum(o.wait_s for o in mine) for mine in ends],
-        }
-        frames = slice(KINDS.index(WEIGHTS))
-        return {
-            **of_kind, "bytes": sum(of_kind["hop_bytes"]), "blocks": sum(of_kind["hop_blocks"]),
-            "max_queue": max(of_kind["hop_queue"][frames]), "dropped": sum(of_kind["hop_dropped"][frames]),
-        }
-
-    def spend(self, seconds: float) -> None:
-        """Count seconds spent on streams and the archive; looks at an empty stream do not count."""
-        self.events.add("io", seconds)
-
-    def _outbox(self, link: Link) -> Outbox:
-        settings = self.config.streams
-        writer = self.network.writer(link.name, link.reader, link.kind == SIMULATION)
-
-        def consumed() -> int:
-            sequence, record = self.credits.get(link.index)
-            return int(record["consumed"]) if sequence else 0
-
-        if link.kind == WEIGHTS:  # The newest model wins: one under way, one waiting.
-            return Outbox(writer, consumed, 1, 1, float("inf"), self.spend)
-        return Outbox(
-            writer, consumed, settings.in_flight_blocks, settings.queue_blocks, settings.queue_mb, self.spend)
+    def record_traffic(self, begun: float) -> None:
+        """Record the operations on the control plane since the Unix time `begun`, s; in file mode there are none."""
 
 
-class Inlet:
-    """The reading end of a stream: whatever it hands over is counted as consumed, which is the writer's credit."""
+@dataclass(kw_only=True)
+class StreamContext(Context):
+    """The world of a role in stream mode.
 
-    def __init__(self, reader: Reader, link: Link, context: Context):
-        self._reader, self._context, self.link = reader, context, link
-        self._record = np.zeros((), CREDIT_DTYPE)
-        self.ended = False
-        self.heard = time.monotonic()
+    Parameters
+    ----------
+    mailboxes
+        Carry commands to walkers.
+    plane
+        All that ranks tell each other beside the frames.
+    streams
+        The ends of this rank's streams.
+    """
 
-    @property
-    def lost(self) -> bool:
-        """Whether the writer is lost."""
-        return self.link.writer in self._context.vigil.lost
+    mailboxes: Mailboxes
+    plane: ControlPlane
+    streams: StreamEnds
 
-    def poll(self) -> np.ndarray | None:
-        """The next payload, or None when there is none at the moment or the stream has ended."""
-        if self.ended:
-            return None
-        clock = time.perf_counter()
-        payload = self._reader.poll()
-        if payload is None:
-            return None
-        if payload is END:
-            self.ended = True
-            return None
-        self.heard = time.monotonic()
-        self._record["consumed"] += 1
-        self._context.credits.put(self.link.index, self._record)
-        self._context.spend(time.perf_counter() - clock)
-        return payload
+    def record_traffic(self, begun: float) -> None:
+        """See :class:`Context`."""
+        self.events.record("control_plane", begun, time.time() - begun, **self.plane.traffic())
 
-    def arrived(self) -> Iterator[np.ndarray]:
-        """The payloads that have arrived, no more than may be under way: one that is slower than its writer has other
-        duties, too.
-        """
-        for _ in range(self._context.config.streams.in_flight_blocks):
-            payload = self.poll()
-            if payload is None:
-                return
-            yield payload
-            self._context.status.update()
 
-    def close(self) -> None:
-        """Close the stream."""
-        self.ended = True
-        self._reader.close()
+@dataclass(kw_only=True)
+class StageContext(Context):
+    """The world of a stage in file mode."""
+
+    layout: StageLayout
+    board: MessageBoard

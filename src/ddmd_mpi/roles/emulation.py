@@ -6,12 +6,12 @@ import math
 import time
 import zlib
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from ..sections import Config
-from .walker import Walker
+from ..config.schema import Config
+from ..monitor.events import EventLog
+from .propagator import Propagator, Steps
 
 #: Sleeps are cut into slices of this many seconds, so that commands and the end of the run are noticed.
 SLICE_SECONDS = 0.05
@@ -37,41 +37,40 @@ def wait_until(moment: float, interrupted: Callable[[], bool]) -> None:
         time.sleep(min(left, SLICE_SECONDS))
 
 
-class EmulatedWalker(Walker):
-    """A walker whose reports take the time that ``[emulation]`` says, as on a GPU of its own.
+class EmulatedPropagator(Propagator):
+    """Takes a walker to its next report in the time that ``[emulation]`` says, as on a GPU of its own.
 
     The time runs from one report, or restart, to the next, whatever its rank does meanwhile: so all walkers of a rank
-    go on at once.
+    move at once.
     """
 
-    def __init__(self, *arguments: Any, clock: Callable[[], float] = time.monotonic):
-        super().__init__(*arguments)
-        self._clock, self._due = clock, None
+    def __init__(self, walker: int, config: Config, events: EventLog, clock: Callable[[], float] = time.monotonic):
+        super().__init__(walker, config, events)
+        self._config = config
+        self._clock = clock
+        # When the next report is there, and how long the way to it takes, s.
+        self._due: float | None = None
         self._seconds = 0.0
 
     @property
     def under_way(self) -> bool:
-        """See :class:`.walker.Walker`."""
+        """See :class:`.propagator.Propagator`."""
         return self._due is not None
 
     @property
     def left_s(self) -> float:
-        """See :class:`.walker.Walker`."""
+        """See :class:`.propagator.Propagator`."""
         return 0.0 if self._due is None else max(0.0, self._due - self._clock())
 
-    def report(self, interrupted: Callable[[], bool]) -> dict[str, Any] | None:
-        """Begin the way to the next report, or go on with it: its frame when the time has come, until then None."""
+    def propagate(self, engine: Steps, segment: int, interrupted: Callable[[], bool]) -> bool:  # noqa: ARG002
+        """Start the way to the next report, or continue it; whether its time has come. Never waits."""
         if self._due is None:
-            self._open()
-            self._seconds = stage_seconds(self._config, "report", self.index, self._segment)
+            self._seconds = stage_seconds(self._config, "report", self._walker, segment)
             self._due = self._clock() + self._seconds
         if self._clock() < self._due:
-            return None
+            return False
         self._due = None
-        return super().report(interrupted)
-
-    def _integrate(self, interrupted: Callable[[], bool]) -> bool:  # noqa: ARG002 - it takes no time by itself
-        steps, self._ahead = self._settings.steps_per_report - self._ahead, 0
-        self.engine.advance(steps)
-        self._account(steps, self._seconds)
+        steps, self.ahead = self.steps_per_report - self.ahead, 0
+        engine.advance(steps)
+        self.count(steps, self._seconds)
         return True

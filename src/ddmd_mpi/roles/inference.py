@@ -6,56 +6,61 @@ import time
 
 import numpy as np
 
-from ..checkpoints import Part
-from ..frames import CommandKind, FrameBlock, Hop, RestartCommand
-from ..model import ModelWeights
-from ..rundir import Lines
-from ..status import STOP_REASONS, Activity, State
-from ..window import FrameWindow, inference_frames
-from ..wiring import TO_INFERENCE, WEIGHTS
-from .checkpointing import Checkpoints
-from .context import IDLE_SECONDS, Context
-from .decider import Decider
-from .decisions import Ledger
-from .recall import KEYS, confirm, mark
+from ..clock import monotonic
+from ..frames.block import FrameBlock, Hop
+from ..frames.command import CommandKind, RestartCommand
+from ..frames.window import FrameWindow, inference_frames
+from ..layout.links import TO_INFERENCE, WEIGHTS
+from ..model.versions import found
+from ..monitor.status import Activity, State, StopReason
+from ..rundir.checkpoints import Part
+from .checkpoint import Checkpoints
+from .context import IDLE_SECONDS, StreamContext
+from .restore_ring import KEYS, Place, assign_slots, drop_missing, places
+from .selector import RestartSelector
+
+#: The first round after a resume waits so long for aggregators that search the archives of earlier sessions.
+RECALL_SECONDS = 60.0
 
 
-class Inference(Decider):
+class Inference:
     """One inference rank."""
 
-    def __init__(self, context: Context):
-        super().__init__(context)
+    def __init__(self, context: StreamContext):
+        self.context = context
+        self.selector = RestartSelector(context, context.mailboxes)
+        self.checkpoints: Checkpoints | None = None  # once the work has begun
         self.round_frames, n_frames = inference_frames(context.config, context.layout.n_walkers)
         self.window = FrameWindow(n_frames)
         self.fresh = 0
         self.best_rmsd = np.inf
-        self.stopped = self.recalled = False
-        if context.facts.resumed is not None:
-            self.resume()
+        self.stopped = False
+        self.recalled: set[Place] = set()  # of the frames of an earlier session, until it is known who has them
+        self.filled: dict[int, set[tuple[int, int]]] = {}  # what each aggregator has found of them
+        self.recall_due = monotonic() + RECALL_SECONDS
+        self.resume()
 
     def run(self) -> None:
         """Decide a round whenever every walker has reported often enough, until the streams end."""
-        context, directory = self.context, self.context.facts.directory
-        self.inlets = context.inlets(TO_INFERENCE)
-        (self.weights_inlet,) = context.inlets(WEIGHTS)
-        context.status.update(now=True, state=State.RUNNING, activity=Activity.LOADING)
-        with context.events.span("start"):
-            if self.policy.needs_model:
-                self.load()
-        checkpoints = Checkpoints(context, self.snapshot)
-        with Ledger(context) as self.ledger, Lines(directory / "rounds.jsonl") as self.lines:
-            self.policy.recall(self.ledger.sources)
-            while not all(inlet.ended for inlet in (*self.inlets, self.weights_inlet)) and not context.overdue:
+        context, directory = self.context, self.context.info.directory
+        self.inboxes = context.streams.inboxes(TO_INFERENCE)
+        (self.weights_inlet,) = context.streams.inboxes(WEIGHTS)
+        context.status.update(now=True, state=State.RUNNING, activity=Activity.WAITING)
+        newest = context.info.resumed is not None and any(found(directory / "models"))
+        if self.selector.policy.needs_model and (newest or not context.config.steering.instant_model):
+            self.start_model()
+        self.checkpoints = checkpoints = Checkpoints(context, self.snapshot)
+        with self.selector.open():
+            while not self.ended():
                 moved = self.drain()
-                self.ledger.collect()
+                self.selector.collect()
                 checkpoints.look()
-                self.policy.give_back(self.ledger.lose(context.vigil.lost_walkers))
                 self.stop_at_target()
                 if self.due():
                     self.fresh = 0
-                    self.confirm()
-                    with context.on_record():
-                        self.round(self.window.block())
+                    self.drop_missing()
+                    with context.stop_on_disk_error():
+                        self.selector.round(self.window.block())
                 elif not moved:
                     context.status.update(activity=Activity.WAITING)
                     time.sleep(IDLE_SECONDS)
@@ -64,54 +69,89 @@ class Inference(Decider):
 
     def snapshot(self) -> Part:
         """The window and the policy's random numbers as a part of a checkpoint; what was decided is on record."""
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         if len(self.window):
             block = self.window.block()
             arrays = {"window": block.pack(Hop.FEATURES), **{name: block[name] for name in KEYS}}
-        return Part({"fresh": self.fresh, "policy": self.policy.state()}, arrays)
+        return Part({"fresh": self.fresh, "policy": self.selector.policy.state()}, arrays)
 
     def resume(self) -> None:
-        """Go on with the window of an earlier session, whose coordinates the aggregators take back."""
-        for entry in self.context.facts.resumed.of_role("inference"):
+        """Continue with the window of an earlier session, whose coordinates the aggregators restore."""
+        for entry in self.context.info.resumed_parts("inference"):
             part = self.context.store.read_part(entry)
             self.fresh = part.values["fresh"]
-            self.policy.restore(part.values["policy"])
+            self.selector.policy.restore(part.values["policy"])
             if "window" in part.arrays:
                 block = FrameBlock.unpack(part.arrays["window"])
-                self.window.append(mark(block, self.context.ring))
-                self.best_rmsd, self.recalled = np.nanmin(block["rmsd"], initial=self.best_rmsd), True
+                marked = assign_slots(block, self.context.plane.ring)
+                self.window.append(marked)
+                self.recalled = set(places(marked))
+                self.best_rmsd = np.nanmin(block["rmsd"], initial=self.best_rmsd)
 
-    def confirm(self) -> None:
+    def drop_missing(self) -> None:
         """Before the first round after an earlier session: leave out coordinates that nobody has found again."""
         if self.recalled:
-            self.recalled, block = False, confirm(self.window.block(), self.context.ring)
+            block, self.recalled = drop_missing(self.window.block(), self.recalled, self.filled), set()
             self.window = FrameWindow(self.window.capacity)
             self.window.append(block)
+
+    def ended(self) -> bool:
+        """Whether every stream has ended, or the time for draining is over."""
+        return all(inlet.ended for inlet in (*self.inboxes, self.weights_inlet)) or self.context.control.overdue
 
     def drain(self) -> bool:
         """Take every block of features and the newest weights that have arrived."""
         moved = False
-        for inlet in self.inlets:
+        for inlet in self.inboxes:
             for payload in inlet.arrived():
                 block = FrameBlock.unpack(payload)
                 self.window.append(block)
                 self.fresh += len(block)
                 self.best_rmsd = np.nanmin(block["rmsd"], initial=self.best_rmsd)
                 moved = True
+                self.context.heartbeat()
         newest = None
-        while (payload := self.weights_inlet.poll()) is not None:
-            newest = payload
-        if newest is not None and self.embedding is not None:
-            self.take(lambda: ModelWeights.unpack(newest))
+        while (weights := self.weights_inlet.poll()) is not None:
+            newest = weights
+        if newest is not None and self.can_embed():
+            self.selector.load_payload(newest)
+        self.context.plane.progress()
         self.context.status.update(window=len(self.window))
+        self.context.heartbeat()
+        self.context.control.poll()
         return moved
+
+    def can_embed(self) -> bool:
+        """Whether there is a model to embed with; it is made for the first version, while there is time to use it."""
+        if (
+            self.selector.embedding is None
+            and self.selector.policy.needs_model
+            and not self.selector.unmade
+            and not self.context.control.over
+        ):
+            self.start_model()
+        return self.selector.embedding is not None
+
+    def start_model(self) -> None:
+        """Make the model that embeds: its library takes seconds to start."""
+        self.context.status.update(now=True, activity=Activity.LOADING)
+        with self.context.events.span("start"):
+            self.selector.load()
 
     def due(self) -> bool:
         """Whether a round can be decided: enough new frames, time left to act, and a model if one is needed."""
-        return self.ready and not self.stopped and self.fresh >= self.round_frames and self.context.left_s > 0
+        enough = self.fresh >= self.round_frames and not self.awaits_places()
+        return self.selector.ready and not self.stopped and enough and not self.context.control.over
+
+    def awaits_places(self) -> bool:
+        """Whether an aggregator has still to tell which frames of an earlier session it has found, and has time to."""
+        if self.recalled:
+            self.filled |= self.context.plane.delivery.announced()
+        told = len(self.filled) == len(self.context.layout.ranks("aggregation"))
+        return bool(self.recalled) and not told and monotonic() < self.recall_due
 
     def stop_at_target(self) -> None:
-        """Stop the run once a frame is as near the target as was asked: walkers at once, then whoever trains."""
+        """Stop the run once a frame is as near the target as was asked: walkers at once, then training."""
         target = self.context.config.run.target_rmsd_angstrom
         if target is None or self.stopped or self.best_rmsd > target:
             return
@@ -119,11 +159,11 @@ class Inference(Decider):
         self.stopped = True
         for walker in range(self.context.layout.n_walkers):
             self.context.mailboxes.send(walker, RestartCommand(CommandKind.STOP, -1, time.time()))
-        self.context.control.tell(STOP_REASONS.index("target_rmsd"))
+        self.context.control.tell(StopReason.TARGET_RMSD)
 
     def finish(self) -> None:
         """Take the last receipts and close."""
         self.context.status.update(now=True, state=State.DRAINING, activity=Activity.DRAINING)
-        self.ledger.collect()
-        for inlet in (*self.inlets, self.weights_inlet):
+        self.selector.collect()
+        for inlet in (*self.inboxes, self.weights_inlet):
             inlet.close()

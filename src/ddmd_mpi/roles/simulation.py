@@ -1,26 +1,30 @@
-"""The simulation role: advance my walkers in turn, stream their frames, obey my mailboxes."""
+"""The simulation role: advance my walkers in turn, stream their frames, poll my mailboxes."""
 
 from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager, nullcontext
 
-import numpy as np
-
-from ..frames import CommandKind, FrameBlock, Hop, Receipt, RestartCommand
-from ..status import STOP_REASONS, Activity, State
-from ..wiring import SIMULATION
-from .checkpointing import Checkpoints
-from .context import Context
+from ..config.dynamics import PROGRAMS
+from ..frames.block import FrameBlock, Hop
+from ..frames.command import CommandKind, RestartCommand
+from ..layout.links import SIMULATION
+from ..monitor.status import Activity, State, StopReason
+from .checkpoint import Checkpoints
+from .context import StreamContext
 from .ensemble import Ensemble
+from .preparation import Preparation
+from .restart_points import Coordinates
 from .walker import Walker
 
 
-class Simulation(Ensemble):
+class Simulation:
     """One simulation rank."""
 
-    def __init__(self, context: Context):
-        super().__init__(context)
+    def __init__(self, context: StreamContext):
+        self.context = context
+        self.ensemble = Ensemble(context, context.mailboxes.answer)
+        self.checkpoints: Checkpoints | None = None  # once the work has begun
         self.commands: dict[int, RestartCommand] = {}
         self.rows: list[dict] = []
         self.oldest = 0.0
@@ -29,74 +33,122 @@ class Simulation(Ensemble):
     def run(self) -> None:
         """Simulate until the time is up or a stop is commanded, then end the stream."""
         context = self.context
-        (self.outbox,) = context.outboxes(SIMULATION)
-        self.begin()
-        self.checkpoints = Checkpoints(context, self.snapshot)
-        context.status.update(now=True, state=State.RUNNING, activity=Activity.MD)
+        (self.outbox,) = context.streams.outboxes(SIMULATION)
+        self.ensemble.begin()
+        self.prepare()
+        self.checkpoints = checkpoints = Checkpoints(context, self.ensemble.snapshot)
+        self.post(now=True, state=State.RUNNING)
         while not self.stopping():
-            active = [w for w in self.walkers if w.active]
-            if not active:
+            self.admit()
+            active = [w for w in self.ensemble.walkers if w.active]
+            if not active and not self.preparation:
                 break
             for walker in active:
-                self.turn(walker)
-            self.checkpoints.look()
-            self.pause(active)
-        self.finish()
+                if not self.stopping():
+                    self.turn(walker)
+            checkpoints.look()
+            self.ensemble.pause(active)
+        self.finish(checkpoints)
+
+    def prepare(self) -> None:
+        """Put fresh walkers on their start, in a thread if that may take long.
+
+        On the Reference platform, which is for tiny systems, all walkers of a process draw from one sequence of random
+        numbers: there they start in turn, so that equal seeds give equal trajectories.
+        """
+        fresh = [] if self.ensemble.emulated else [w for w in self.ensemble.walkers if w.fresh]
+        at_once = [w for w in fresh if w.engine.platform == "Reference"]
+        for walker in at_once:
+            self.context.heartbeat()
+            with self.ensemble.contain_engine_errors(walker):
+                walker.prepare()
+        self.preparation = Preparation([w for w in fresh if w not in at_once])
+
+    def admit(self) -> None:
+        """Let the walkers move that have become ready; a start that fails is a failure of its walker."""
+        while (done := self.preparation.done()) is not None:
+            walker, result = done
+            with self.ensemble.contain_engine_errors(walker):
+                result.result()
+            self.post(now=True)
+
+    def post(self, *, now: bool = False, **values: float) -> None:
+        """Tell the board how far this rank is, and what it prepares."""
+        moving = any(w.active for w in self.ensemble.walkers) or not self.preparation
+        self.context.status.update(
+            now=now,
+            **{
+                **self.ensemble.progress(),
+                "activity": Activity.MD if moving else Activity.PREPARING,
+                "preparing": len(self.preparation),
+                "prepares": self.preparation.topology,
+                **values,
+            },
+        )
 
     def turn(self, walker: Walker) -> None:
         """One report of one walker: command, integration, frame."""
-        row, command = None, None if walker.under_way else self.command(walker.index)
-        with self.context.on_record(), self.patience(walker, command), self.contained(walker):
+        row, command = None, None if walker.propagator.under_way else self.command(walker.index)
+        with (
+            self.context.stop_on_disk_error(),
+            self.patience(walker, command),
+            self.ensemble.contain_engine_errors(walker),
+        ):
             if command is not None:
-                self.restart(walker, command, self.coordinates(command))
+                self.ensemble.restart(walker, command, self.coordinates(walker.index, command))
             row = walker.report(self.stopping)
         if row is not None:
+            self.ensemble.show(row)
             self.oldest = self.oldest if self.rows else time.monotonic()
             self.rows.append(row)
         self.ship()
         self.post()
 
     def patience(self, walker: Walker, command: RestartCommand | None) -> AbstractContextManager[None]:
-        """The first steps with a topology may take as long as a start."""
+        """The first steps with a topology may take as long as a start, and so may each restart of a program."""
         topology = walker.topology if command is None else command.topology
-        if walker.steps and topology == walker.topology:
+        if command is not None and self.context.config.simulation.engine in PROGRAMS:
+            return self.context.heartbeat.expect_silence("restart of a program")
+        if walker.propagator.steps and topology == walker.topology:
             return nullcontext()
-        return self.context.status.expect_silence(f"first steps with topology {topology}")
+        return self.context.heartbeat.expect_silence(f"first steps with topology {topology}")
 
-    def coordinates(self, command: RestartCommand) -> tuple[np.ndarray, ...] | None:
-        """The commanded frame from its ring; None when it is not kept any more, or its topology is unknown."""
-        n_atoms = self.context.facts.n_atoms_of(command.topology)
+    def coordinates(self, walker: int, command: RestartCommand) -> Coordinates | None:
+        """The commanded frame; None if its ring does not hold it any more, or its topology is unknown."""
+        n_atoms = self.context.info.n_atoms_of(command.topology)
         if n_atoms is None:
-            self.context.log.warning("decision %d names the unknown topology %d: refused", command.decision,
-                                     command.topology)
+            self.context.log.warning(
+                "decision %d names the unknown topology %d: refused", command.decision, command.topology
+            )
             return None
-        return self.context.ring.fetch(command.aggregator, command.ring_slot, command.slot_generation, n_atoms)
+        return self.context.plane.delivery.take(walker, command, n_atoms)
 
     def command(self, walker: int) -> RestartCommand | None:
-        """The newest restart command for a walker that was not seen before."""
+        """The newest restart command for a walker that was not seen before, once its frame is here."""
         self.look()
-        return self.commands.pop(walker, None)
+        command = self.commands.get(walker)
+        if command is None:
+            return None
+        unknown = self.context.info.n_atoms_of(command.topology) is None
+        return self.commands.pop(walker) if unknown or self.context.plane.delivery.arrived(walker, command) else None
 
     def look(self) -> None:
         """Read every mailbox of mine: a stop holds at once, a restart at its walker's next report."""
         clock = time.perf_counter()
-        for walker in self.walkers:
+        for walker in self.ensemble.walkers:
             command = self.context.mailboxes.poll(walker.index)
             if command is not None and command.kind == CommandKind.STOP:
                 self.told_to_stop = True
             elif command is not None and command.kind == CommandKind.RESTART:
                 self.commands[walker.index] = command
+        self.context.plane.progress()
         self.context.events.add("mailbox", time.perf_counter() - clock)
 
     def stopping(self) -> bool:
         """Whether time is up or a stop was commanded."""
         self.look()
-        self.context.status.update()
-        return self.told_to_stop or self.context.left_s <= 0
-
-    def answer(self, walker: int, receipt: Receipt) -> None:
-        """Put the receipt of a walker's command into its mailbox."""
-        self.context.mailboxes.answer(walker, receipt)
+        self.context.heartbeat()
+        return self.context.control.poll() or self.told_to_stop
 
     def ship(self, *, everything: bool = False) -> None:
         """Hand the frames gathered so far to the stream when they are many or old enough."""
@@ -110,21 +162,23 @@ class Simulation(Ensemble):
             self.rows = []
         self.outbox.pump()
 
-    def finish(self) -> None:
+    def finish(self, checkpoints: Checkpoints) -> None:
         """Write a checkpoint, close the trajectories, ship what is left and end the stream."""
         self.post(now=True, state=State.DRAINING, activity=Activity.DRAINING)
-        self.checkpoints.last()
-        self.end()
+        with self.context.heartbeat.expect_silence("preparation"):  # an iteration of the minimiser at most
+            self.preparation.free()
+        checkpoints.last()
+        self.ensemble.end()
         self.ship(everything=True)
-        self.outbox.flush(self.context.given_up)
+        self.outbox.flush(self.context.should_give_up)
         self.outbox.writer.close()
-        self.post(now=True, stop=self.stop_reason())
+        self.post(now=True, activity=Activity.DRAINING, stop=self.stop_reason())
 
-    def stop_reason(self) -> int:
-        """Why this rank stopped, as an index of the reasons."""
+    def stop_reason(self) -> StopReason:
+        """Why this rank stopped."""
         if self.told_to_stop:
-            return STOP_REASONS.index("target_rmsd")
-        if self.context.left_s <= 0:
-            return STOP_REASONS.index(self.context.control.reason)
-        retired = all(walker.retired for walker in self.walkers)
-        return STOP_REASONS.index("failure" if retired else "all simulations ended")
+            return StopReason.TARGET_RMSD
+        if self.context.control.over:
+            return self.context.control.reason
+        retired = all(walker.retired for walker in self.ensemble.walkers)
+        return StopReason.FAILURE if retired else StopReason.ALL_ENDED

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import model
-from ..checkpoints import Part
+from ..clock import monotonic
 from ..errors import ModelError, NothingToLearnError
-from ..frames import FrameBlock
+from ..frames.block import FrameBlock
+from ..frames.window import FrameWindow
 from ..model import Epoch, ModelWeights, Ranks, Round, Setup, Supervisor
-from ..parallel.agreement import Agreement
-from ..rundir import read_lines
-from ..status import DATA_PARALLEL, Activity
-from ..window import FrameWindow
+from ..model.versions import Versions
+from ..monitor.status import Activity, DataParallel
+from ..parallel.collectives import Agreement
+from ..rundir.checkpoints import Part
+from ..rundir.disk import read_lines
 from .context import IDLE_SECONDS, Context
 from .emulation import stage_seconds, wait_until
-from .versions import Versions
+
+if TYPE_CHECKING:
+    from ..parallel.bare_mpi import MPI
 
 #: How long a rank without a model waits to hear whether the others have none either, s.
 VOTE_SECONDS = 60.0
@@ -29,36 +34,49 @@ VOTE_SECONDS = 60.0
 class Trainer(Supervisor):
     """One rank of those that train together.
 
+    Parameters
+    ----------
+    between_batches
+        Called between two batches; True asks the round to end.
+    publish
+        Saves a version of the model and passes it on; whether that was done. Called on the first of the ranks.
+
     Raises
     ------
     ModelError
         What can be known of a model to come before it is made.
     """
 
-    def __init__(self, context: Context):
+    def __init__(self, context: Context, between_batches: Callable[[], bool], publish: Callable[[ModelWeights], bool]):
+        self._between_batches = between_batches
+        self._publish = publish
         self.context, self.settings = context, context.config.training
         self.model: model.Model | None = None
         ranks = context.layout.ranks("training")
         if self.settings.model != "none":
-            model.check(self.settings, context.facts.n_residues, len(ranks))
+            model.check(self.settings, context.info.n_residues, len(ranks))
         self.leads = context.rank == ranks[0]
         self.window = FrameWindow(self.settings.window_frames)
-        self.versions = Versions(context.facts.directory / "models", self.settings.keep_versions)
-        self.rounds, self.samples, self.version = 0, 0, 0  # the version whose state the model begins with
-        self.state: list[np.ndarray] = []  # of the model between two rounds, with its optimiser's
-        self.drain_s = 0.0  # of the present round, spent on streams
-        if context.facts.resumed is not None:
-            self.resume()
+        self.versions = Versions(context.info.directory / "models", self.settings.keep_versions)
+        self.rounds = 0
+        self.samples = 0
+        # The version whose state the model starts with.
+        self.version = 0
+        # State of the model between two rounds, with its optimiser's.
+        self.state: list[np.ndarray] = []
+        # Spent on streams in the present round.
+        self.drain_s = 0.0
+        self.resume()
 
     def resume(self) -> None:
-        """Go on with the model of an earlier session, and with my share of its windows."""
+        """Continue with the model of an earlier session, and with my share of its windows."""
         context = self.context
-        parts = [context.store.read_part(entry) for entry in context.facts.resumed.of_role("training")]
+        parts = [context.store.read_part(entry) for entry in context.info.resumed_parts("training")]
         if not parts:
             return
         ranks = context.layout.ranks("training")
         first, mine = parts[0], parts[ranks.index(context.rank) :: len(ranks)]
-        rounds, samples = recorded(context.facts.directory)
+        rounds, samples = recorded(context.info.directory)
         self.rounds = max(first.values["rounds"], rounds, self.versions.newest_round)
         self.samples = max(sum(p.values["samples"] for p in parts), samples) if self.leads else 0
         self.version = first.values["version"]
@@ -73,59 +91,79 @@ class Trainer(Supervisor):
     def snapshot(self) -> Part:
         """The model as a part of a checkpoint."""
         arrays = {f"model/{i}": array for i, array in enumerate(self.state)}
-        return Part({"rounds": self.rounds, "samples": self.samples, "n_arrays": len(self.state),
-                     "version": self.versions.newest}, arrays)
+        return Part(
+            {
+                "rounds": self.rounds,
+                "samples": self.samples,
+                "n_arrays": len(self.state),
+                "version": self.versions.newest,
+            },
+            arrays,
+        )
 
     def load(self) -> None:
-        """Make the model, if there is to be one; the run goes on without one that no rank can make."""
-        context, fault = self.context, None
+        """Make the model, if there is to be one; the run continues without one that no rank can make."""
+        context = self.context
+        fault: ModelError | None = None
         if self.settings.model == "none":
             return
         votes = context.comm.Dup()
-        setup = Setup(self.settings, context.facts.n_residues, context.config.run.seed + context.facts.session,
-                      context.threads, context.gpu, Ranks(context.comm))
+        setup = Setup(
+            self.settings,
+            context.info.n_residues,
+            context.config.run.seed + context.info.session,
+            context.threads,
+            context.gpu,
+            Ranks(context.comm),
+        )
         try:
-            with context.status.expect_silence("load"):
-                self.model = model.create(setup)
-                self.take_back()
-                self.state = self.model.state()
+            with context.heartbeat.expect_silence("load"):
+                self.model = made = model.create(setup)
+                self.restore(made)
+                self.state = made.state()
         except ModelError as error:
             fault = error
-        if not all_fail(votes, fault):
-            context.status.update(data_parallel=DATA_PARALLEL.index(self.model.data_parallel))
-        else:
-            context.log.error("the run goes on without a model: %s", fault)
+        if all_fail(votes, fault, context.heartbeat):
+            context.log.error("the run continues without a model: %s", fault)
+        elif self.model is not None:
+            context.status.update(data_parallel=DataParallel[self.model.data_parallel.upper()])
         votes.Free()
 
-    def take_back(self) -> None:
-        """Take back the model's state of an earlier session, or the weights of a version that it published afterwards;
-        a model that was changed since begins anew.
+    def restore(self, made: model.Model) -> None:
+        """Restore the model's state of an earlier session, or the weights of a version that it published afterwards.
+
+        A model that was changed since starts from fresh weights.
         """
         newest = self.versions.newest
         try:
             if self.state:
-                self.model.restore(self.state)
-            if self.context.facts.resumed is not None and newest > self.version:
-                self.model.load(ModelWeights.read(self.context.facts.directory / "models" / f"v{newest:06d}").arrays)
+                made.restore(self.state)
+            if self.context.info.resumed is not None and newest > self.version:
+                made.load(ModelWeights.read(self.context.info.directory / "models" / f"v{newest:06d}").arrays)
         except ModelError as error:
-            self.context.log.error("the model begins anew: %s", error)
+            self.context.log.error("the model starts from fresh weights: %s", error)
 
     def go_on(self, error: ModelError) -> None:
-        """Go on without a model, or raise `error` where other ranks may be waiting for this one."""
+        """Continue without a model, or raise `error` where other ranks may be waiting for this one."""
         if self.context.comm.Get_size() > 1 and not isinstance(error, NothingToLearnError):
             raise error
-        self.context.log.error("the run goes on without a new model: %s", error)
+        self.context.log.error("the run continues without a new model: %s", error)
 
     def round(self) -> None:
         """Train on the window; publish the model if the round was accepted."""
-        context, status, self.drain_s = self.context, self.context.status, 0.0
-        with status.expect_silence("round", activity=Activity.TRAINING), \
-                context.events.span("train_round", round=self.rounds + 1, window=len(self.window)) as span:
+        context, trained = self.context, self.model
+        self.drain_s = 0.0
+        if trained is None:
+            raise ModelError("there is no model to train")
+        with (
+            context.heartbeat.expect_silence("round", activity=Activity.TRAINING),
+            context.events.span("train_round", round=self.rounds + 1, window=len(self.window)) as span,
+        ):
             started = time.monotonic()
             self.warn_of_small_window()
             try:
-                result, arrays = self.model.train(self.window.block(), self), self.model.weights()
-                self.state = self.model.state()
+                result, arrays = trained.train(self.window.block(), self), trained.weights()
+                self.state = trained.state()
             except ModelError as error:
                 span.update(error=str(error))
                 self.go_on(error)
@@ -133,11 +171,22 @@ class Trainer(Supervisor):
             self.rounds += 1
             wait_until(started + stage_seconds(context.config, "training", self.rounds), self.between_batches)
             self.samples += result.samples
-            published = result.accepted and (not self.leads or self.publish(result, arrays) is not None)
-            span.update(version=self.versions.newest, samples=result.samples, epochs=result.epochs, loss=result.loss,
-                        validation_loss=result.validation_loss, accepted=result.accepted, published=published,
-                        stopped=result.stopped, reason=result.reason, drain_s=self.drain_s,
-                        weights_crc32=checksum(arrays))
+            published = result.accepted and (
+                not self.leads or self._publish(self.next_version(result, arrays, trained.architecture))
+            )
+            span.update(
+                version=self.versions.newest,
+                samples=result.samples,
+                epochs=result.epochs,
+                loss=result.loss,
+                validation_loss=result.validation_loss,
+                accepted=result.accepted,
+                published=published,
+                stopped=result.stopped,
+                reason=result.reason,
+                drain_s=self.drain_s,
+                weights_crc32=checksum(arrays),
+            )
         context.events.flush()
         self.tell(result)
 
@@ -145,58 +194,94 @@ class Trainer(Supervisor):
         """Say once that batches are filled up."""
         size, window = self.settings.batch_size, len(self.window)
         if window < size and not self.rounds:
-            self.context.log.warning("the window of %d frames is smaller than a batch of %d, which is filled up with "
-                                     "frames that do not count: lower training.batch_size", window, size)
+            self.context.log.warning(
+                "the window of %d frames is smaller than a batch of %d, which is filled up with "
+                "frames that do not count: lower training.batch_size",
+                window,
+                size,
+            )
 
-    def publish(self, result: Round, arrays: list[np.ndarray]) -> ModelWeights | None:
-        """Save the model as the next version."""
+    def between_batches(self) -> bool:
+        """Whether the round is to end."""
+        return self._between_batches()
+
+    def next_version(self, result: Round, arrays: list[np.ndarray], architecture: dict[str, Any]) -> ModelWeights:
+        """The model as the next version."""
         features, system = self.context.config.features, self.context.config.system
-        weights = ModelWeights(self.versions.newest + 1, arrays, {
-            "created": time.time(), "round": self.rounds, "samples": result.samples, "epochs": result.epochs,
-            "loss": result.loss, "validation_loss": result.validation_loss, "window": len(self.window),
-            "architecture": self.model.architecture, "settings": self.settings.model_dump(mode="json"),
-            "n_residues": self.context.facts.n_residues, "descriptor": system.descriptor,
-            "cutoff_angstrom": features.cutoff_angstrom})
-        self.versions.save(weights)
-        return weights
+        return ModelWeights(
+            self.versions.newest + 1,
+            arrays,
+            {
+                "created": time.time(),
+                "round": self.rounds,
+                "samples": result.samples,
+                "epochs": result.epochs,
+                "loss": result.loss,
+                "validation_loss": result.validation_loss,
+                "window": len(self.window),
+                "architecture": architecture,
+                "settings": self.settings.plain(),
+                "n_residues": self.context.info.n_residues,
+                "descriptor": system.descriptor,
+                "cutoff_angstrom": features.cutoff_angstrom,
+            },
+        )
 
     def tell(self, result: Round) -> None:
         """Write the round's log line and status; rounds are counted once, by the first of the ranks."""
         context, train = self.context, self.context.events.totals["train_round"]
-        context.log.info("round %d: %d samples, %d epochs, loss %.4g, validation %.4g, %s", self.rounds,
-                         result.samples, result.epochs, result.loss, result.validation_loss,
-                         "accepted" if result.accepted else f"not accepted: {result.reason}")
+        context.log.info(
+            "round %d: %d samples, %d epochs, loss %.4g, validation %.4g, %s",
+            self.rounds,
+            result.samples,
+            result.epochs,
+            result.loss,
+            result.validation_loss,
+            "accepted" if result.accepted else f"not accepted: {result.reason}",
+        )
         if result.epochs:
             context.status.update(loss=result.loss, validation_loss=result.validation_loss)
         joint = {"iterations": self.rounds, "rounds": self.rounds, "iteration_s": train.seconds} if self.leads else {}
-        context.status.update(now=True, samples=self.samples, version=self.versions.newest, busy_s=train.seconds,
-                              **joint)
+        context.status.update(
+            now=True, samples=self.samples, version=self.versions.newest, busy_s=train.seconds, **joint
+        )
 
     def epoch(self, epoch: Epoch) -> None:
         """Record the losses of an epoch, which are those of all ranks: the first of them does it."""
         if self.leads:
             self.context.events.record(
-                "epoch", epoch.started, epoch.seconds, round=self.rounds + 1, loss=epoch.training.loss,
-                validation_loss=epoch.validation.loss, **epoch.training.terms)
+                "epoch",
+                epoch.started,
+                epoch.seconds,
+                round=self.rounds + 1,
+                loss=epoch.training.loss,
+                validation_loss=epoch.validation.loss,
+                **epoch.training.terms,
+            )
 
 
 def recorded(directory: Path) -> tuple[int, int]:
     """The last round of training and the samples of all rounds and ranks, by the events of a run."""
-    spans = [span for path in directory.glob("events/training-*.jsonl") for span in read_lines(path)
-             if span["name"] == "train_round" and "error" not in span]
+    spans = [
+        span
+        for path in directory.glob("events/training-*.jsonl")
+        for span in read_lines(path)
+        if span["name"] == "train_round" and "error" not in span
+    ]
     return max((span["round"] for span in spans), default=0), sum(span["samples"] for span in spans)
 
 
-def all_fail(comm: Any, fault: ModelError | None) -> bool:
-    """Whether every rank has met a fault: then none waits for another. Collective over `comm`.
+def all_fail(comm: MPI.Comm, fault: ModelError | None, heartbeat: Callable[[], None]) -> bool:
+    """Whether every rank has met a fault: then none waits for another; beats meanwhile. Collective over `comm`.
 
     Raises
     ------
     ModelError
         My fault, if the others have none, or are not heard of in time: they may be waiting for me in the model.
     """
-    votes, limit = Agreement(comm), time.monotonic() + VOTE_SECONDS
-    while (total := votes.ask(fault is not None)) is None and (fault is None or time.monotonic() < limit):
+    votes, limit = Agreement(comm), monotonic() + VOTE_SECONDS
+    while (total := votes.ask(fault is not None)) is None and (fault is None or monotonic() < limit):
+        heartbeat()
         time.sleep(IDLE_SECONDS)
     if fault is not None and (total is None or total[0] < comm.Get_size()):
         raise fault
@@ -207,5 +292,5 @@ def checksum(arrays: list[np.ndarray]) -> int:
     """One number for the bits of all arrays: ranks that train together must have the same."""
     crc = 0
     for array in arrays:
-        crc = zlib.crc32(np.ascontiguousarray(array), crc)
+        crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
     return crc

@@ -10,48 +10,55 @@ import time
 
 import numpy as np
 
-from ..checkpoints import Part
 from ..errors import ModelError
-from ..frames import FrameBlock, Hop
-from ..model import ModelWeights, Round
-from ..parallel.agreement import Agreement
-from ..status import Activity, State
-from ..wiring import TO_TRAINING, WEIGHTS
-from .checkpointing import Checkpoints
-from .context import IDLE_SECONDS, Context
+from ..frames.block import FrameBlock, Hop
+from ..layout.links import TO_TRAINING, WEIGHTS
+from ..model import ModelWeights
+from ..monitor.status import Activity, State
+from ..parallel.collectives import Agreement
+from ..rundir.checkpoints import Part
+from .checkpoint import Checkpoints
+from .context import IDLE_SECONDS, StreamContext
 from .trainer import Trainer
 
 
-class Training(Trainer):
+class Training:
     """One training rank."""
 
-    def __init__(self, context: Context):
-        super().__init__(context)
+    def __init__(self, context: StreamContext):
+        self.context = context
+        self.trainer = Trainer(context, self.between_batches, self.publish)
+        self.checkpoints: Checkpoints | None = None  # once the work has begun
         self.unsaved = 0  # versions that the disk has refused
-        self.fresh, self.trained_on = 0, float(len(self.window)) if self.versions.newest else 0.0
+        # Frames that have come since the last round.
+        self.fresh = 0
+        # Frames of all ranks' windows at the last round, 0 before the first.
+        self.trained_on = float(len(self.trainer.window)) if self.trainer.versions.newest else 0.0
 
     def run(self) -> None:
         """Train whenever the window has grown enough, until the streams end."""
         context = self.context
-        self.inlets, self.outboxes = context.inlets(TO_TRAINING), context.outboxes(WEIGHTS)
-        self.agreement, self.checkpoints = Agreement(context.comm), Checkpoints(context, self.snapshot)
+        self.inboxes, self.outboxes = context.streams.inboxes(TO_TRAINING), context.streams.outboxes(WEIGHTS)
+        self.agreement = Agreement(context.comm)
+        self.checkpoints = checkpoints = Checkpoints(context, self.snapshot)
         context.status.update(now=True, state=State.RUNNING, activity=Activity.LOADING)
         with context.events.span("start"):
-            self.load()
+            self.trainer.load()
         while (totals := self.agree())[0] < context.comm.Get_size():
             if self.due(*totals):
                 self.fresh = 0
-                self.round()
-        self.finish()
+                self.trainer.round()
+        self.finish(checkpoints)
 
     def agree(self) -> np.ndarray:
-        """What all training ranks know together: how many have ended, their fresh and windowed frames, and how many
-        cannot train.
+        """What all training ranks know together.
+
+        How many have ended, their fresh and windowed frames, and how many cannot train.
         """
         while True:
             self.drain()
-            unable = self.model is None or not len(self.window) or self.over()
-            totals = self.agreement.ask(self.ended(), self.fresh, len(self.window), unable)
+            unable = self.trainer.model is None or not len(self.trainer.window) or self.over()
+            totals = self.agreement.ask(self.ended(), self.fresh, len(self.trainer.window), unable)
             if totals is not None:
                 return totals
             self.context.status.update(activity=Activity.WAITING)
@@ -59,36 +66,41 @@ class Training(Trainer):
 
     def snapshot(self) -> Part:
         """The model and the window as a part of a checkpoint."""
-        part = super().snapshot()
-        window = {"window": self.window.copy().pack(Hop.FEATURES)} if len(self.window) else {}
+        part = self.trainer.snapshot()
+        window = {"window": self.trainer.window.copy().pack(Hop.FEATURES)} if len(self.trainer.window) else {}
         return Part(part.values, {**part.arrays, **window})
 
     def ended(self) -> bool:
         """Whether every aggregator has ended its stream, or the time for draining is over."""
-        return all(inlet.ended for inlet in self.inlets) or self.context.overdue
+        return all(inlet.ended for inlet in self.inboxes) or self.context.control.overdue
 
     def over(self) -> bool:
         """Whether what I could still learn is of no use: not yet where my walkers alone have come to their end."""
         alone = self.context.comm.Get_size() == 1
-        return self.ended() and (alone or self.context.left_s <= 0)
+        return self.ended() and (alone or self.context.control.over)
 
     def drain(self) -> None:
         """Take every block that has arrived, and send what waits: called between batches, too."""
         clock = time.perf_counter()
-        for inlet in self.inlets:
+        for inlet in self.inboxes:
             for payload in inlet.arrived():
                 block = FrameBlock.unpack(payload)
-                self.window.append(block)
+                self.trainer.window.append(block)
                 self.fresh += len(block)
+                self.context.heartbeat()
         for outbox in self.outboxes:
             outbox.pump()
-        self.checkpoints.look()
-        self.context.status.update(window=len(self.window))
-        self.drain_s += time.perf_counter() - clock
+        self.context.plane.progress()
+        if self.checkpoints is not None:
+            self.checkpoints.look()
+        self.context.status.update(window=len(self.trainer.window))
+        self.context.heartbeat()
+        self.context.control.poll()
+        self.trainer.drain_s += time.perf_counter() - clock
 
     def due(self, _ended: float, fresh: float, frames: float, unable: float) -> bool:
         """Whether enough frames are new since the last round, counted over all training ranks."""
-        settings = self.settings
+        settings = self.context.config.training
         wanted = (settings.retrain_growth - 1) * self.trained_on if self.trained_on else settings.first_frames
         if self.trained_on and settings.retrain_frames is not None:
             wanted = min(wanted, settings.retrain_frames)
@@ -97,35 +109,40 @@ class Training(Trainer):
         self.trained_on = frames
         return True
 
-    def publish(self, result: Round, arrays: list[np.ndarray]) -> ModelWeights | None:
-        """Save the model as the next version and offer its weights to inference, where the newest wins.
+    def publish(self, weights: ModelWeights) -> bool:
+        """Save a version of the model and offer its weights to inference, where the newest wins; whether it was saved.
 
-        A version that the disk refuses steers nobody, for what decisions name must be there; the run goes on.
+        A version that the disk refuses steers nobody, for what decisions name must be there; the run continues.
         """
         try:
-            weights = super().publish(result, arrays)
+            self.trainer.versions.save(weights)
         except ModelError as error:
-            self.context.log.log(logging.INFO if self.unsaved else logging.ERROR,
-                                 "the run goes on with model version %d: %s", self.versions.newest, error)
+            self.context.log.log(
+                logging.INFO if self.unsaved else logging.ERROR,
+                "the run continues with model version %d: %s",
+                self.trainer.versions.newest,
+                error,
+            )
             self.unsaved += 1
-            return None
+            return False
         for outbox in self.outboxes:
             outbox.offer(weights.pack())
             outbox.pump()
-        return weights
+        return True
 
     def between_batches(self) -> bool:
         """Drain; whether the round is to end."""
         self.drain()
         return self.over()
 
-    def finish(self) -> None:
+    def finish(self, checkpoints: Checkpoints) -> None:
         """Send the last version and end the stream."""
         self.context.status.update(now=True, state=State.DRAINING, activity=Activity.DRAINING)
         for outbox in self.outboxes:
-            outbox.flush(self.context.given_up)
-        for end in (*(outbox.writer for outbox in self.outboxes), *self.inlets):
-            end.close()
-        self.checkpoints.last()
-        if self.model is not None:
-            self.model.free()
+            outbox.flush(self.context.should_give_up)
+            outbox.writer.close()
+        for inlet in self.inboxes:
+            inlet.close()
+        checkpoints.last()
+        if self.trainer.model is not None:
+            self.trainer.model.free()

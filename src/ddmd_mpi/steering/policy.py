@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from ..frames import FrameBlock
-from ..sections import SteeringSection
-from .ligands import LigandCensus
+from ..config.schema import SteeringSection
+from ..frames.block import FrameBlock
+from .ligand_quota import LigandCensus
 from .outliers import Outliers
 from .strategies import NEEDS_MODEL, STRATEGIES, Candidates, Ranking
 
 #: ``min_latent_distance = "auto"`` as a fraction of the median noise radius: half of the way to the tenth neighbour.
+#: Frames that coincide with so many others are left out of the median, or it would be 0 where most maps are equal.
 AUTO_DISTANCE = 0.5
 #: Velocity seed that asks for a copy of the frame's velocities.
 COPY_VELOCITIES = -1
@@ -55,26 +56,32 @@ class Policy:
         The walkers' ligands; None for a run of one topology.
     """
 
-    def __init__(self, settings: SteeringSection, n_walkers: int, seed: int, contacts: int | None = None,
-                 census: LigandCensus | None = None):
+    def __init__(
+        self,
+        settings: SteeringSection,
+        n_walkers: int,
+        seed: int,
+        contacts: int | None = None,
+        census: LigandCensus | None = None,
+    ):
         self.settings, self.n_walkers, self._contacts = settings, n_walkers, contacts
         self.census = LigandCensus(np.zeros(n_walkers, int), 1, settings) if census is None else census
         self._generator = np.random.default_rng(seed)
-        self._used: set[tuple[int, int]] = set()  # (simulation, frame)
-        self._children: Counter[tuple[int, int]] = Counter()  # of (simulation, segment)
+        self._used: set[tuple[int, int]] = set()  # (walker, frame)
+        self._children: Counter[tuple[int, int]] = Counter()  # of (walker, segment)
 
     def recall(self, sources: Iterable[tuple[int, int, int]]) -> None:
-        """Count the (simulation, segment, frame) of restarts that were chosen in earlier sessions as used."""
-        for simulation, segment, frame in sources:
-            self._used.add((simulation, frame))
-            self._children[simulation, segment] += 1
+        """Count the (walker, segment, frame) of restarts that were chosen in earlier sessions as used."""
+        for walker, segment, frame in sources:
+            self._used.add((walker, frame))
+            self._children[walker, segment] += 1
 
     def state(self) -> dict[str, Any]:
         """The state of the random numbers; what JSON can hold."""
-        return self._generator.bit_generator.state
+        return dict(self._generator.bit_generator.state)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take back a :meth:`state`."""
+        """Restore a :meth:`state`."""
         self._generator.bit_generator.state = state
 
     @property
@@ -96,14 +103,15 @@ class Policy:
         may_restart
             Walkers that can take a command now, shape (n_walkers,) bool.
         """
-        newest = newest_frames(block["simulation"], block["frame"], self.n_walkers)
+        newest = newest_frames(block["walker"], block["frame"], self.n_walkers)
         seen = np.flatnonzero(may_restart & (newest >= 0))
         self.census.update(seen, block["topology"][newest[seen]])
         strategy = STRATEGIES.get(self.settings.strategy)
         if strategy is None or (self.needs_model and outliers is None):
             return []
-        contacts = None if self._contacts is None else block["order_parameters"][:, self._contacts]
-        ranking = strategy(Candidates(block["rmsd"], outliers, self._generator, contacts))
+        n, column = len(block), self._contacts
+        contacts = np.full(n, np.nan) if column is None else block["order_parameters"][:, column]
+        ranking = strategy(Candidates(block["rmsd"], outliers or Outliers.none(n), self._generator, contacts))
         current = walker_scores(ranking.score, newest)
         walkers = [w for w in worse_walkers(current, self.settings.restart_fraction) if may_restart[w]]
         distance = self._distance(outliers)
@@ -135,10 +143,10 @@ class Policy:
         self, block: FrameBlock, index: int, latents: np.ndarray | None, chosen: list[int], distance: float
     ) -> bool:
         """Whether the frame is unused, its segment may have another child, and no chosen frame is the same again."""
-        simulation, segment, frame = (int(block[name][index]) for name in ("simulation", "segment", "frame"))
-        if (simulation, frame) in self._used:
+        source, segment, frame = (int(block[name][index]) for name in ("walker", "segment", "frame"))
+        if (source, frame) in self._used:
             return False
-        if self._children[simulation, segment] >= self.settings.children_per_parent:
+        if self._children[source, segment] >= self.settings.children_per_parent:
             return False
         if latents is None or not chosen or distance == 0:
             return True
@@ -148,9 +156,9 @@ class Policy:
         self, block: FrameBlock, index: int, walker: int, newest: int, score: float, walker_score: float
     ) -> Restart:
         """Book the frame for the walker."""
-        simulation, segment, frame = (int(block[name][index]) for name in ("simulation", "segment", "frame"))
-        self._used.add((simulation, frame))
-        self._children[simulation, segment] += 1
+        source, segment, frame = (int(block[name][index]) for name in ("walker", "segment", "frame"))
+        self._used.add((source, frame))
+        self._children[source, segment] += 1
         copy = self._generator.random() < self.settings.copy_velocities_probability
         seed = COPY_VELOCITIES if copy else int(self._generator.integers(1, 2**31 - 1))
         rmsd, walker_rmsd = (float(block["rmsd"][i]) for i in (index, newest))
@@ -160,20 +168,21 @@ class Policy:
         """Least distance of two frames chosen together, in the unit of the latents; 0 for no such rule."""
         if self.settings.min_latent_distance != "auto":
             return self.settings.min_latent_distance
-        radius = outliers.noise_radius[np.isfinite(outliers.noise_radius)] if outliers is not None else np.empty(0)
+        radius = np.empty(0) if outliers is None else outliers.noise_radius
+        radius = radius[np.isfinite(radius) & (radius > 0)]  # 0 if a map comes again and again
         return AUTO_DISTANCE * float(np.median(radius)) if len(radius) else 0.0
 
 
-def newest_frames(simulation: np.ndarray, frame: np.ndarray, n_walkers: int) -> np.ndarray:
+def newest_frames(walker: np.ndarray, frame: np.ndarray, n_walkers: int) -> np.ndarray:
     """Index of each walker's newest frame in the window, -1 for none, shape (n_walkers,)."""
     newest = np.full(n_walkers, -1)
     order = np.argsort(frame, kind="stable")
-    newest[simulation[order]] = order
+    newest[walker[order]] = order
     return newest
 
 
 def walker_scores(score: np.ndarray, newest: np.ndarray) -> np.ndarray:
-    """Score of each walker's newest frame, shape (n_walkers,): inf where it is not finite, NaN for no frame."""
+    """Score of each walker's newest frame, shape (n_walkers,): inf if it is not finite, NaN for no frame."""
     current = np.where(np.isfinite(score[newest]), score[newest], np.inf)
     return np.where(newest < 0, np.nan, current)
 

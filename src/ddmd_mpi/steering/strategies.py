@@ -14,9 +14,9 @@ class Candidates(NamedTuple):
     """The window of n frames as the strategies see it."""
 
     rmsd: np.ndarray  # (n,) angstrom
-    outliers: Outliers | None  # None for strategies that need no model
+    outliers: Outliers
     generator: np.random.Generator
-    contacts: np.ndarray | None = None  # (n,) between protein and ligand; None where they are not counted
+    contacts: np.ndarray  # (n,) between protein and ligand; NaN if they are not counted
 
 
 class Ranking(NamedTuple):
@@ -58,6 +58,7 @@ def random(candidates: Candidates) -> Ranking:
 
 #: Strategies by their name in the settings; "none" ranks nothing.
 STRATEGIES: dict[str, Callable[[Candidates], Ranking]] = {
-    f.__name__: f for f in (ml, greedy, ml_rmsd, ml_lof, ml_contacts, random)}
+    f.__name__: f for f in (ml, greedy, ml_rmsd, ml_lof, ml_contacts, random)
+}
 #: Those that rank outliers, and so wait for the first model.
 NEEDS_MODEL = frozenset({"ml", "ml_rmsd", "ml_lof", "ml_contacts"})

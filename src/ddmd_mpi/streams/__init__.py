@@ -1,7 +1,7 @@
 """Streams of blocks between ranks, and their archive. The only room with ADIOS2."""
 
-from ..lean import hidden
+from ..environ import without
 
-# ADIOS2 takes CuPy and PyTorch along where they are installed: two seconds and 300 MB for every rank.
-with hidden("cupy", "torch"):
+# ADIOS2 takes CuPy and PyTorch along if they are installed: two seconds and 300 MB for every rank.
+with without("cupy", "torch"):
     import adios2  # noqa: F401

@@ -22,28 +22,41 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from ..config.schema import StreamsSection
 from ..errors import LostRankError, StreamError
-from ..sections import StreamsSection
-from .engines import StepReader, StepWriter, declare, kind_of, supported
-from .guards import clashes, disable_nagle, in_pid_order, process_id, set_own_address
+from ..layout.links import STREAM_KINDS
+from .addresses import agree_on_address
+from .adios2_engine import StepReader, StepWriter, declare, kind_of, supported
 from .point_to_point import MessageReader, MessageWriter
-from .private import PrivateDirectory
+from .sst_guards import PrivateDirectory, circles, clashes, disable_nagle, in_pid_order, process_id, set_own_address
 from .stream import Reader, Writer
 from .waiting import OPEN_SECONDS, Communicator, wait_until
 
 INVITE_TAG, CONTACT_TAG, READY_TAG, FINISHED_TAG, FIRST_PAYLOAD_TAG = range(2, 7)
 CLOSE_SECONDS = 30.0
-MANY_STREAMS = 4
+MANY_STREAMS = 2
 IDENTITY_ATTEMPTS = 5
-#: The kinds of streams of a run: an XML file names its IOs so.
-KINDS = ("SimulationOutput", "AggregatorToTraining", "AggregatorToInference", "TrainingToInference")
 
 Answer = TypeVar("Answer")
+
+
+class Planned(Protocol):
+    """A stream of a run: its kind, and the ranks of its ends."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def writer(self) -> int: ...
+    @property
+    def reader(self) -> int: ...
+
+
 log = logging.getLogger(__name__)
 
 
@@ -52,17 +65,25 @@ class Network:
 
     Parameters
     ----------
-    comm
-        Communicator of all ranks that open streams.
-    node_comm
-        The ranks of `comm` on this node.
-    settings
-        Engine and parameters.
-    directory
-        Where streams that are files lie.
+    comm, node_comm
+        All ranks that open streams; those of them on this node.
+    settings, directory
+        Engine and parameters; where streams that are files lie.
+    plan
+        Every stream that will be opened, so that hosts test only the addresses that these need; None: any may be.
+    lost
+        Looks who is lost, and gives these ranks; called while this one waits.
     """
 
-    def __init__(self, comm: Communicator, node_comm: Communicator, settings: StreamsSection, directory: Path):
+    def __init__(
+        self,
+        comm: Communicator,
+        node_comm: Communicator,
+        settings: StreamsSection,
+        directory: Path,
+        plan: Iterable[Planned] | None = None,
+        lost: Callable[[], Collection[int]] = tuple,
+    ):
         self._settings, self._directory = settings, Path(directory)
         self._comm = comm.Dup()
         self._comm.Set_name("streams")
@@ -72,13 +93,16 @@ class Network:
         self._left: set[int] = set()  # readers' ranks
         self._readers: list[tuple[int, StepReader | MessageReader]] = []  # each with its writer's rank
         self._writers: dict[tuple[str, int], StepWriter | MessageWriter] = {}
-        self._hub_settings = settings.model_copy(update={"engine": "SST", "adios2_xml": None})
+        self._hub_settings = replace(settings, engine="SST", adios2_xml=None)
         self._owned: PrivateDirectory | None = None
-        self._private, self._hub = Path(), None
-        self.watch: Callable[[], Container[int]] = tuple  # called while waiting; gives the ranks that are lost
-        if any(self._agree(self._try_settings)):
-            set_own_address(one_node=node_comm.Get_size() == comm.Get_size())
-            self._open_hubs(node_comm)
+        self._private = Path()
+        self._hub: StepWriter | None = None
+        self._lost = lost
+        try:
+            self._start(node_comm, plan)
+        except StreamError:
+            self.free()
+            raise
 
     def __enter__(self) -> Network:
         return self
@@ -106,17 +130,18 @@ class Network:
         if (name, reader_rank) in self._writers:
             raise StreamError(f"the stream {name} to rank {reader_rank} is open already; give each stream its own name")
         expected = f"rank {reader_rank}, the reader of {name},"
-        wait_until(lambda: self._there(reader_rank, INVITE_TAG), OPEN_SECONDS, expected)
+        wait_until(lambda: self._there(reader_rank, INVITE_TAG, self._lost()), OPEN_SECONDS, expected)
         invitation = self._comm.recv(source=reader_rank, tag=INVITE_TAG)
         if invitation["name"] != name:
             raise StreamError(
                 f"rank {reader_rank} expects the stream {invitation['name']}, not {name}: both ends must open their "
-                f"streams in one order"
+                f"streams in the same order"
             )
+        writer: StepWriter | MessageWriter
         if self._by_messages(first_hop):
             tag = next(self._tags)
             writer = MessageWriter(self._comm, reader_rank, tag, self._settings.in_flight_blocks, OPEN_SECONDS)
-            self._send(CONTACT_TAG, reader_rank, name=name, contact=tag)
+            self._send(CONTACT_TAG, reader_rank, name=name, contact=str(tag))
         else:
             writer = self._open_writer(name, reader_rank, invitation["hub"])
         self._writers[name, reader_rank] = writer
@@ -136,20 +161,22 @@ class Network:
         first_hop
             Whether ``[streams] first_hop`` decides on the transport.
         """
-        hub = _contact(self._hub) if self._hub and len(streams) >= MANY_STREAMS else None
+        hub = self._hub if len(streams) >= MANY_STREAMS else None
+        contact = None if hub is None else _contact(hub)
         for name, writer_rank in streams:
-            self._send(INVITE_TAG, writer_rank, name=name, hub=hub)
+            self._send(INVITE_TAG, writer_rank, name=name, hub=contact)
         opened: dict[tuple[str, int], StepReader | MessageReader] = {}
 
         def all_open() -> bool:
+            lost = self._lost()
             for name, writer_rank in streams:
-                if (name, writer_rank) in opened or not self._there(writer_rank, CONTACT_TAG):
+                if (name, writer_rank) in opened or not self._there(writer_rank, CONTACT_TAG, lost):
                     continue
                 message = self._comm.recv(source=writer_rank, tag=CONTACT_TAG)
                 name = message["name"]
                 opened[name, writer_rank] = self._open_reader(name, writer_rank, message["contact"], first_hop)
             if len(opened) < len(streams) and hub is not None:
-                self._hub.hello()
+                hub.hello()
             return len(opened) == len(streams)
 
         wait_until(all_open, OPEN_SECONDS, f"the writers of {', '.join(name for name, _ in streams)}")
@@ -163,7 +190,7 @@ class Network:
         A reader that does not read is waited for, for :data:`CLOSE_SECONDS`. What it has not read by then it can still
         read until this process ends.
         """
-        lost = self.watch()
+        lost = self._lost()
         self._readers = [(rank, reader) for rank, reader in self._readers if rank not in lost]
         for _, reader in self._readers:
             reader.close()
@@ -206,7 +233,7 @@ class Network:
 
         def reader_is_in() -> bool:
             writer.hello()
-            return self._there(reader_rank, READY_TAG)
+            return self._there(reader_rank, READY_TAG, self._lost())
 
         wait_until(reader_is_in, OPEN_SECONDS, f"rank {reader_rank}, the reader of {name},")
         self._comm.recv(source=reader_rank, tag=READY_TAG)
@@ -214,9 +241,7 @@ class Network:
             knock.free()
         return writer
 
-    def _open_reader(
-        self, name: str, writer_rank: int, contact: str | int, first_hop: bool
-    ) -> StepReader | MessageReader:
+    def _open_reader(self, name: str, writer_rank: int, contact: str, first_hop: bool) -> StepReader | MessageReader:
         if self._by_messages(first_hop):
             return MessageReader(self._comm, writer_rank, int(contact))
         declared = declare(kind_of(name), self._settings)
@@ -237,19 +262,31 @@ class Network:
                 raise answer
         return answers
 
-    def _try_settings(self) -> bool:
-        """Whether SST is used; checks what can be known before the first open."""
+    def _start(self, node_comm: Communicator, plan: Iterable[Planned] | None) -> None:
+        """Settle the address and the identity of every rank, if SST is used. Collective over both communicators."""
+        kinds = set().union(*self._agree(self._try_settings))
+        if kinds:
+            ends = None if plan is None else [(s.writer, s.reader) for s in plan if self._over_sst(s.kind, kinds)]
+            set_own_address(agree_on_address(self._comm, node_comm, self._settings.interface, ends))
+            self._open_hubs(node_comm, None if ends is None else circles(ends))
+
+    def _try_settings(self) -> set[str]:
+        """The kinds of streams that SST carries; checks what can be known before the first open."""
         self._owned = PrivateDirectory()
         self._private = self._owned.path
-        return "SST" in [supported(kind, self._settings) for kind in KINDS]
+        return {kind for kind in STREAM_KINDS if supported(kind, self._settings) == "SST"}
 
-    def _open_hubs(self, node_comm: Communicator) -> None:
-        """Open the hub of every rank, and again where two got one identity. Collective over both communicators."""
+    def _over_sst(self, kind: str, kinds: Collection[str]) -> bool:
+        return kind in kinds and not self._by_messages(first_hop=kind == STREAM_KINDS[0])
+
+    def _open_hubs(self, node_comm: Communicator, groups: list[set[int]] | None) -> None:
+        """Open the hub of every rank, and again where two of a group got one identity. Collective over both."""
         ids = self._agree(lambda: in_pid_order(node_comm, self._open_hub))
         for _ in range(IDENTITY_ATTEMPTS):
-            if not clashes(ids):
+            again = clashes(ids, groups)
+            if not again:
                 return
-            ids = self._agree(partial(self._reopen_hub, ids))
+            ids = self._agree(partial(self._reopen_hub, ids, again))
         raise StreamError(f"SST gave one identity to several ranks {IDENTITY_ATTEMPTS} times; start the run again")
 
     def _open_hub(self) -> bytes | None:
@@ -259,12 +296,12 @@ class Network:
         disable_nagle()
         return process_id(_contact(self._hub))
 
-    def _reopen_hub(self, ids: list[bytes | None]) -> bytes | None:
-        """Open the hub again if a lower rank has its identity, at a second of its own: the seed holds it."""
-        again = clashes(ids)
-        if self._rank not in again:
+    def _reopen_hub(self, ids: list[bytes | None], again: list[int]) -> bytes | None:
+        """Open the hub again if I must, at a second of its own: the seed holds it."""
+        if self._hub is None or self._rank not in again:
             return ids[self._rank]
         self._hub.free()
+        self._hub = None
         time.sleep(1 + again.index(self._rank))
         return self._open_hub()
 
@@ -275,34 +312,29 @@ class Network:
         return path
 
     def _send(self, tag: int, rank: int, **message: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # MPI's error where that rank has died: nobody waits for the message
+        with contextlib.suppress(RuntimeError):  # MPI's error if that rank has died: nobody waits for the message
             self._requests.append(self._comm.isend({"sender": self._rank, **message}, dest=rank, tag=tag))
 
-    def _there(self, rank: int, tag: int) -> bool:
-        """Whether a message of this rank is there.
-
-        Raises
-        ------
-        LostRankError
-            If the rank is lost.
-        """
-        if rank in self.watch():
+    def _there(self, rank: int, tag: int, lost: Collection[int]) -> bool:
+        """Whether a message of this rank is there; raises LostRankError if the rank is among the `lost`."""
+        if rank in lost:
             raise LostRankError(f"rank {rank} was lost before its streams were open; start the run again")
         return self._comm.iprobe(source=rank, tag=tag)
 
     def _all_finished(self) -> bool:
-        lost = self.watch()
+        lost = self._lost()
         for rank in {rank for _, rank in self._writers} - set(lost) - self._left:
             try:
                 while self._comm.iprobe(source=rank, tag=FINISHED_TAG):
                     message = self._comm.recv(source=rank, tag=FINISHED_TAG)
-                    self._writers[message["name"], message["sender"]].finished = True
+                    writer = self._writers[message["name"], message["sender"]]
+                    if isinstance(writer, StepWriter):  # messages know by themselves when they have arrived
+                        writer.finished = True
             except RuntimeError:  # it has left without MPI, as ranks do where another one is lost
                 self._left.add(rank)
         self._requests = [request for request in self._requests if not _is_over(request)]
-        ends = [writer for (_, rank), writer in self._writers.items() if rank not in self._left]
-        ends += [reader for _, reader in self._readers]
-        return all(end.finished for end in ends) and not self._requests
+        written = all(writer.finished for (_, rank), writer in self._writers.items() if rank not in self._left)
+        return written and all(reader.finished for _, reader in self._readers) and not self._requests
 
 
 def _is_over(request: Any) -> bool:

@@ -28,6 +28,8 @@ class Outbox:
         Blocks and megabytes (10^6 bytes) that may wait here; the newest block may always.
     spend
         Told the seconds of each call that had something to write.
+    drop
+        Told how many blocks have been dropped so far, whenever one is.
 
     Attributes
     ----------
@@ -49,12 +51,13 @@ class Outbox:
         queue_blocks: int,
         queue_mb: float,
         spend: Callable[[float], object] = lambda _: None,
+        drop: Callable[[int], object] = lambda _: None,
     ):
         self.writer = writer
         self._consumed, self._in_flight = consumed, in_flight
         self._queue_blocks, self._queue_bytes = queue_blocks, queue_mb * 1e6
         self._queue: deque[tuple[np.ndarray, float]] = deque()  # each with the time when it came
-        self._nbytes, self._spend = 0, spend
+        self._nbytes, self._spend, self._drop = 0, spend, drop
         self.dropped = self.max_depth = self.waited = 0
         self.wait_s = 0.0
 
@@ -70,6 +73,7 @@ class Outbox:
         while len(self._queue) > 1 and (len(self._queue) > self._queue_blocks or self._nbytes > self._queue_bytes):
             self._take()
             self.dropped += 1
+            self._drop(self.dropped)
         self.max_depth = max(self.max_depth, len(self._queue))
 
     def pump(self) -> None:

@@ -71,9 +71,13 @@ class MessageReader:
     def __init__(self, comm: Communicator, writer_rank: int, tag: int):
         self._comm, self._writer, self._tag = comm, writer_rank, tag
         self._closed = self.complete = self._dead = False
+        # Of the message that is expected.
+        self._header: np.ndarray
+        self._body: np.ndarray | None
+        self._request: Any
         self._expect_header()
 
-    def poll(self) -> np.ndarray | None | EndType:
+    def poll(self) -> np.ndarray | EndType | None:
         """See :class:`.stream.Reader`."""
         payload = self._next()
         return END if self._closed else payload
@@ -90,7 +94,7 @@ class MessageReader:
         return self.complete or self._dead
 
     def free(self) -> None:
-        """Let go of what never came."""
+        """Discard what never came."""
         if not self.complete:
             if not self._dead:
                 self._request.Cancel()
@@ -113,12 +117,13 @@ class MessageReader:
     def _arrived(self) -> bool:
         try:
             return self._request.Test()
-        except RuntimeError:  # MPI's error where the writer has died
+        except RuntimeError:  # MPI's error if the writer has died
             self._dead = self._closed = True
             return False
 
     def _expect_header(self) -> None:
-        self._header, self._body = np.empty(1, "<i8"), None
+        self._header = np.empty(1, "<i8")
+        self._body = None
         self._request = self._comm.Irecv(self._header, source=self._writer, tag=self._tag)
 
 

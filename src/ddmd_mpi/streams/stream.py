@@ -56,7 +56,7 @@ class Reader(Protocol):
 
     complete: bool
 
-    def poll(self) -> np.ndarray | None | EndType:
+    def poll(self) -> np.ndarray | EndType | None:
         """The next payload, None if there is none yet, or END; never waits."""
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Waiting for another rank without spinning, and never for ever."""
+"""Waiting for another rank without spinning, and never forever."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..clock import monotonic
 from ..errors import StreamError
 
 #: Pause between two looks, s: the ranks may outnumber the cores.
@@ -23,6 +24,7 @@ class Communicator(Protocol):
     def Set_name(self, name: str) -> None: ...  # noqa: N802
     def Isend(self, buffer: Any, dest: int, tag: int) -> Any: ...  # noqa: N802
     def Irecv(self, buffer: Any, source: int, tag: int) -> Any: ...  # noqa: N802
+    def Ibarrier(self) -> Any: ...  # noqa: N802
     def allgather(self, value: Any) -> list[Any]: ...
     def send(self, value: Any, dest: int, tag: int) -> None: ...
     def isend(self, value: Any, dest: int, tag: int) -> Any: ...
@@ -38,10 +40,10 @@ def wait_until(happened: Callable[[], bool], seconds: float, expected: str) -> N
     StreamError
         After `seconds`: `expected` says what did not happen.
     """
-    deadline = time.monotonic() + seconds
+    deadline = monotonic() + seconds
     while not happened():
-        if time.monotonic() > deadline:
-            raise StreamError(f"{expected} was waited for in vain for {seconds:g} s; see the other ranks' logs")
+        if monotonic() > deadline:
+            raise StreamError(f"timed out after {seconds:g} s waiting for {expected}; see the other ranks' logs")
         time.sleep(PAUSE)
 
 

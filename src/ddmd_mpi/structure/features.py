@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import numpy as np
 
+from ..config.dynamics import FeaturesSection, OrderParameter
 from ..errors import ConfigError
-from ..sections import FeaturesSection, OrderParameter
+from . import ANGSTROM_PER_NM
 from .contacts import contact_csr, round_positions
-from .ligands import LigandPose
+from .ligand_pose import LigandPose
 from .order_parameters import FUNCTIONS
 from .periodic import bring_together
 from .rmsd import superposed_rmsd
 
-ANGSTROM_PER_NM = 10.0
+
+class Features(TypedDict):
+    """What is computed of one frame, by the names of the table of frames."""
+
+    rmsd: float  # angstrom
+    order_parameters: np.ndarray
+    ca_positions: np.ndarray
+    contact_counts: np.ndarray
+    contact_columns: np.ndarray
 
 
 class FeatureCalculator:
@@ -35,8 +46,13 @@ class FeatureCalculator:
         If an order parameter names residues that it cannot use, or a ligand where there is none.
     """
 
-    def __init__(self, target_nm: np.ndarray, features: FeaturesSection, molecules: np.ndarray | None = None,
-                 pose: LigandPose | None = None):
+    def __init__(
+        self,
+        target_nm: np.ndarray,
+        features: FeaturesSection,
+        molecules: np.ndarray | None = None,
+        pose: LigandPose | None = None,
+    ):
         self.molecules = molecules
         self.target_nm = np.ascontiguousarray(target_nm, np.float64)
         self.cutoff_angstrom = features.cutoff_angstrom
@@ -48,9 +64,11 @@ class FeatureCalculator:
         self._ligand_cutoff_nm = features.ligand_cutoff_angstrom / ANGSTROM_PER_NM
 
     def compute(
-        self, descriptor_positions_nm: np.ndarray, box_nm: np.ndarray | None = None,
-        positions_nm: np.ndarray | None = None
-    ) -> dict[str, np.ndarray | float]:
+        self,
+        descriptor_positions_nm: np.ndarray,
+        box_nm: np.ndarray | None = None,
+        positions_nm: np.ndarray | None = None,
+    ) -> Features:
         """Features of one frame, by the names of the table of frames.
 
         Parameters
@@ -73,9 +91,10 @@ class FeatureCalculator:
         rounded = round_positions(x)
         counts, columns = contact_csr(rounded, self.cutoff_angstrom)
         return {
-            "rmsd": ANGSTROM_PER_NM * superposed_rmsd(x, self.target_nm),
+            "rmsd": ANGSTROM_PER_NM * float(superposed_rmsd(x, self.target_nm)),
             "order_parameters": np.array(
-                [self._order_parameter(p, x, positions_nm, box_nm) for p in self._parameters], np.float32),
+                [self._order_parameter(p, x, positions_nm, box_nm) for p in self._parameters], np.float32
+            ),
             "ca_positions": rounded,
             "contact_counts": counts,
             "contact_columns": columns,
@@ -84,11 +103,13 @@ class FeatureCalculator:
     def _order_parameter(
         self, parameter: OrderParameter, x: np.ndarray, positions_nm: np.ndarray | None, box_nm: np.ndarray | None
     ) -> float:
+        if parameter.kind in FUNCTIONS:
+            return FUNCTIONS[parameter.kind](x, self.target_nm, tuple(parameter.residues))
+        if self._pose is None or positions_nm is None or box_nm is None:
+            raise ValueError(f"order parameter {parameter.name} needs the positions of all atoms and the box")
         if parameter.kind == "ligand_contacts":
             return self._pose.contacts(positions_nm, box_nm, self._ligand_cutoff_nm)
-        if parameter.kind == "ligand_rmsd":
-            return self._pose.rmsd(positions_nm, box_nm)
-        return FUNCTIONS[parameter.kind](x, self.target_nm, tuple(parameter.residues))
+        return self._pose.rmsd(positions_nm, box_nm)
 
 
 def _check_residues(parameter: OrderParameter, n_residues: int) -> None:

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from scipy.spatial import cKDTree
 
-ANGSTROM_PER_NM = 10.0
+from . import ANGSTROM_PER_NM
+
 NATIVE_CUTOFF = 0.8  # nm
 NATIVE_SEPARATION = 3
 SWITCHING_STEEPNESS = 50.0  # 1/nm
 SWITCHING_TOLERANCE = 1.2
 
 
-def radius_of_gyration(positions_nm: np.ndarray, reference_nm: np.ndarray, residues: tuple[int, ...] = ()) -> float:
+def radius_of_gyration(positions_nm: np.ndarray, _reference_nm: np.ndarray, residues: tuple[int, ...] = ()) -> float:
     """Radius of gyration of the descriptor atoms (of `residues` only, when given), angstrom."""
     x = positions_nm[list(residues)] if residues else positions_nm
     x = x - np.add.reduce(x) / len(x)
@@ -23,7 +23,7 @@ def radius_of_gyration(positions_nm: np.ndarray, reference_nm: np.ndarray, resid
 
 
 def fraction_of_native_contacts(
-    positions_nm: np.ndarray, reference_nm: np.ndarray, residues: tuple[int, ...] = ()
+    positions_nm: np.ndarray, reference_nm: np.ndarray, _residues: tuple[int, ...] = ()
 ) -> float:
     """Fraction of the reference's contacts that are formed, 0 to 1.
 
@@ -44,19 +44,21 @@ def fraction_of_native_contacts(
 def _native_pairs(reference: bytes, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Contacts of a reference: both residues, and the distance, nm, at which each counts one half."""
     x = np.frombuffer(reference, dtype).reshape(-1, 3).astype(np.float64)
-    first, second = np.unique(cKDTree(x).query_pairs(NATIVE_CUTOFF, output_type="ndarray"), axis=0).T
-    distance = np.linalg.norm(x[first] - x[second], axis=1)
-    native = (distance < NATIVE_CUTOFF) & (second - first >= NATIVE_SEPARATION)
-    return first[native], second[native], SWITCHING_TOLERANCE * distance[native]
+    found = [
+        np.flatnonzero(np.linalg.norm(x[i + NATIVE_SEPARATION :] - x[i], axis=1) < NATIVE_CUTOFF) for i in range(len(x))
+    ]
+    first = np.repeat(np.arange(len(x)), [len(later) for later in found])
+    second = first + NATIVE_SEPARATION + np.concatenate(found)
+    return first, second, SWITCHING_TOLERANCE * np.linalg.norm(x[first] - x[second], axis=1)
 
 
-def distance(positions_nm: np.ndarray, reference_nm: np.ndarray, residues: tuple[int, ...]) -> float:
+def distance(positions_nm: np.ndarray, _reference_nm: np.ndarray, residues: tuple[int, ...]) -> float:
     """Distance between the descriptor atoms of two residues, angstrom."""
     first, second = residues
     return ANGSTROM_PER_NM * float(np.linalg.norm(positions_nm[first] - positions_nm[second]))
 
 
-def handedness(positions_nm: np.ndarray, reference_nm: np.ndarray, residues: tuple[int, ...] = ()) -> float:
+def handedness(positions_nm: np.ndarray, reference_nm: np.ndarray, _residues: tuple[int, ...] = ()) -> float:
     """Likeness of the chain's local twists to the reference's: 1 for the reference, -1 for its mirror image.
 
     The twist at each four consecutive descriptor atoms is the triple product of the three steps between them; the

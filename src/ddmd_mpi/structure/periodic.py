@@ -1,12 +1,10 @@
-"""Molecules in a periodic box: put together where the box has cut them, and brought to the same place."""
+"""Molecules in a periodic box: made whole if the box cuts them, and moved to the same place."""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from .ligands import nearest_image
+from .ligand_pose import nearest_image
 
 
 def molecules_of(n_atoms: int, bonds: np.ndarray) -> np.ndarray:
@@ -19,7 +17,15 @@ def molecules_of(n_atoms: int, bonds: np.ndarray) -> np.ndarray:
     bonds
         Pairs of atoms, shape (n_bonds, 2).
     """
-    return connected_components(_graph(n_atoms, bonds), directed=False)[1]
+    first, second = np.asarray(bonds, int).reshape(-1, 2).T
+    found = np.arange(n_atoms)  # of each atom one of its molecule with a lower or the same number
+    while (found[first] != found[second]).any():
+        low, high = np.minimum(found[first], found[second]), np.maximum(found[first], found[second])
+        np.minimum.at(found, high, low)
+        found = found[found]
+    while (found[found] != found).any():
+        found = found[found]
+    return np.unique(found, return_inverse=True)[1]
 
 
 def make_whole(positions_nm: np.ndarray, bonds: np.ndarray, box_nm: np.ndarray) -> np.ndarray:
@@ -34,13 +40,17 @@ def make_whole(positions_nm: np.ndarray, bonds: np.ndarray, box_nm: np.ndarray) 
     box_nm
         Box vectors in OpenMM's reduced form, one a row, nm, shape (3, 3).
     """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import breadth_first_order
+
     cells = np.linalg.inv(box_nm)
     if not np.rint((positions_nm[bonds[:, 1]] - positions_nm[bonds[:, 0]]) @ cells).any():
         return positions_nm
     # A further node, bound to the first atom of each molecule, makes one tree of all of them.
     root = len(positions_nm)
     firsts = np.unique(molecules_of(root, bonds), return_index=True)[1]
-    graph = _graph(root + 1, np.concatenate([bonds, np.stack([np.full(len(firsts), root), firsts], axis=1)]))
+    first, second = np.concatenate([bonds, np.stack([np.full(len(firsts), root), firsts], axis=1)]).T
+    graph = coo_matrix((np.ones(len(first), np.int8), (first, second)), (root + 1, root + 1)).tocsr()
     order, before = breadth_first_order(graph, root, directed=False)
     shift, atoms = np.zeros((root + 1, 3)), order[1:]
     bonded = atoms[before[atoms] != root]
@@ -73,8 +83,3 @@ def bring_together(positions_nm: np.ndarray, molecules: np.ndarray, box_nm: np.n
             together[mine] = nearest_image(together[mine], together[placed], box_nm)
         placed |= mine
     return together
-
-
-def _graph(n_atoms: int, bonds: np.ndarray) -> coo_matrix:
-    first, second = np.asarray(bonds, int).reshape(-1, 2).T
-    return coo_matrix((np.ones(len(first), np.int8), (first, second)), (n_atoms, n_atoms)).tocsr()

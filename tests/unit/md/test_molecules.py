@@ -1,26 +1,27 @@
 """Files of AMBER, CHARMM, GROMACS and OpenMM give the energies of the system that they were written from."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import mdtraj
 import numpy as np
 import openmm
 import pytest
-from molecule_files import write_amber, write_charmm, write_gromacs
+from molecule_files import EDGES, nine_waters, write_amber, write_charmm, write_gromacs
 from openmm import app, unit
 
 from ddmd_mpi.config import inputs, load
 from ddmd_mpi.errors import InputError
 from ddmd_mpi.md.coordinates import box_array, read_pdb
-from ddmd_mpi.md.engine import OpenMMEngine
-from ddmd_mpi.md.molecules import MoleculeFiles, build_molecule, load_molecule
-from ddmd_mpi.md.structures import load_structures
-from ddmd_mpi.md.trajectory import Trajectory, write_topology
+from ddmd_mpi.md.molecule_files import MoleculeFiles, mend_elements
+from ddmd_mpi.md.molecules import build_molecule, load_molecule
+from ddmd_mpi.md.openmm_engine import OpenMMEngine
+from ddmd_mpi.md.structures import load_structures, write_topology
+from ddmd_mpi.md.trajectory import Trajectory
 from ddmd_mpi.structure.features import FeatureCalculator
 from ddmd_mpi.structure.periodic import bring_together, make_whole, molecules_of
 
 SIMULATION = load("bba").simulation
-EDGES = (2.1, 2.2, 2.3)
 
 
 def energy(system, positions, box=None):
@@ -32,7 +33,7 @@ def energy(system, positions, box=None):
 
 
 def simulation(**changes):
-    return SIMULATION.model_copy(update=changes)
+    return replace(SIMULATION, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -44,19 +45,7 @@ def peptide():
 
 @pytest.fixture(scope="module")
 def water():
-    """Nine molecules of water, 0.7 nm apart, in a box: topology, positions, a system without constraints."""
-    topology, positions = app.Topology(), []
-    chain = topology.addChain()
-    for i in range(9):
-        residue = topology.addResidue("HOH", chain)
-        atoms = [topology.addAtom(name, app.element.get_by_symbol(name[0]), residue) for name in ("O", "H1", "H2")]
-        topology.addBond(atoms[0], atoms[1])
-        topology.addBond(atoms[0], atoms[2])
-        at = 0.3 + 0.7 * np.array([i % 3, i // 3, 0.5 * (i % 2)])
-        positions += [at, at + [0.09572, 0.0, 0.0], at + [-0.02399872, 0.09266272, 0.0]]
-    topology.setUnitCellDimensions(EDGES * unit.nanometer)
-    system = app.ForceField("tip3p.xml").createSystem(topology, rigidWater=False, constraints=None)
-    return topology, np.array(positions), system
+    return nine_waters()
 
 
 @pytest.fixture
@@ -108,9 +97,15 @@ def test_heavy_hydrogens_hold_for_files_too(amber):
 def in_water(tmp_path, kind, water):
     """Files of the water, by program."""
     topology, positions, system = water
-    a, b, c = (tmp_path / f"w.{suffix}" for suffix in {
-        "amber": ("prmtop", "rst7", ""), "charmm": ("psf", "crd", "prm"), "gromacs": ("top", "gro", ""),
-        "openmm": ("xml", "pdb", "")}[kind])
+    a, b, c = (
+        tmp_path / f"w.{suffix}"
+        for suffix in {
+            "amber": ("prmtop", "rst7", ""),
+            "charmm": ("psf", "crd", "prm"),
+            "gromacs": ("top", "gro", ""),
+            "openmm": ("xml", "pdb", ""),
+        }[kind]
+    )
     if kind == "amber":
         write_amber(topology, system, positions, a, b, EDGES)
     elif kind == "gromacs":
@@ -128,7 +123,8 @@ def in_water(tmp_path, kind, water):
 
 def reference(water):
     return app.ForceField("tip3p.xml").createSystem(
-        water[0], nonbondedMethod=app.PME, nonbondedCutoff=1.0 * unit.nanometer, constraints=app.HBonds)
+        water[0], nonbondedMethod=app.PME, nonbondedCutoff=1.0 * unit.nanometer, constraints=app.HBonds
+    )
 
 
 @pytest.mark.parametrize("kind", ["amber", "charmm", "gromacs", "openmm"])
@@ -185,29 +181,110 @@ def test_files_that_disagree_are_named(tmp_path, amber):
         load_molecule(MoleculeFiles(tmp_path / "b.inpcrd", amber.topology))
 
 
-@pytest.mark.parametrize(("what", "words"), [
-    ({"coordinates": Path("nowhere.inpcrd")}, r"nowhere\.inpcrd does not exist: AMBER coordinates"),
-    ({"topology": Path("nowhere.prmtop")}, r"nowhere\.prmtop does not exist: a topology"),
-    ({"topology": None}, "holds no topology: give the one that goes with it"),
-    ({"solvent": "explicit"}, r"a\.inpcrd has no box, and explicit solvent needs one"),
-    ({"parameters": (Path("nowhere.prm"),)}, r"nowhere\.prm does not exist"),
-])
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ({"coordinates": Path("nowhere.inpcrd")}, r"nowhere\.inpcrd does not exist: AMBER coordinates"),
+        ({"topology": Path("nowhere.prmtop")}, r"nowhere\.prmtop does not exist: a topology"),
+        ({"topology": None}, "holds no topology: give the one that goes with it"),
+        ({"solvent": "explicit"}, r"a\.inpcrd has no box, and explicit solvent needs one"),
+        ({"parameters": (Path("nowhere.prm"),)}, r"nowhere\.prm does not exist"),
+    ],
+)
 def test_what_is_missing_is_named(amber, what, words):
     with pytest.raises(InputError, match=words):
         load_molecule(MoleculeFiles(**{**vars(amber), **what}))
 
 
-@pytest.mark.parametrize(("name", "content", "words"), [
-    ("a.prmtop", "%VERSION  and nothing else\n", "cannot be read as an AMBER topology"),
-    ("a.psf", "PSF\n\nnothing\n", "set parameters to its CHARMM files"),
-    ("a.xml", "<System", "cannot be read as an OpenMM System"),
-    ("a.top", "[ moleculetype ]\n nonsense\n", "cannot be read as a GROMACS topology"),
-    ("a.txt", "hello\n", "a topology .* is expected"),
-])
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.prmtop", "%VERSION  and nothing else\n", "cannot be read as an AMBER topology"),
+        ("a.psf", "PSF\n\nnothing\n", "set parameters to its CHARMM files"),
+        ("a.xml", "<System", "cannot be read as an OpenMM System"),
+        ("a.top", "[ moleculetype ]\n nonsense\n", "cannot be read as a GROMACS topology"),
+        ("a.txt", "hello\n", "a topology .* is expected"),
+    ],
+)
 def test_a_topology_that_is_none(tmp_path, name, content, words):
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=words):
         load_molecule(MoleculeFiles(inputs() / "plc" / "benzene.pdb", tmp_path / name))
+
+
+def test_comments_in_front_of_a_topology_may_be_long(tmp_path, peptide):
+    topology, positions, system = peptide
+    write_gromacs(topology, system, positions, tmp_path / "a.top", tmp_path / "a.gro")
+    (tmp_path / "a.top").write_text(
+        100 * "; what pdb2gmx has to say about itself, its authors and its files\n" + (tmp_path / "a.top").read_text()
+    )
+    assert len(load_molecule(MoleculeFiles(tmp_path / "a.gro", tmp_path / "a.top")).positions_nm) == len(positions)
+
+
+def test_a_force_field_of_gromacs_that_is_not_found(tmp_path):
+    (tmp_path / "a.top").write_text('#include "nowhere.ff/forcefield.itp"\n[ system ]\nx\n')
+    with pytest.raises(InputError, match=r"nowhere\.ff/forcefield\.itp.*set parameters .*--parameters"):
+        load_molecule(MoleculeFiles(inputs() / "plc" / "benzene.pdb", tmp_path / "a.top"))
+
+
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\xff\xfe"])
+@pytest.mark.parametrize("which", ["topology", "coordinates"])
+def test_a_byte_order_mark_is_named(amber, which, mark):
+    path = getattr(amber, which)
+    path.write_bytes(mark + path.read_bytes())
+    with pytest.raises(InputError, match=f"{path.name} starts with a byte-order mark.*save it as UTF-8 without"):
+        load_molecule(amber)
+
+
+def test_a_psf_with_heavy_hydrogens_has_the_elements_of_its_parameters(tmp_path, water):
+    topology, positions, system = water
+    a, b, c = (tmp_path / name for name in ("w.psf", "w.prm", "w.crd"))
+    write_charmm(topology, system, positions, a, b, c)
+    text = a.read_text()
+    a.write_text(text.replace(" 1.0079 ", " 3.0240 ").replace("15.9994", "11.9672"))
+    molecule = load_molecule(MoleculeFiles(c, a, (b,), box_nm=EDGES))
+    assert [x.element.symbol for x in molecule.topology.atoms()] == 9 * ["O", "H", "H"]
+    masses = {round(build_molecule(molecule, SIMULATION).getParticleMass(i)._value, 3) for i in range(27)}
+    assert masses == {3.024, 11.967}
+
+
+def without_atomic_numbers(kind, path):
+    """Take the atomic numbers out of a topology; names of atoms become ones that mislead."""
+    text = path.read_text()
+    if kind == "AMBER":
+        a, b = text.index("%FLAG ATOMIC_NUMBER"), text.index("%FLAG MASS")
+        path.write_text((text[:a] + text[b:]).replace("CB  ", "BR1 "))
+        return
+    lines = [
+        " ".join([*line.split()[:1], *line.split()[2:]]) if line.startswith("T") else line for line in text.splitlines()
+    ]
+    path.write_text("\n".join(lines).replace(" CB ", " NA1 ") + "\n")
+
+
+@pytest.mark.parametrize("kind", ["AMBER", "GROMACS"])
+def test_elements_without_atomic_numbers_are_those_of_the_masses(tmp_path, peptide, kind):
+    topology, positions, system = peptide
+    write, *names = {"AMBER": (write_amber, "a.prmtop", "a.inpcrd"), "GROMACS": (write_gromacs, "a.top", "a.gro")}[kind]
+    files = [tmp_path / name for name in names]
+    write(topology, system, positions, *files)
+    without_atomic_numbers(kind, files[0])
+    found = load_molecule(MoleculeFiles(files[1], files[0], solvent="vacuum")).topology
+    assert [a.name for a in found.atoms()] != [a.name for a in topology.atoms()]
+    assert [a.element for a in found.atoms()] == [a.element for a in topology.atoms()]
+
+
+def test_elements_of_repartitioned_masses(peptide):
+    topology, _, _ = peptide
+    system = app.ForceField("amber99sbildn.xml").createSystem(topology, hydrogenMass=3.024)
+    expected, atoms = [a.element for a in topology.atoms()], list(topology.atoms())
+    try:
+        for atom in atoms:
+            atom.element = app.element.helium
+        mend_elements(topology, [system.getParticleMass(i)._value for i in range(len(atoms))])
+        assert [a.element for a in atoms] == expected
+    finally:
+        for atom, element in zip(atoms, expected, strict=True):
+            atom.element = element
 
 
 def test_a_box_that_is_too_small_for_the_cutoff(tmp_path, water):
@@ -218,7 +295,7 @@ def test_a_box_that_is_too_small_for_the_cutoff(tmp_path, water):
 
 def test_a_finished_system_keeps_its_masses(tmp_path, water):
     molecule = load_molecule(in_water(tmp_path, "openmm", water))
-    with pytest.raises(InputError, match=r"w\.xml is a finished System: leave simulation\.hydrogen_mass_amu out"):
+    with pytest.raises(InputError, match=r"w\.xml is a serialised System: leave simulation\.hydrogen_mass_amu out"):
         build_molecule(molecule, simulation(hydrogen_mass_amu=3.0))
 
 
@@ -230,9 +307,18 @@ def walked(tmp_path_factory, water):
     moved = directory / "target.rst7"
     shifted = water[1] + np.repeat(np.random.default_rng(0).normal(scale=0.1, size=(9, 3)), 3, axis=0)
     write_amber(water[0], water[2], shifted, directory / "t.prmtop", moved, EDGES)
-    settings = load("bba", None, (
-        f"system.start='{files.coordinates}'", f"system.target='{moved}'", f"system.topology='{files.topology}'",
-        "system.descriptor='name O'", "simulation.platform=Reference", "simulation.minimize=false"))
+    settings = load(
+        "bba",
+        None,
+        (
+            f"system.start='{files.coordinates}'",
+            f"system.target='{moved}'",
+            f"system.topology='{files.topology}'",
+            "system.descriptor='name O'",
+            "simulation.platform=Reference",
+            "simulation.minimize=false",
+        ),
+    )
     structures = load_structures(settings.system)
     engine = OpenMMEngine(structures, settings.simulation, settings.system, seed=3)
     engine.start(1)
@@ -261,7 +347,7 @@ def test_a_restart_takes_positions_velocities_box_and_energy(walked):
 def test_a_trajectory_has_the_box(walked, tmp_path):
     structures, settings, engine = walked
     state = engine.state()
-    with Trajectory(tmp_path, 0, structures.topology, settings.simulation) as trajectory:
+    with Trajectory(tmp_path, 0, structures, settings.simulation) as trajectory:
         trajectory.append(state.positions, 0.0, 0, 1.0, 2.0, box=state.box)
     write_topology(structures, tmp_path / "t.pdb")
     read = mdtraj.load(str(trajectory.path), top=str(tmp_path / "t.pdb"))
@@ -278,3 +364,15 @@ def test_features_do_not_see_the_box(walked):
     assert one["rmsd"] == pytest.approx(two["rmsd"], abs=1e-3)
     np.testing.assert_array_equal(one["contact_counts"], two["contact_counts"])
     assert features.compute(wrapped)["rmsd"] > one["rmsd"] + 1.0
+
+
+def test_a_soft_spring_between_distant_atoms_is_no_torn_bond(tmp_path):
+    """A tether of a user's System."""
+    topology, positions = read_pdb(inputs() / "cln025-start.pdb")
+    system = app.ForceField("amber99sbildn.xml").createSystem(topology, constraints=app.HBonds)
+    tether = openmm.HarmonicBondForce()
+    tether.addBond(0, len(positions) - 1, 0.2, 10.0)
+    system.addForce(tether)
+    (tmp_path / "a.xml").write_text(openmm.XmlSerializer.serialize(system))
+    molecule = load_molecule(MoleculeFiles(inputs() / "cln025-start.pdb", tmp_path / "a.xml"))
+    assert build_molecule(molecule, replace(SIMULATION, hydrogen_mass_amu=None, nonbonded_cutoff_nm=None))

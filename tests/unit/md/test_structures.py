@@ -8,10 +8,10 @@ import pytest
 from openmm import app, unit
 
 from ddmd_mpi.config import inputs, load
+from ddmd_mpi.config.dynamics import SystemSection
 from ddmd_mpi.errors import InputError
 from ddmd_mpi.md.coordinates import read_pdb
 from ddmd_mpi.md.structures import load_structures
-from ddmd_mpi.sections import SystemSection
 from ddmd_mpi.structure.rmsd import superposed_rmsd
 
 DATA = Path(os.environ.get("DDMD_MPI_TEST_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
@@ -115,5 +115,5 @@ def test_published_nmr_models_of_bba():
 @pytest.mark.parametrize(("start", "target"), [("bba/1FME-unfolded.pdb", "bba/1FME-folded.pdb"),
                                                ("cln025/unfolded.pdb", "cln025/ref.pdb")])  # fmt: skip
 def test_published_starts_and_targets(start, target):
-    structures = load_structures(section(DATA / start, DATA / target))
+    structures = load_structures(section(DATA / start, DATA / target, solvent="implicit"))
     assert superposed_rmsd(structures.positions_nm[structures.descriptor], structures.target_nm) > 0.3

@@ -1,5 +1,7 @@
 """The systems table: complexes that load and agree, restarts across them, and one sentence for whatever is wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import openmm
 import pytest
@@ -8,7 +10,7 @@ from toy_table import write_complex, write_table
 
 from ddmd_mpi import config
 from ddmd_mpi.errors import ConfigError, EngineError, InputError
-from ddmd_mpi.md.bodies import Bodies
+from ddmd_mpi.md.engine_pool import EnginePool
 from ddmd_mpi.md.engines import engine_maker
 from ddmd_mpi.md.topologies import check_topologies, load_topology
 
@@ -21,8 +23,8 @@ def villin():
     """Three of the embedded complexes, one of them in water; the box is as small as the cutoff allows."""
     settings = config.load("plc", assignments=("simulation.minimize_iterations=20",))
     rows = [row for row in settings.system.complexes if row.name in KEPT]
-    rows[-1] = rows[-1].model_copy(update={"water_edge_nm": 3.6, "nonbonded_cutoff_nm": 0.7})
-    settings = settings.model_copy(update={"system": settings.system.model_copy(update={"complexes": rows})})
+    rows[-1] = replace(rows[-1], water_edge_nm=3.6, nonbonded_cutoff_nm=0.7)
+    settings = replace(settings, system=replace(settings.system, complexes=rows))
     return settings, list(check_topologies(settings))
 
 
@@ -43,7 +45,7 @@ def test_complexes_differ_in_atoms_and_share_the_descriptor(villin):
 @pytest.fixture(scope="module")
 def bodies(villin):
     settings, found = villin
-    return Bodies(settings, lambda k: found[k], engine_maker(settings, None, "CPU"))
+    return EnginePool(settings, lambda k: found[k], engine_maker(settings, None, "CPU"))
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
@@ -63,7 +65,7 @@ def test_a_restart_has_the_energy_of_its_source_and_runs(villin, bodies, index):
     np.testing.assert_array_equal(taken.box, state.box)
     assert taken.box.any() == (index == 2)
     other.engine.set_state(state.positions, None, state.box, seed=3)
-    other.engine.advance(2_500 if index < 2 else 50)
+    other.engine.advance(250 if index < 2 else 50)
     assert other.engine.state().potential_energy < 0.0
     for body in (source, other):
         bodies.put(body)
@@ -94,8 +96,8 @@ def test_the_barostat_moves_the_box_and_a_restart_takes_the_box_over(villin, bod
 
 def test_a_box_too_small_for_the_cutoff_names_its_row(villin):
     settings, _ = villin
-    rows = [settings.system.complexes[-1].model_copy(update={"nonbonded_cutoff_nm": 1.9})]
-    small = settings.model_copy(update={"system": settings.system.model_copy(update={"complexes": rows})})
+    rows = [replace(settings.system.complexes[-1], nonbonded_cutoff_nm=1.9)]
+    small = replace(settings, system=replace(settings.system, complexes=rows))
     with pytest.raises(InputError, match=r"n-methylbenzamide-in-water \(row 1 .*cutoff") as caught:
         list(check_topologies(small))
     assert "\n" not in str(caught.value)
@@ -104,6 +106,18 @@ def test_a_box_too_small_for_the_cutoff_names_its_row(villin):
 def test_a_topology_that_the_run_does_not_have(villin):
     with pytest.raises(InputError, match="no topology 3"):
         load_topology(villin[0], 3)
+
+
+def test_the_cell_of_a_ligand_is_not_dropped_silently(tmp_path, villin):
+    settings, _ = villin
+    row = settings.system.complexes[0]
+    celled = tmp_path / "celled.pdb"
+    celled.write_text("CRYST1   30.000   40.000   50.000  90.00  90.00  90.00 P 1\n" + row.ligand.read_text())
+    settings = replace(settings, system=replace(settings.system, complexes=[replace(row, ligand=celled)]))
+    with pytest.raises(
+        InputError, match=r"benzene \(row 1 .*celled.pdb has a cell \(3.00 x 4.00 x 5.00 nm\).*remove it"
+    ):
+        load_topology(settings, 0)
 
 
 # --- toy ligands, as PDB files with serialised systems
@@ -129,8 +143,8 @@ def test_an_own_start_leaves_the_pose(tmp_path):
     moved = tmp_path / "moved.pdb"
     with moved.open("w") as file:
         app.PDBFile.writeFile(first.structures.topology, (first.structures.positions_nm + 0.5) * unit.nanometer, file)
-    rows = [settings.system.complexes[0].model_copy(update={"start": moved}), settings.system.complexes[1]]
-    settings = settings.model_copy(update={"system": settings.system.model_copy(update={"complexes": rows})})
+    rows = [replace(settings.system.complexes[0], start=moved), settings.system.complexes[1]]
+    settings = replace(settings, system=replace(settings.system, complexes=rows))
     again = load_topology(settings, 0)
     np.testing.assert_allclose(again.structures.positions_nm, first.structures.positions_nm + 0.5, atol=1e-3)
     np.testing.assert_array_equal(again.pose.ligand_nm, first.pose.ligand_nm)
@@ -150,8 +164,8 @@ def test_a_row_that_is_wrong_is_named(tmp_path, change, words):
     settings = toys(tmp_path)
     write_complex(tmp_path, "other", 1.0, 5)
     change = {k: tmp_path / v if isinstance(v, str) else v for k, v in change.items()}
-    rows = [settings.system.complexes[0], settings.system.complexes[1].model_copy(update=change)]
-    wrong = settings.model_copy(update={"system": settings.system.model_copy(update={"complexes": rows})})
+    rows = [settings.system.complexes[0], replace(settings.system.complexes[1], **change)]
+    wrong = replace(settings, system=replace(settings.system, complexes=rows))
     with pytest.raises(InputError) as caught:
         list(check_topologies(wrong))
     assert str(caught.value).startswith("complex ligand-1 (row 2 of system.complexes): ")
@@ -171,8 +185,10 @@ ROW = '[[system.complexes]]\nname = "a"\n'
         (ROW.replace('"a"', '"../a"') + 'coordinates = "y.pdb"\n', "name"),
         (ROW + 'prmtop = "y.pdb"\n', "prmtop"),
         (ROW + 'coordinates = "y.pdb"\n[steering]\nstrategy = "greedy"\n', "system.target"),
-        (ROW + 'coordinates = "y.pdb"\n[features]\norder_parameters = []\n[steering]\nstrategy = "ml_contacts"\n',
-         "ligand_contacts"),
+        (
+            ROW + 'coordinates = "y.pdb"\n[features]\norder_parameters = []\n[steering]\nstrategy = "ml_contacts"\n',
+            "ligand_contacts",
+        ),
     ],
 )
 def test_rows_that_contradict_themselves(tmp_path, text, words):

@@ -3,12 +3,12 @@
 import numpy as np
 import openmm
 import pytest
+import toy_ligands as toy
 from openmm import app
 from scipy.stats import spearmanr
+from toy_ligands import DISH_BEADS, RECEPTOR_BEADS, receptor_positions, toy_complex
 
-from ddmd_mpi.md import toy_ligands as toy
-from ddmd_mpi.md.toy_ligands import DISH_BEADS, RECEPTOR_BEADS, receptor_positions, toy_complex
-from ddmd_mpi.structure.ligands import ligand_contacts
+from ddmd_mpi.structure.ligand_pose import ligand_contacts
 
 REFERENCE = openmm.Platform.getPlatformByName("Reference")
 

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import struct
+from dataclasses import replace
 
 import MDAnalysis
 import mdtraj
@@ -10,9 +12,10 @@ import pytest
 
 from ddmd_mpi.config import load
 from ddmd_mpi.errors import DiskError, RunDirectoryError
-from ddmd_mpi.md.history import mend
-from ddmd_mpi.md.structures import load_structures
-from ddmd_mpi.md.trajectory import DCDFile, Trajectory, write_topology
+from ddmd_mpi.md.coordinate_files import DCDFile
+from ddmd_mpi.md.structures import load_structures, write_topology
+from ddmd_mpi.md.trajectory import Trajectory
+from ddmd_mpi.md.trajectory_repair import mend
 
 CONFIG = load("cln025")
 STRUCTURES = load_structures(CONFIG.system)
@@ -20,8 +23,8 @@ FRAMES = STRUCTURES.positions_nm + np.random.default_rng(0).normal(size=(5, 166,
 
 
 def trajectory(directory, file_format="dcd"):
-    simulation = CONFIG.simulation.model_copy(update={"trajectory_format": file_format})
-    return Trajectory(directory, 7, STRUCTURES.topology, simulation, ["radius_of_gyration"])
+    simulation = replace(CONFIG.simulation, trajectory_format=file_format)
+    return Trajectory(directory, 7, STRUCTURES, simulation, ["radius_of_gyration"])
 
 
 @pytest.mark.parametrize(("file_format", "tolerance"), [("dcd", 1e-5), ("xtc", 6e-4)])
@@ -39,6 +42,59 @@ def test_readable_after_every_frame(tmp_path, file_format, tolerance):
         found = [frame.positions / 10 for frame in universe.trajectory]
         np.testing.assert_allclose(found, FRAMES, atol=tolerance)
         assert universe.trajectory.dt == pytest.approx(interval)
+
+
+def times(top, path):
+    """Times of the frames in ps, as MDAnalysis reads them."""
+    return [frame.time for frame in MDAnalysis.Universe(str(top), str(path)).trajectory]
+
+
+@pytest.mark.parametrize("file_format", ["dcd", "xtc"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_files_have_the_times_of_the_frames(tmp_path, file_format, limited):
+    """The first frame is the start at time 0, and a write that the disk refused does not count."""
+    write_topology(STRUCTURES, tmp_path / "top.pdb")
+    interval = CONFIG.simulation.report_interval_ps
+    with trajectory(tmp_path, file_format) as growing:
+        for i in range(2):
+            growing.append(FRAMES[i].astype(np.float32), i * interval, 0, 1.0, -2.0, [5.0])
+        with limited(growing.path.stat().st_size), pytest.raises(DiskError):
+            growing.append(FRAMES[2].astype(np.float32), 2 * interval, 0, 1.0, -2.0, [5.0])
+        growing.append(FRAMES[2].astype(np.float32), 2 * interval, 0, 1.0, -2.0, [5.0])
+    assert times(tmp_path / "top.pdb", growing.path) == pytest.approx([0, interval, 2 * interval], abs=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_every_frame_of_an_xtc_file_has_its_own_time(tmp_path):
+    """A restart point adds no simulated time."""
+    write_topology(STRUCTURES, tmp_path / "top.pdb")
+    given = [0.0, 0.24, 0.48, 0.48, 0.72]
+    with trajectory(tmp_path, "xtc") as growing:
+        for x, time_ps in zip(FRAMES, given, strict=True):
+            growing.append(x.astype(np.float32), time_ps, 0, 1.0, -2.0, [5.0])
+    assert times(tmp_path / "top.pdb", growing.path) == pytest.approx(given, abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_dcd_file_grows_beyond_step_numbers_of_32_bits(tmp_path):
+    """bba with 2 fs and 50 ps gets there with frame 85,900; the times stay right, and the file can be resumed."""
+    top = MDAnalysis.Universe.empty(1, trajectory=True)
+    path, steps, n_before = tmp_path / "long.dcd", 25_000, 85_898
+    file = DCDFile(path, 1, steps, 0.002, periodic=False)
+    file.close()
+    frame = np.frombuffer(b"".join(struct.pack("<ifi", 4, x, 4) for x in (1.0, 2.0, 3.0)), np.uint8)
+    with path.open("ab") as raw:
+        raw.write(np.tile(frame, n_before).tobytes())
+    for n in (n_before, n_before + 3):  # each a session
+        file = DCDFile(path, 1, steps, 0.002, periodic=False, n_frames=n)
+        for i in range(3):
+            file.write(np.ones((1, 3)), None, (n + i) * 50.0)
+        file.close()
+        top.load_new(str(path))
+        read = top.trajectory
+        assert (len(read), read.dt) == (n + 3, pytest.approx(50.0))
+        assert [read[i].time for i in (0, 1, n + 2)] == pytest.approx([0.0, 50.0, (n + 2) * 50.0], rel=1e-6)
+        read.close()
 
 
 @pytest.mark.parametrize("file_format", ["dcd", "xtc"])
@@ -110,7 +166,7 @@ def test_segments_say_where_they_begin_and_come_from(tmp_path):
         lines = [json.loads(line) for line in (tmp_path / "sim-0007.segments.jsonl").read_text().splitlines()]
     assert [line["first_frame"] for line in lines] == [0, 1]
     assert [line["decision"] for line in lines] == [-1, 4]
-    assert {line["simulation"] for line in lines} == {7}
+    assert {line["walker"] for line in lines} == {7}
 
 
 def test_nothing_is_overwritten(tmp_path):
@@ -136,9 +192,9 @@ def test_a_walker_that_changes_its_topology_has_a_file_for_each(tmp_path):
     beads = load_structures(load("bba-go").system)
     write_topology(STRUCTURES, tmp_path / "a.pdb")
     write_topology(beads, tmp_path / "b.pdb")
-    with Trajectory(tmp_path, 7, STRUCTURES.topology, CONFIG.simulation, ["x"], name="a") as written:
+    with Trajectory(tmp_path, 7, STRUCTURES, CONFIG.simulation, ["x"], name="a") as written:
         for name, structures, n in (("a", STRUCTURES, 2), ("b", beads, 3), ("a", STRUCTURES, 1)):
-            written.change(name, structures.topology)
+            written.change(name, structures)
             for _ in range(n):
                 written.append(structures.positions_nm.astype(np.float32), 0.0, 0, 1.0, -2.0, [5.0])
     assert len(mdtraj.load(str(tmp_path / "sim-0007.a.dcd"), top=str(tmp_path / "a.pdb"))) == 3
@@ -146,3 +202,38 @@ def test_a_walker_that_changes_its_topology_has_a_file_for_each(tmp_path):
     with (tmp_path / "sim-0007.frames.csv").open() as file:
         rows = [r["frame"] + r["topology"] + r["frame_in_file"] for r in csv.DictReader(file)]
     assert rows == ["0a0", "1a1", "2b0", "3b1", "4b2", "5a2"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_the_file_of_a_later_topology_starts_at_its_time(tmp_path):
+    beads = load_structures(load("bba-go").system)
+    write_topology(beads, tmp_path / "b.pdb")
+    interval = CONFIG.simulation.report_interval_ps
+    for resume in (False, True):
+        with Trajectory(tmp_path, 7, STRUCTURES, CONFIG.simulation, name="a", resume=resume) as written:
+            for i in range(2):
+                written.append(STRUCTURES.positions_nm.astype(np.float32), i * interval, 0, 1.0, -2.0)
+            written.change("b", beads)
+            written.append(beads.positions_nm.astype(np.float32), (6 + resume) * interval, 0, 1.0, -2.0)
+    assert times(tmp_path / "b.pdb", tmp_path / "sim-0007.b.dcd") == pytest.approx([6 * interval, 7 * interval])
+
+
+def test_a_topology_of_more_than_9999_residues_is_read_by_all(tmp_path):
+    """One atom a residue, as MDTraj, MDAnalysis and OpenMM read it."""
+    import MDAnalysis
+    import mdtraj
+    from openmm import app
+
+    from ddmd_mpi.md.coordinates import write_pdb
+
+    topology = app.Topology()
+    chain, n = topology.addChain("W"), 10_003
+    for i in range(n):
+        topology.addAtom("O", app.element.oxygen, topology.addResidue("HOH", chain, str(i + 1)))
+    write_pdb(topology, np.zeros((n, 3)), tmp_path / "w.pdb")
+    assert [r.id for r in topology.residues()][-1] == str(n)
+    assert app.PDBFile(str(tmp_path / "w.pdb")).topology.getNumResidues() == n
+    assert mdtraj.load(str(tmp_path / "w.pdb")).n_residues == n
+    residues = MDAnalysis.Universe(str(tmp_path / "w.pdb")).residues
+    assert len(residues) == n
+    assert residues.resids[-1] == n

@@ -11,12 +11,12 @@ from watch import Watch
 
 from ddmd_mpi import model
 from ddmd_mpi.analysis import features
+from ddmd_mpi.config.schema import TrainingSection
 from ddmd_mpi.errors import ModelError
-from ddmd_mpi.frames import FrameBlock
+from ddmd_mpi.frames.block import FrameBlock
 from ddmd_mpi.model import aae as module
 from ddmd_mpi.model import torch_backend
 from ddmd_mpi.model.point_clouds import chamfer, nearest
-from ddmd_mpi.sections import TrainingSection
 
 N_RESIDUES, N_LATENT = 28, 16
 SMALL = {"model": "aae", "latent_dimensions": N_LATENT, "batch_size": 16, "epochs": 3}
@@ -56,9 +56,19 @@ def test_the_layers_are_the_published_ones():
     aae = model.create(model.Setup(TrainingSection(model="aae"), 3375, 1))
     convolutions = [layer for layer in aae._encoder.modules() if isinstance(layer, torch.nn.Conv1d)]
     assert [(c.in_channels, c.out_channels) for c in convolutions] == [
-        (3, 64), (64, 128), (128, 256), (256, 256), (256, 512)]
+        (3, 64),
+        (64, 128),
+        (128, 256),
+        (256, 256),
+        (256, 512),
+    ]
     assert [(*c.kernel_size, *c.stride, *c.padding) for c in convolutions] == [
-        (5, 1, 0), (5, 1, 0), (3, 1, 0), (1, 1, 0), (1, 1, 0)]
+        (5, 1, 0),
+        (5, 1, 0),
+        (3, 1, 0),
+        (1, 1, 0),
+        (1, 1, 0),
+    ]
     assert linear_layers(aae._encoder) == [(512, 256), (256, 64), (256, 64)]
     assert linear_layers(aae._generator) == [(64, 64), (64, 128), (128, 512), (512, 1024), (1024, 3 * 3375)]
     assert linear_layers(aae._critic) == [(64, 512), (512, 512), (512, 128), (128, 64), (64, 1)]
@@ -76,9 +86,15 @@ def test_the_layers_are_the_published_ones():
 def test_the_architecture_holds_every_number_that_weights_depend_on():
     first, second = (model.create(model.Setup(TrainingSection(model="aae"), n, 1)) for n in (28, 10))
     assert first.architecture == {
-        "model": "aae", "n_residues": 28, "latent_dimensions": 64, "filters": (64, 128, 256, 256, 512),
-        "kernels": (5, 5, 3, 1, 1), "encoder_units": 256, "generator_units": (64, 128, 512, 1024),
-        "critic_units": (512, 512, 128, 64)}
+        "model": "aae",
+        "n_residues": 28,
+        "latent_dimensions": 64,
+        "filters": (64, 128, 256, 256, 512),
+        "kernels": (5, 5, 3, 1, 1),
+        "encoder_units": 256,
+        "generator_units": (64, 128, 512, 1024),
+        "critic_units": (512, 512, 128, 64),
+    }
     assert first.architecture != second.architecture
 
 
@@ -127,7 +143,7 @@ def test_penalty_of_a_linear_critic_is_that_of_its_slope():
     codes = torch.ones(6, 3)
     expected = (codes - noise.prior) @ slope[0] + 10 * (5 - 1) ** 2
     np.testing.assert_allclose(aae._critic_losses(codes, noise).detach(), expected, rtol=1e-5)
-    gradient, = torch.autograd.grad(aae._critic_losses(codes, noise).sum(), aae._critic.weight)
+    (gradient,) = torch.autograd.grad(aae._critic_losses(codes, noise).sum(), aae._critic.weight)
     expected = (codes - noise.prior).sum(dim=0) + 6 * 10 * 2 * (5 - 1) * slope[0] / 5
     np.testing.assert_allclose(gradient[0], expected, rtol=1e-5)
 
@@ -361,8 +377,10 @@ def test_a_gpu_that_pytorch_cannot_use_is_done_without(caplog):
 
 
 def test_tensorflow_is_not_loaded():
-    code = ("import sys; from ddmd_mpi import model; from ddmd_mpi.sections import TrainingSection;"
-            "model.create(model.Setup(TrainingSection(model='aae'), 28));"
-            "print([m for m in ('tensorflow', 'keras', 'sklearn') if m in sys.modules])")
+    code = (
+        "import sys; from ddmd_mpi import model; from ddmd_mpi.config.schema import TrainingSection;"
+        "model.create(model.Setup(TrainingSection(model='aae'), 28));"
+        "print([m for m in ('tensorflow', 'keras', 'sklearn') if m in sys.modules])"
+    )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

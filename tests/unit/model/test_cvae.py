@@ -8,10 +8,10 @@ from watch import Watch
 
 from ddmd_mpi import model
 from ddmd_mpi.analysis import features
+from ddmd_mpi.config.schema import TrainingSection
 from ddmd_mpi.errors import ModelError, NothingToLearnError
-from ddmd_mpi.frames import FrameBlock
+from ddmd_mpi.frames.block import FrameBlock
 from ddmd_mpi.model import ModelWeights, architecture
-from ddmd_mpi.sections import TrainingSection
 from ddmd_mpi.structure import contacts
 
 N_RESIDUES = 7  # padded to 8
@@ -35,6 +35,14 @@ def trained():
     """A model after one round on 100 frames, and the round."""
     cvae = make(epochs=30, patience=30, learning_rate=5e-3)
     return cvae, cvae.train(chain_block(100), Watch())
+
+
+def test_a_state_is_restored_without_the_learning_rate_which_is_a_setting(trained):
+    other = make(seed=2, learning_rate=1e-4)
+    other.restore(trained[0].state())
+    for ours, theirs in zip(other.weights(), trained[0].weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert float(other._optimizer.learning_rate) == pytest.approx(1e-4)
 
 
 def layers_of(network, kind: str) -> list:
@@ -260,8 +268,11 @@ def test_memory_that_runs_out_is_an_error_that_a_run_survives(trained, monkeypat
     import tensorflow as tf
 
     cvae, _ = trained
-    monkeypatch.setattr(cvae, "_embed_step", lambda _: (_ for _ in ()).throw(
-        tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")))
+    monkeypatch.setattr(
+        cvae,
+        "_embed_step",
+        lambda _: (_ for _ in ()).throw(tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")),
+    )
     with pytest.raises(ModelError, match="OOM when allocating.*training.batch_size"):
         cvae.embed(chain_block(3))
 
@@ -336,3 +347,15 @@ def test_a_round_in_parts_sees_every_frame_once_an_epoch(monkeypatch):
     assert result.history[-1].training.loss < result.history[0].training.loss
     stopped = cvae.train(chain_block(50), Watch(1))
     assert (stopped.stopped, stopped.epochs) == (True, 0)
+
+
+def test_a_session_with_other_settings_of_keras_makes_the_same_model(trained):
+    """A notebook in which Keras runs already."""
+    import keras
+
+    keras.config.set_image_data_format("channels_first")
+    keras.config.set_floatx("float64")
+    again = make(epochs=30, patience=30, learning_rate=5e-3)
+    again.load(trained[0].weights())
+    block = chain_block(5)
+    assert again.embed(block).tobytes() == trained[0].embed(block).tobytes()

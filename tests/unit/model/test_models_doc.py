@@ -1,16 +1,17 @@
 """The model of docs/models.md: taken from the page, it is found by its name, learns and travels."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ddmd_mpi import model
+from ddmd_mpi.config.schema import TrainingSection
 from ddmd_mpi.errors import NothingToLearnError
-from ddmd_mpi.frames import FrameBlock
+from ddmd_mpi.frames.block import FrameBlock
 from ddmd_mpi.model import ModelWeights, Ranks, Setup, Supervisor
-from ddmd_mpi.sections import TrainingSection
 
 PAGE = Path(__file__).parents[3] / "docs" / "models.md"
 N_RESIDUES, N_FRAMES = 8, 600
@@ -42,7 +43,7 @@ def two_walkers():
     rounded = np.rint(1000 * (x - x.mean(axis=1, keepdims=True))).astype("<i2")
     half = N_FRAMES // 2
     return FrameBlock({
-        "simulation": np.repeat(np.arange(2, dtype="<i4"), half), "segment": np.zeros(N_FRAMES, "<i4"),
+        "walker": np.repeat(np.arange(2, dtype="<i4"), half), "segment": np.zeros(N_FRAMES, "<i4"),
         "frame": np.tile(np.arange(half), 2), "ca_positions": rounded,
     }), place  # fmt: skip
 
@@ -101,5 +102,5 @@ def test_frames_that_do_not_follow_each_other_teach_nothing(slow):
 def test_the_page_names_every_policy_of_training():
     page = PAGE.read_text()
     of_a_network = {"latent_dimensions", "dense_units", "dropout", "filters", "learning_rate", "rho", "epsilon"}
-    names = set(TrainingSection.model_fields) - of_a_network - {"model", "options"}
+    names = {field.name for field in fields(TrainingSection)} - of_a_network - {"model", "options"}
     assert {name for name in names if f"`{name}" not in page} == set()

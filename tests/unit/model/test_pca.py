@@ -6,10 +6,10 @@ from sklearn.decomposition import PCA, IncrementalPCA
 
 from ddmd_mpi import model
 from ddmd_mpi.analysis import features
+from ddmd_mpi.config.schema import TrainingSection
 from ddmd_mpi.errors import ModelError, NothingToLearnError
-from ddmd_mpi.frames import FrameBlock
+from ddmd_mpi.frames.block import FrameBlock
 from ddmd_mpi.model.rounds import split
-from ddmd_mpi.sections import TrainingSection
 from ddmd_mpi.structure import contacts
 
 N_RESIDUES, N_PAIRS = 8, 28

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ddmd_mpi import model
+from ddmd_mpi.config.schema import TrainingSection
 from ddmd_mpi.errors import ModelError, StreamError
-from ddmd_mpi.frames import FrameBlock
-from ddmd_mpi.sections import TrainingSection
+from ddmd_mpi.frames.block import FrameBlock
 
 SOUND = """
 import numpy as np
@@ -69,7 +69,7 @@ def create(name, **settings):
 
 def block(n_frames=4):
     positions = np.arange(n_frames * 9, dtype="<i2").reshape(n_frames, 3, 3)
-    return FrameBlock({"simulation": np.zeros(n_frames, "<i4"), "ca_positions": positions})
+    return FrameBlock({"walker": np.zeros(n_frames, "<i4"), "ca_positions": positions})
 
 
 def sentence(caught):

@@ -3,6 +3,8 @@
 The models never see the labels. Each walker's first half trains model and classifier, its second half tests them.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -10,10 +12,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ddmd_mpi import config, model
-from ddmd_mpi.frames import FrameBlock
-from ddmd_mpi.md.engine import OpenMMEngine
+from ddmd_mpi.config.dynamics import FeaturesSection
+from ddmd_mpi.config.schema import TrainingSection
+from ddmd_mpi.frames.block import FrameBlock
+from ddmd_mpi.md.openmm_engine import OpenMMEngine
 from ddmd_mpi.md.structures import load_structures
-from ddmd_mpi.sections import FeaturesSection, TrainingSection
 from ddmd_mpi.structure.features import FeatureCalculator
 
 pytestmark = pytest.mark.timeout(240)
@@ -35,7 +38,7 @@ def frames():
     calculator = FeatureCalculator(structures.target_nm, FeaturesSection())
     rows = []
     for kelvin, positions in ((FOLDED_KELVIN, structures.target_nm), (UNFOLDED_KELVIN, structures.positions_nm)):
-        simulation = settings.simulation.model_copy(update={"temperature_kelvin": kelvin})
+        simulation = replace(settings.simulation, temperature_kelvin=kelvin)
         engine = OpenMMEngine(structures, simulation, settings.system, seed=5)
         engine.set_state(positions, seed=3)
         for _ in range(N_FRAMES):
@@ -43,7 +46,7 @@ def frames():
             rows.append(calculator.compute(engine.state().positions))
         engine.free()
     block = FrameBlock({
-        "simulation": np.repeat([0, 1], N_FRAMES), "frame": np.tile(np.arange(N_FRAMES), 2),
+        "walker": np.repeat([0, 1], N_FRAMES), "frame": np.tile(np.arange(N_FRAMES), 2),
         "ca_positions": np.array([r["ca_positions"] for r in rows]),
         "contact_counts": np.array([r["contact_counts"] for r in rows]),
         "contact_columns": np.concatenate([r["contact_columns"] for r in rows]),

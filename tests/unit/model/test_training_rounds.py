@@ -8,13 +8,13 @@ import pytest
 
 from ddmd_mpi import model
 from ddmd_mpi.analysis import features
+from ddmd_mpi.config.schema import TrainingSection
+from ddmd_mpi.environ import without
 from ddmd_mpi.errors import ModelError
-from ddmd_mpi.frames import FrameBlock
-from ddmd_mpi.lean import hidden
+from ddmd_mpi.frames.block import FrameBlock
 from ddmd_mpi.model.architecture import architecture
 from ddmd_mpi.model.maps import ContactMaps
-from ddmd_mpi.model.rounds import batches, lots, split
-from ddmd_mpi.sections import TrainingSection
+from ddmd_mpi.model.rounds import batches, hash_frames, split
 
 DEFAULTS = TrainingSection()
 
@@ -27,7 +27,7 @@ def maps_block(n_frames: int, n_residues: int, seed: int = 0) -> FrameBlock:
 
 def named(n_frames: int, first: int = 0) -> FrameBlock:
     """Frames with names alone."""
-    return FrameBlock({"simulation": np.full(n_frames, 2, np.int32), "frame": first + np.arange(n_frames)})
+    return FrameBlock({"walker": np.full(n_frames, 2, np.int32), "frame": first + np.arange(n_frames)})
 
 
 def test_importing_the_model_does_not_import_tensorflow():
@@ -46,7 +46,7 @@ def test_horovod_that_is_wanted_by_name_and_not_installed_is_refused_at_the_star
 
 
 def test_hidden_modules_are_hidden_inside_only():
-    with hidden("numpy", "turtle"):
+    with without("numpy", "turtle"):
         assert "numpy" in sys.modules
         assert np is sys.modules["numpy"]
         with pytest.raises(ImportError):
@@ -80,7 +80,7 @@ def test_a_split_is_a_partition_by_lot(fraction, n_validation):
 
 
 def test_frames_stay_on_their_side_while_the_window_moves_on():
-    """But for those at the border, whose lots lie between two of 200."""
+    """But for those at the border, whose hash_frames lie between two of 200."""
     before, after = named(1000, first=0), named(1000, first=300)
     learnt, (_, held_out) = set(split(before, 0.2, 1)[0]), split(after, 0.2, 1)
     shared = [i + 300 for i in held_out if i + 300 < 1000]
@@ -89,7 +89,7 @@ def test_frames_stay_on_their_side_while_the_window_moves_on():
 
 
 def test_lots_are_even_and_walkers_draw_their_own():
-    drawn = lots(np.repeat([0, 1], 20_000), np.tile(np.arange(20_000), 2), seed=3)
+    drawn = hash_frames(np.repeat([0, 1], 20_000), np.tile(np.arange(20_000), 2), seed=3)
     assert len(set(drawn.tolist())) == 40_000
     counts = np.bincount((drawn >> np.uint64(60)).astype(int), minlength=16)
     assert abs(counts - 2500).max() < 5 * 2500**0.5

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from synthetic_run import SyntheticRun, write_lines
 
-from ddmd_mpi.report import write_report
-from ddmd_mpi.report.read import read_lines, read_run
+from ddmd_mpi.analysis import open_run
+from ddmd_mpi.analysis.records import read_lines
 from ddmd_mpi.report.tables import role_table
 from ddmd_mpi.report.training import doubts, joint_rounds, round_table, sentence, terms
+from ddmd_mpi.report.write import write_report
 
 N_ROUNDS = 4  # of training: one in three rounds of inference
 
@@ -27,9 +28,9 @@ def change(directory, rank, edit):
 
 
 def test_a_round_of_several_ranks_is_one(together):
-    rounds = joint_rounds(read_run(together))
+    rounds = joint_rounds(open_run(together))
     assert [[span["rank"] for span in spans] for spans in rounds] == [[2, 4, 5]] * N_ROUNDS
-    rows = round_table(read_run(together))
+    rows = round_table(open_run(together))
     assert [r["round"] for r in rows] == [r["version"] for r in rows] == [1, 2, 3, 4]
     assert rows[1]["samples"] == 3 * 40 * 6
     assert (rows[0]["window"], rows[0]["ranks"], rows[0]["drain_s"]) == (50 + 51 + 52, 3, 0.2)
@@ -38,7 +39,7 @@ def test_a_round_of_several_ranks_is_one(together):
 
 def test_roles_count_the_rounds_of_several_ranks_once(together):
     (together / "summary.json").unlink()
-    role = next(r for r in role_table(read_run(together)) if r["role"] == "training")
+    role = next(r for r in role_table(open_run(together)) if r["role"] == "training")
     assert (role["ranks"], role["iterations"]) == (3, N_ROUNDS)
     assert role["mean_s"] == pytest.approx(10.5)
 
@@ -52,7 +53,7 @@ def test_the_report_says_who_trained_and_holds_the_rounds(together):
 
 
 def test_one_rank_has_no_other_to_differ_from(steered):
-    run = read_run(steered)
+    run = open_run(steered)
     assert {r["same_weights"] for r in round_table(run)} == {None}
     assert sentence(run) == "The model was trained in 8 rounds."
     assert doubts(run) == []
@@ -60,8 +61,8 @@ def test_one_rank_has_no_other_to_differ_from(steered):
 
 def test_weights_that_differ_are_a_doubt(together):
     change(together, 4, lambda rounds, _: rounds[2].update(weights_crc32=7))
-    assert [r["same_weights"] for r in round_table(read_run(together))] == [True, True, False, True]
-    (doubt,) = doubts(read_run(together))
+    assert [r["same_weights"] for r in round_table(open_run(together))] == [True, True, False, True]
+    (doubt,) = doubts(open_run(together))
     assert "first after round 3" in doubt
     write_report(together)
     assert "first after round 3" in (together / "report.html").read_text()
@@ -70,9 +71,9 @@ def test_weights_that_differ_are_a_doubt(together):
 def test_a_round_that_was_refused_says_why_and_has_no_version(together):
     why = {"accepted": False, "published": False, "reason": "the loss is not finite"}
     change(together, 2, lambda rounds, _: rounds[1].update(why))
-    rows = round_table(read_run(together))
+    rows = round_table(open_run(together))
     assert (rows[1]["accepted"], rows[1]["version"], rows[1]["reason"]) == (False, None, "the loss is not finite")
-    assert "1 of them was not accepted" in sentence(read_run(together))
+    assert "1 of them was not accepted" in sentence(open_run(together))
 
 
 @pytest.mark.parametrize(("losses", "n_epochs", "best", "early"), [
@@ -83,26 +84,27 @@ def test_a_round_that_was_refused_says_why_and_has_no_version(together):
 ])  # fmt: skip
 def test_early_stopping_is_told_from_the_epochs(together, losses, n_epochs, best, early):
     """Eight epochs at most, with a patience of five."""
+
     def edit(rounds, events):
         epochs = [e for e in events if e["name"] == "epoch" and e["round"] == 1]
-        for epoch in epochs[len(losses):]:
+        for epoch in epochs[len(losses) :]:
             events.remove(epoch)
         for epoch, loss in zip(epochs, losses, strict=False):
             epoch["validation_loss"] = loss
         rounds[0]["epochs"] = n_epochs
 
     change(together, 2, edit)
-    row = round_table(read_run(together))[0]
+    row = round_table(open_run(together))[0]
     assert (row["epochs"], row["best_epoch"], row["early_stopped"]) == (n_epochs, best, early)
 
 
 def test_a_rank_whose_last_lines_are_lost_spoils_nothing(together):
     path = together / "events" / "training-0005.jsonl"
     path.write_text(path.read_text()[:-30])
-    rows = round_table(read_run(together))
+    rows = round_table(open_run(together))
     assert [r["ranks"] for r in rows] == [3, 3, 3, 2]
     (together / "events" / "training-0005.jsonl").unlink()
-    assert len(round_table(read_run(together))) == N_ROUNDS
+    assert len(round_table(open_run(together))) == N_ROUNDS
 
 
 def test_terms_are_what_the_model_calls_them(together):
@@ -111,9 +113,9 @@ def test_terms_are_what_the_model_calls_them(together):
             if event["name"] == "epoch":
                 event["critic"] = -event.pop("divergence")
 
-    assert list(terms(read_run(together).spans("epoch"))) == ["reconstruction", "divergence"]
+    assert list(terms(open_run(together).spans("epoch"))) == ["reconstruction", "divergence"]
     change(together, 2, rename)
-    found = terms(read_run(together).spans("epoch"))
+    found = terms(open_run(together).spans("epoch"))
     assert list(found) == ["reconstruction", "critic"]
     assert np.nanmax(found["critic"]) < 0
     assert write_report(together)

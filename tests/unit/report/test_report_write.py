@@ -3,22 +3,23 @@ import json
 import re
 import shutil
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic_run import SyntheticRun
 
+from ddmd_mpi.analysis import open_run
 from ddmd_mpi.errors import RunDirectoryError
-from ddmd_mpi.report import write_report
-from ddmd_mpi.report.lineage import contradictions, segments_of
-from ddmd_mpi.report.machine import latencies_ms, merged
-from ddmd_mpi.report.read import read_run
-from ddmd_mpi.report.science import MOST_WALKERS, best_frame, iterations, sampled, shown_walkers
+from ddmd_mpi.report.performance import latencies_ms, merged
+from ddmd_mpi.report.science import MAX_WALKERS, best_frame, iterations, sampled, shown_walkers
+from ddmd_mpi.report.style import figure
 from ddmd_mpi.report.tables import cell, covered, decision_table, role_table, segment_table
-from ddmd_mpi.report.words import captions, paragraph, warnings
+from ddmd_mpi.report.text import captions, paragraph, warnings
+from ddmd_mpi.report.write import write_report
 
-PLOTS = {"progress", "histograms", "lineage", "timeline", "learning", "latency", "rounds"}
+PLOTS = {"progress", "native_contacts", "histograms", "lineage", "timeline", "learning", "latency", "rounds"}
 TABLES = {"roles", "decisions", "segments", "rounds", "training", "models"}
 
 
@@ -45,13 +46,26 @@ def test_the_page_needs_no_other_file(reported):
 
 
 def test_the_page_says_where_the_best_structure_is(reported):
-    frames = read_run(reported[0]).frames
+    frames = open_run(reported[0]).timeline
     simulated = ~frames["restart_point"]
     best = np.flatnonzero(simulated)[np.argmin(frames["rmsd_angstrom"][simulated])]
     page = reported[0].joinpath("report.html").read_text()
-    walker = int(frames["simulation"][best])
+    walker = int(frames["walker"][best])
     assert f"{frames['rmsd_angstrom'][best]:.2f} Å (Cα RMSD) from the target" in page
     assert f"frame {int(frames['frame'][best])} of trajectories/sim-{walker:04d}.dcd" in page
+
+
+def test_native_contacts_stand_beside_the_best_rmsd(reported, fresh):
+    run = open_run(reported[0])
+    best = best_frame(run)
+    rmsd, native = (run.timeline[name][best] for name in ("rmsd_angstrom", "native_contacts"))
+    assert native == pytest.approx(1 / (1 + rmsd), rel=1e-4)
+    page = reported[0].joinpath("report.html").read_text()
+    assert f"It has {100 * native:.0f} % of the native contacts" in page
+    settings = (fresh / "config.toml").read_text().replace("fraction_of_native_contacts", "handedness")
+    (fresh / "config.toml").write_text(settings)
+    write_report(fresh)
+    assert "native contacts" not in (fresh / "report.html").read_text().partition("<h2>")[0]
 
 
 def test_a_steered_run_warns_that_populations_are_none(reported):
@@ -62,7 +76,7 @@ def test_a_steered_run_warns_that_populations_are_none(reported):
 def test_the_decision_table_holds_latencies(reported):
     with open(reported[0] / "tables" / "decisions.csv") as file:
         rows = list(csv.DictReader(file))
-    run = read_run(reported[0])
+    run = open_run(reported[0])
     assert len(rows) == len(run.decisions)
     applied = [float(r["latency_ms"]) for r in rows if r["outcome"] == "applied"]
     assert np.allclose(applied, latencies_ms(run), rtol=1e-4)
@@ -74,7 +88,7 @@ def test_a_run_that_has_just_begun_says_no_data(tmp_path):
     assert write_report(tmp_path) == [tmp_path / "report.html"]
     page = (tmp_path / "report.html").read_text()
     assert page.count("no data") >= len(PLOTS) + len(TABLES)
-    assert "has not ended by itself" in page
+    assert "did not complete" in page
 
 
 def test_what_is_no_run_is_left_alone(tmp_path):
@@ -86,7 +100,7 @@ def test_what_is_no_run_is_left_alone(tmp_path):
 def test_a_plain_ensemble_is_drawn_without_rounds(tmp_path):
     paths = write_report(SyntheticRun(n_rounds=5, strategy="none").write(tmp_path / "run"))
     drawn = {p.stem for p in paths if p.suffix == ".png"}
-    assert drawn == {"progress", "histograms", "lineage", "timeline", "learning"}
+    assert drawn == {"progress", "histograms", "lineage", "timeline", "learning", "native_contacts"}
 
 
 def test_a_killed_run_is_reported(fresh):
@@ -105,56 +119,56 @@ def test_files_cut_anywhere_are_read(steered, tmp_path_factory, cuts):
     for path, cut in zip(files, cuts, strict=False):
         data = path.read_bytes()
         path.write_bytes(data[: int(cut * len(data))])
-    run = read_run(directory)
-    segments = segments_of(run)
+    run = open_run(directory)
+    segments = run.segments
     assert paragraph(run, segments)
     assert captions(run).keys() == PLOTS
     assert len(segment_table(run, segments)) == len(segments)
     assert len(decision_table(run)) == len(run.decisions)
-    assert isinstance(contradictions(segments, run.decisions), list)
+    assert isinstance(run.contradictions(), list)
     role_table(run)
 
 
 def test_roles_are_counted_from_events_without_a_summary(fresh):
     (fresh / "summary.json").unlink()
-    rows = {r["role"]: r for r in role_table(read_run(fresh))}
-    assert rows["simulation"]["iterations"] == len(read_run(fresh).spans("segment"))
+    rows = {r["role"]: r for r in role_table(open_run(fresh))}
+    assert rows["simulation"]["iterations"] == len(open_run(fresh).spans("segment"))
     assert 0.5 < rows["simulation"]["busy_fraction"] <= 1.0
 
 
 def test_the_note_of_a_model_that_is_no_biophysics_comes_first(fresh):
     path = fresh / "config.toml"
     path.write_text(path.read_text().replace('note = ""', 'note = "Tests the steering, not BBA."'))
-    assert warnings(read_run(fresh))[0] == "Tests the steering, not BBA."
+    assert warnings(open_run(fresh))[0] == "Tests the steering, not BBA."
 
 
 def test_a_target_that_was_reached_is_said(fresh):
     summary = json.loads((fresh / "summary.json").read_text())
     (fresh / "summary.json").write_text(json.dumps({**summary, "stop_reason": "target_rmsd"}))
-    run = read_run(fresh)
-    assert "the target RMSD was reached" in " ".join(paragraph(run, segments_of(run)))
+    run = open_run(fresh)
+    assert "target RMSD reached" in " ".join(paragraph(run, run.segments))
 
 
 def test_every_frame_belongs_to_one_iteration(steered):
-    run = read_run(steered)
+    run = open_run(steered)
     rows = sampled(run)
     groups, labels, _ = iterations(run, rows)
     assert sorted(np.concatenate(groups)) == sorted(rows)
     assert len(groups) == len(labels) <= 8
-    walls = [run.frames["wall"][g].max() for g in groups]
+    walls = [run.timeline["wall"][g].max() for g in groups]
     assert walls == sorted(walls)
 
 
 def test_the_best_frame_is_none_without_frames(tmp_path):
     (tmp_path / "events").mkdir()
-    assert best_frame(read_run(tmp_path)) is None
+    assert best_frame(open_run(tmp_path)) is None
 
 
 def test_the_walkers_on_the_way_are_among_those_shown(tmp_path):
-    run = read_run(SyntheticRun(n_walkers=60, n_rounds=1).write(tmp_path / "run"))
+    run = open_run(SyntheticRun(n_walkers=60, n_rounds=1).write(tmp_path / "run"))
     shown = shown_walkers(run, [59, 31])
     assert {59, 31} <= set(shown)
-    assert len(shown) == MOST_WALKERS
+    assert len(shown) == MAX_WALKERS
     assert shown == sorted(shown)
 
 
@@ -174,3 +188,16 @@ def test_covered_counts_overlaps_once():
 )
 def test_cells(value, text):
     assert cell(value) == text
+
+
+def test_the_settings_of_a_reader_for_other_figures_change_nothing(tmp_path):
+    """In a notebook, say: matplotlib runs already, and with LaTeX."""
+    drawn = []
+    for theirs in ({}, {"text.usetex": True, "savefig.format": "pdf", "axes.facecolor": "red", "font.size": 30}):
+        path = tmp_path / f"{len(drawn)}.png"
+        with mpl.rc_context(theirs):
+            with figure(path) as canvas:
+                canvas.subplots().set(title="µ", xlabel="Å")
+            assert mpl.rcParams["text.usetex"] == theirs.get("text.usetex", False), "they are still theirs"
+        drawn.append(path.read_bytes())
+    assert drawn[0] == drawn[1]

@@ -7,16 +7,22 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from doubles import NullDetector
 
 from ddmd_mpi import config, model
-from ddmd_mpi.checkpoints import Entry, Manifest, Part, Store, part_name
+from ddmd_mpi.config.schema import FaultsSection
 from ddmd_mpi.errors import ModelError, NothingToLearnError
-from ddmd_mpi.events import EventLog
-from ddmd_mpi.frames import FIELDS, FrameBlock, Hop
+from ddmd_mpi.faults.heartbeat import Heartbeat
+from ddmd_mpi.frames.block import FIELDS, FrameBlock, Hop
 from ddmd_mpi.model import Model, ModelWeights, Round
+from ddmd_mpi.model.versions import Versions
+from ddmd_mpi.monitor.events import EventLog
+from ddmd_mpi.monitor.status import StatusPost
+from ddmd_mpi.roles.context import RunInfo
+from ddmd_mpi.roles.trainer import Trainer
 from ddmd_mpi.roles.training import Training
-from ddmd_mpi.roles.versions import Versions
-from ddmd_mpi.status import StatusPost
+from ddmd_mpi.rundir.checkpoints import Part, Store, part_name
+from ddmd_mpi.rundir.manifest import Entry, Manifest
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -32,7 +38,7 @@ def frames(n):
     return FrameBlock.from_rows([row] * n, Hop.FEATURES).pack(Hop.FEATURES)
 
 
-class Inlet:
+class Inbox:
     """Hands over one block at a time, then ends."""
 
     def __init__(self, sizes):
@@ -63,6 +69,15 @@ class Outbox:
 
     def flush(self, stop):
         self.flushed = True
+
+
+class Plane:
+    """A control plane that nobody listens to."""
+
+    announcements = SimpleNamespace(put=lambda rank, said: None)
+
+    def progress(self):
+        pass
 
 
 class Comm:
@@ -141,16 +156,30 @@ def play(tmp_path, monkeypatch):
         monkeypatch.setattr(model, "create", create)
         events = EventLog(tmp_path / "events.jsonl", "training", rank)
         (tmp_path / "checkpoints").mkdir(exist_ok=True)
-        inlet, outbox = Inlet(sizes), Outbox()
+        inlet, outbox = Inbox(sizes), Outbox()
+        status = StatusPost(lambda record: None, events)
         context = SimpleNamespace(
             config=config.load("bba-go", assignments=("training.model=pca", "training.first_frames=10", *settings)),
-            facts=SimpleNamespace(n_residues=3, directory=tmp_path, session=0, resumed=resumed, last_checkpoint=0),
-            rank=rank, threads=1, gpu=None, role="training", announcements=SimpleNamespace(put=lambda rank, said: None),
-            store=Store(tmp_path), control=SimpleNamespace(checkpoint=0),
-            overdue=False, given_up=lambda: False, left_s=left_s, on_record=nullcontext,
-            layout=SimpleNamespace(ranks=lambda role: [2, 3]), comm=comm or Comm(), events=events,
-            status=StatusPost(lambda record: None, events), log=logging.getLogger("ddmd_mpi"),
-            inlets=lambda kind: [inlet], outboxes=lambda kind: [outbox] if rank == 2 else [])
+            info=RunInfo(
+                directory=tmp_path, started=0.0, n_atoms=3, n_residues=3, order_parameters=(), resumed=resumed
+            ),
+            rank=rank,
+            threads=1,
+            gpu=None,
+            role="training",
+            plane=Plane(),
+            store=Store(tmp_path),
+            control=SimpleNamespace(checkpoint=0, poll=lambda: left_s <= 0, over=left_s <= 0, overdue=False),
+            should_give_up=lambda: False,
+            stop_on_disk_error=nullcontext,
+            layout=SimpleNamespace(ranks=lambda role: [2, 3]),
+            comm=comm or Comm(),
+            events=events,
+            status=status,
+            heartbeat=Heartbeat(status, NullDetector(), FaultsSection()),
+            log=logging.getLogger("ddmd_mpi"),
+            streams=SimpleNamespace(inboxes=lambda kind: [inlet], outboxes=lambda kind: [outbox] if rank == 2 else []),
+        )
         role = Training(context)
         with events:
             role.run()
@@ -175,12 +204,12 @@ def versions(path):
 def test_a_round_begins_when_the_window_has_grown(play, settings, windows):
     """40 frames come one by one; a full window counts the frames that have gone through it."""
     role = play([1] * 40, *settings)
-    assert role.model.windows == windows
-    assert role.rounds == role.versions.newest == len(windows)
+    assert role.trainer.model.windows == windows
+    assert role.trainer.rounds == role.trainer.versions.newest == len(windows)
 
 
 def test_frames_that_come_in_large_blocks_make_one_round(play):
-    assert play([4, 30, 3, 3]).model.windows == [34]
+    assert play([4, 30, 3, 3]).trainer.model.windows == [34]
 
 
 @pytest.mark.parametrize(("others", "windows"), [
@@ -191,26 +220,28 @@ def test_frames_that_come_in_large_blocks_make_one_round(play):
 ])  # fmt: skip
 def test_several_ranks_train_when_they_have_enough_together(play, others, windows):
     role = play([1] * 12, "training.retrain_growth=1.5", comm=Comm(2, others))
-    assert role.model.windows[:1] == windows
+    assert role.trainer.model.windows[:1] == windows
 
 
 def test_a_round_is_ended_when_nothing_can_come_of_it(play):
     """Alone when my streams have ended; with others only once the time is up, for theirs may go on."""
-    asked = [play([1] * 12, comm=Comm(size), left_s=left).between_batches()
-             for size, left in ((1, 100.0), (2, 100.0), (2, -1.0))]
+    asked = [
+        play([1] * 12, comm=Comm(size), left_s=left).between_batches()
+        for size, left in ((1, 100.0), (2, 100.0), (2, -1.0))
+    ]
     assert asked == [True, False, True]
 
 
 def test_the_growth_is_that_of_all_ranks(play):
     """With 30 frames on the other rank a growth by half is 20 frames, not 5."""
     role = play([1] * 40, "training.retrain_growth=1.5", comm=Comm(2, (0, 0, 30, 0)))
-    assert role.model.windows == [10, 30]
+    assert role.trainer.model.windows == [10, 30]
 
 
 def test_only_accepted_rounds_are_published(play, tmp_path):
     fake = Fake([GOOD, NOT_FINITE, REFUSED, GOOD])
     role = play([1] * 40, "training.retrain_frames=5", fake=fake)
-    assert len(fake.windows) == role.rounds == 7
+    assert len(fake.windows) == role.trainer.rounds == 7
     assert versions(tmp_path) == [1, 2, 3, 4, 5]
     offered = role.outboxes[0].offered
     assert [w.version for w in offered] == [1, 2, 3, 4, 5]
@@ -227,14 +258,14 @@ def test_a_version_says_what_it_takes_to_open_it(play, tmp_path):
     role = play([1] * 12, "features.cutoff_angstrom=7")
     metadata = ModelWeights.read(tmp_path / "models" / "v000001").metadata
     assert metadata["architecture"] == {"model": "fake"}
-    assert metadata["settings"] == role.settings.model_dump(mode="json")
+    assert metadata["settings"] == role.trainer.settings.plain()
     assert (metadata["n_residues"], metadata["descriptor"], metadata["cutoff_angstrom"]) == (3, ["CA"], 7)
     assert (metadata["samples"], metadata["validation_loss"], metadata["window"]) == (8, 0.25, 10)
 
 
 def test_one_of_several_ranks_publishes(play, tmp_path):
     role = play([1] * 12, rank=3)
-    assert role.rounds == 1
+    assert role.trainer.rounds == 1
     assert versions(tmp_path) == []
 
 
@@ -242,10 +273,10 @@ def test_one_of_several_ranks_publishes(play, tmp_path):
 def test_a_rank_alone_goes_on_without_a_round_that_failed(play, tmp_path, caplog, monkeypatch, error):
     monkeypatch.setattr(logging.getLogger("ddmd_mpi"), "propagate", True)
     role = play([1] * 40, "training.retrain_growth=2", fake=Fake([error, error]))
-    assert role.model.windows == [10, 20, 40]
-    assert (role.rounds, versions(tmp_path)) == (1, [1])
-    assert f"the run goes on without a new model: {error}" in caplog.text
-    assert role.model.freed
+    assert role.trainer.model.windows == [10, 20, 40]
+    assert (role.trainer.rounds, versions(tmp_path)) == (1, [1])
+    assert f"the run continues without a new model: {error}" in caplog.text
+    assert role.trainer.model.freed
     assert role.outboxes[0].flushed
 
 
@@ -253,14 +284,14 @@ def test_a_version_that_the_disk_refuses_steers_nobody_and_the_run_goes_on(play,
     monkeypatch.setattr(logging.getLogger("ddmd_mpi"), "propagate", True)
     (tmp_path / "models").write_text("in the way")
     role = play([1] * 12)
-    assert (role.rounds, role.outboxes[0].offered) == (1, [])
-    assert "the run goes on with model version 0: cannot write model version 1" in caplog.text
+    assert (role.trainer.rounds, role.outboxes[0].offered) == (1, [])
+    assert "the run continues with model version 0: cannot write model version 1" in caplog.text
 
 
 def test_weights_that_cannot_be_had_are_a_round_that_failed(play, tmp_path):
     fake = Fake()
     fake.weights = lambda: (_ for _ in ()).throw(ModelError("its weights are not finite"))
-    assert play([1] * 12, fake=fake).rounds == 0
+    assert play([1] * 12, fake=fake).trainer.rounds == 0
     assert versions(tmp_path) == []
 
 
@@ -268,12 +299,12 @@ def test_where_others_wait_a_rank_goes_on_from_what_all_have_found_only(play):
     with pytest.raises(ModelError, match="broken"):
         play([1] * 12, fake=Fake([ModelError("broken")]), comm=Comm(2))
     role = play([1] * 12, fake=Fake([NothingToLearnError("all alike")]), comm=Comm(2))
-    assert (role.model.windows, role.rounds) == ([10], 0)
+    assert (role.trainer.model.windows, role.trainer.rounds) == ([10], 0)
 
 
 def test_a_model_that_cannot_be_made(play, tmp_path):
     role = play([1] * 12, fake=ModelError("no GPU"))
-    assert (role.model, role.rounds, len(role.window)) == (None, 0, 12)
+    assert (role.trainer.model, role.trainer.rounds, len(role.trainer.window)) == (None, 0, 12)
 
 
 @pytest.mark.parametrize(("failed", "goes_on"), [(1, True), (0, False), (np.nan, False)])
@@ -282,7 +313,7 @@ def test_a_model_that_cannot_be_made_where_several_train(play, monkeypatch, fail
     monkeypatch.setattr("ddmd_mpi.roles.trainer.VOTE_SECONDS", 0.02)
     comm = Comm(2, failed=failed)
     if goes_on:
-        assert play([1] * 12, fake=ModelError("no GPU"), comm=comm).model is None
+        assert play([1] * 12, fake=ModelError("no GPU"), comm=comm).trainer.model is None
     else:
         with pytest.raises(ModelError, match="no GPU"):
             play([1] * 12, fake=ModelError("no GPU"), comm=comm)
@@ -299,7 +330,7 @@ def test_a_round_drains_the_streams_and_ends_with_them(play):
     fake = Patient()
     role = play([10, 5, 5], fake=fake)
     assert fake.asked == [False, False, True, True]
-    assert (len(role.window), fake.windows) == (20, [10])
+    assert (len(role.trainer.window), fake.windows) == (20, [10])
 
 
 @pytest.mark.parametrize(("keep", "kept"), [
@@ -323,16 +354,24 @@ def test_a_model_goes_on_from_the_newest_version_where_the_checkpoint_is_older(p
     versions = Versions(tmp_path / "models", 9)
     model, role = Fake(), SimpleNamespace(state=[np.full(1, 1.0)], version=known, versions=versions)
     model.restore = model.load = lambda arrays: setattr(role, "taken", float(arrays[0][0]))
-    role.model, role.context = model, SimpleNamespace(
-        facts=SimpleNamespace(resumed=True, directory=tmp_path), log=logging.getLogger("ddmd_mpi"))
-    Training.take_back(role)
+    info = SimpleNamespace(resumed=True, directory=tmp_path)
+    role.context = SimpleNamespace(info=info, log=logging.getLogger("ddmd_mpi"))
+    Trainer.restore(role, model)
     assert role.taken == version
-@pytest.mark.parametrize(("events", "rank", "expected"), [
-    (("training-0002", "training-0003"), 2, (4, 80)), ((), 2, (4, 8)), (("training-0002", "training-0003"), 3, (4, 0))])
+
+
+@pytest.mark.parametrize(
+    ("events", "rank", "expected"),
+    [
+        (("training-0002", "training-0003"), 2, (4, 80)),
+        ((), 2, (4, 8)),
+        (("training-0002", "training-0003"), 3, (4, 0)),
+    ],
+)
 def test_rounds_that_are_younger_than_the_checkpoint_are_found_again(play, tmp_path, events, rank, expected):
     """By the events of all ranks, else by the newest version of the model, the fourth and last."""
     first = play([1] * 40, "training.retrain_growth=1.5")
-    assert (first.rounds, versions(tmp_path)) == (4, [1, 2, 3, 4])
+    assert (first.trainer.rounds, versions(tmp_path)) == (4, [1, 2, 3, 4])
     (tmp_path / "events").mkdir()
     span = {"name": "train_round", "samples": 10}
     for name in events:
@@ -344,4 +383,4 @@ def test_rounds_that_are_younger_than_the_checkpoint_are_found_again(play, tmp_p
         nbytes, digest = Store(tmp_path).write_part("training", other, 9, part)
         entries.append(Entry(part_name("training", other, 9), "training", other, nbytes, digest.hex()))
     role = play([], rank=rank, resumed=Manifest(9, 0, {}, {}, 1.0, tuple(entries)))
-    assert (role.rounds, role.samples) == expected
+    assert (role.trainer.rounds, role.trainer.samples) == expected

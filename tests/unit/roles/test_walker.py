@@ -1,55 +1,18 @@
 """A walker's chain of segments: who came from where, and what a failure does."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from bodies import Bodies
+from doubles import BOX, CountingEngine, EnginePool
 
 from ddmd_mpi import config
 from ddmd_mpi.errors import CheckpointError, DiskError, EngineError
-from ddmd_mpi.events import EventLog
-from ddmd_mpi.frames import Outcome, RestartCommand
-from ddmd_mpi.md.history import History
+from ddmd_mpi.frames.command import Outcome, RestartCommand
+from ddmd_mpi.md.trajectory_repair import History
+from ddmd_mpi.monitor.events import EventLog
+from ddmd_mpi.roles.propagator import Propagator
 from ddmd_mpi.roles.walker import Walker
-
-BOX = np.zeros((3, 3), np.float32)
-
-
-class Engine:
-    """Counts steps as positions; fails whenever `broken` is set."""
-
-    def __init__(self):
-        self.x, self.broken, self.calls = 0.0, False, []
-
-    def start(self, seed):
-        self.x = 0.0
-        self.calls.append(("start", seed))
-
-    def set_state(self, positions, velocities=None, box=None, seed=1):
-        self.x = float(positions[0, 0])
-        self.calls.append(("set_state", self.x, velocities is not None, seed))
-
-    def advance(self, n_steps):
-        if self.broken:
-            raise EngineError("NaN")
-        self.x += n_steps
-
-    def state(self):
-        return SimpleNamespace(positions=np.full((2, 3), self.x, np.float32), velocities=np.ones((2, 3), np.float32),
-                               box=BOX, potential_energy=-1.0)
-
-    def snapshot(self):
-        if self.broken:
-            raise EngineError("NaN")
-        return {"positions": np.full((2, 3), self.x)}
-
-    def restore(self, snapshot, seed):
-        self.x = float(snapshot["positions"][0, 0])
-
-    def free(self):
-        pass
 
 
 class Trajectory:
@@ -86,8 +49,13 @@ class Trajectory:
 
 class Features:
     def compute(self, *_):
-        return {"rmsd": 1.0, "order_parameters": [], "ca_positions": None, "contact_counts": None,
-                "contact_columns": None}
+        return {
+            "rmsd": 1.0,
+            "order_parameters": [],
+            "ca_positions": None,
+            "contact_counts": None,
+            "contact_columns": None,
+        }
 
 
 @pytest.fixture
@@ -98,11 +66,22 @@ def walker(new):
 @pytest.fixture
 def new():
     """``new(topology=0)`` makes a walker."""
-    settings = config.load("cln025", assignments=(
-        "simulation.timestep_fs=1", "simulation.report_interval_ps=0.01", "simulation.segment_ps=0.03",
-        "simulation.failures_per_walker=3"))
-    return lambda topology=0: Walker(3, Bodies(lambda _: Engine(), Features()), topology, Trajectory(), settings,
-                                     EventLog(None, "simulation", 0))
+    settings = config.load(
+        "cln025",
+        assignments=(
+            "simulation.timestep_fs=1",
+            "simulation.report_interval_ps=0.01",
+            "simulation.segment_ps=0.03",
+            "simulation.failures_per_walker=3",
+        ),
+    )
+    events = EventLog(None, "simulation", 0)
+
+    def make(topology=0):
+        pool = EnginePool(lambda _: CountingEngine(), Features())
+        return Walker(3, pool, topology, Trajectory(), Propagator(3, settings, events), settings, events)
+
+    return make
 
 
 def never():
@@ -110,8 +89,15 @@ def never():
 
 
 def command(**changes):
-    values = {"kind": 1, "decision": 7, "decided": 0.0, "source_simulation": 1, "source_segment": 4,
-              "source_frame": 55, "velocity_seed": 99}
+    values = {
+        "kind": 1,
+        "decision": 7,
+        "decided": 0.0,
+        "source_walker": 1,
+        "source_segment": 4,
+        "source_frame": 55,
+        "velocity_seed": 99,
+    }
     return RestartCommand(**{**values, **changes})
 
 
@@ -124,8 +110,8 @@ def test_segments_follow_each_other(walker):
     assert [r["segment"] for r in rows] == [0, 0, 0, 1, 1, 1, 2]
     assert [r["frame"] for r in rows] == [1, 2, 3, 4, 5, 6, 7]  # frame 0 is the start structure
     first, second, third = walker.trajectory.segments
-    assert (first["restart_point"], first["source_simulation"]) == (True, -1)
-    assert (second["restart_point"], second["source_simulation"], second["source_frame"]) == (False, 3, 3)
+    assert (first["restart_point"], first["source_walker"]) == (True, -1)
+    assert (second["restart_point"], second["source_walker"], second["source_frame"]) == (False, 3, 3)
     assert (third["source_segment"], third["source_frame"]) == (1, 6)
     assert rows[-1]["time"] == pytest.approx(0.07)
 
@@ -136,16 +122,16 @@ def test_a_complete_segment_may_end_before_the_next_begins(walker):
 
     walker.report(never)
     walker.close()
-    assert (walker.complete, ended()) == (False, 0)
+    assert (walker.segments.complete, ended()) == (False, 0)
     walker.report(never)
     walker.report(never)
-    assert (walker.complete, ended()) == (True, 0)
+    assert (walker.segments.complete, ended()) == (True, 0)
     walker.close()
     walker.close()
-    assert (ended(), walker.segments) == (1, 1)
+    assert (ended(), walker.segments.ended) == (1, 1)
     assert walker.report(never)["segment"] == 1
     assert ended() == 1
-    assert walker.beginning["source_frame"] == 3
+    assert walker.segments.beginning["source_frame"] == 3
     walker.end()
     assert ended() == 2
 
@@ -159,11 +145,15 @@ def test_a_restart_writes_its_restart_point_and_names_its_source(walker):
     assert row["decision"] == 7
     assert receipt.received <= receipt.first_step
     line = walker.trajectory.segments[-1]
-    assert (line["restart_point"], line["source_simulation"], line["source_segment"], line["source_frame"]) == (
-        True, 1, 4, 55)
+    assert (line["restart_point"], line["source_walker"], line["source_segment"], line["source_frame"]) == (
+        True,
+        1,
+        4,
+        55,
+    )
     assert line["velocity_seed"] == 99
     assert walker.trajectory.frames[line["first_frame"]] == (1, 1000.0)
-    assert ("set_state", 1000.0, False, 99) in walker.engine.calls
+    assert ("set_state", 1000.0, True, 99) in walker.engine.calls
 
 
 def test_the_step_after_a_restart_belongs_to_its_first_report(walker):
@@ -175,10 +165,22 @@ def test_the_step_after_a_restart_belongs_to_its_first_report(walker):
     assert walker.engine.x == 1000 + 20
 
 
+def test_every_step_is_counted(walker):
+    """Also the first one from a restart point: what is counted is what the engine was asked for."""
+    asked = []
+    advance = walker.engine.advance
+    walker.engine.advance = lambda n_steps: (asked.append(n_steps), advance(n_steps))
+    for _ in range(3):
+        walker.report(never)
+        walker.restart(command(), coordinates(5))
+    walker.report(never)
+    assert walker.propagator.steps == sum(asked) == 4 * walker._settings.steps_per_report
+
+
 def test_velocities_are_copied_when_the_command_says_so(walker):
     walker.report(never)
     walker.restart(command(velocity_seed=-1), coordinates(1000))
-    assert ("set_state", 1000.0, True, 0) in walker.engine.calls
+    assert ("set_state", 1000.0, True, None) in walker.engine.calls
 
 
 def test_a_failure_goes_back_to_the_last_restart_point_that_was_good(walker):
@@ -195,7 +197,7 @@ def test_a_failure_goes_back_to_the_last_restart_point_that_was_good(walker):
     assert walker.failures == 1
     row = walker.report(never)
     line = walker.trajectory.segments[-1]
-    assert (line["source_simulation"], line["source_segment"]) == (3, 1)
+    assert (line["source_walker"], line["source_segment"]) == (3, 1)
     assert walker.trajectory.frames[line["source_frame"]] == (1, 1000.0)
     assert row["segment"] == line["segment"]
 
@@ -222,7 +224,7 @@ def test_a_walker_that_fails_too_often_is_retired(walker):
 
 def test_an_interrupted_report_gives_no_frame(walker):
     walker.report(never)
-    walker._rate = 1e-3  # one step a call
+    walker.propagator.rate = 1e-3  # one step a call
     assert walker.report(lambda: True) is None
     assert walker.frames == 1
 
@@ -233,8 +235,9 @@ def test_a_frame_of_another_topology_changes_body_file_and_rows(walker):
     walker.restart(command(topology=2), coordinates(1000))
     assert walker.topology == 2
     assert walker.engine is not left
-    assert walker.trajectory.changes == [("ligand-2", "topology 2")]
-    assert walker._bodies.log[-2:] == [("take", 2, 3), ("put", 0)]
+    ((name, structures),) = walker.trajectory.changes
+    assert (name, structures.topology) == ("ligand-2", "topology 2")
+    assert walker._pool.log[-2:] == [("take", 2, 3), ("put", 0)]
     assert walker.report(never)["topology"] == 2
     assert [line["topology"] for line in walker.trajectory.segments] == ["ligand-0", "ligand-2"]
     walker.restart(command(topology=0), coordinates(500))
@@ -246,16 +249,16 @@ def test_a_frame_that_another_topology_cannot_take_leaves_the_walker_where_it_is
     engine = walker.engine
 
     def broken(_):
-        made = Engine()
+        made = CountingEngine()
         made.broken = True
         return made
 
-    walker._bodies.make = broken
+    walker._pool.make = broken
     with pytest.raises(EngineError):
         walker.restart(command(topology=2), coordinates(1000))
     assert (walker.topology, walker.engine) == (0, engine)
     assert walker.trajectory.changes == []
-    assert walker._bodies.log[-1] == ("put", 2)
+    assert walker._pool.log[-1] == ("put", 2)
 
 
 def test_a_failure_goes_back_to_the_topology_of_the_good_restart_point(walker):
@@ -270,11 +273,11 @@ def test_a_failure_goes_back_to_the_topology_of_the_good_restart_point(walker):
 
 
 def test_a_turn_that_is_over_goes_on_where_it_stopped(walker):
-    walker._turn_s = 0.0
+    walker.propagator.turn_s = 0.0
     rows = []
-    walker._rate = 1e-3  # one step a call
+    walker.propagator.rate = 1e-3  # one step a call
     while not rows or rows[-1] is None:
-        walker._rate = 1e-3
+        walker.propagator.rate = 1e-3
         rows.append(walker.report(never))
     assert len(rows) > 1
     assert rows[-1]["positions"][0, 0] == 10
@@ -285,9 +288,15 @@ def later(new, walker, snapshot, **history):
     successor, files = new(snapshot[0]["topology"]), walker.trajectory
     successor.trajectory.frames, successor.trajectory.segments = list(files.frames), list(files.segments)
     points = sum(s["restart_point"] for s in files.segments)
-    successor.trajectory.history = History(**{
-        "n_frames": files.n_frames, "restart_points": points, "time_ps": walker.ps,
-        "segment": files.segments[-1]["segment"], **history})
+    successor.trajectory.history = History(
+        **{
+            "n_frames": files.n_frames,
+            "restart_points": points,
+            "time_ps": walker.ps,
+            "segment": files.segments[-1]["segment"],
+            **history,
+        }
+    )
     values, arrays = snapshot
     successor.resume(json.loads(json.dumps(values)), arrays)
     return successor
@@ -295,7 +304,7 @@ def later(new, walker, snapshot, **history):
 
 def test_a_walker_that_was_stopped_goes_on_with_the_next_step(new, walker):
     walker.report(never)
-    walker._rate = 1e-3  # one step a call
+    walker.propagator.rate = 1e-3  # one step a call
     assert walker.report(lambda: True) is None
     successor = later(new, walker, walker.snapshot())
     assert successor.engine.x == walker.engine.x == 11
@@ -303,8 +312,8 @@ def test_a_walker_that_was_stopped_goes_on_with_the_next_step(new, walker):
     assert successor.engine.x == 20, "one of ten steps was done"
     assert (row["segment"], row["frame"], row["time"]) == (1, 2, pytest.approx(0.02))
     line = successor.trajectory.segments[-1]
-    assert (line["restart_point"], line["source_simulation"], line["source_frame"]) == (False, 3, 1)
-    assert (successor.frames, successor.segments) == (2, 1)
+    assert (line["restart_point"], line["source_walker"], line["source_frame"]) == (False, 3, 1)
+    assert (successor.frames, successor.segments.ended) == (2, 1)
 
 
 def test_frames_that_are_younger_than_the_snapshot_stay_and_the_walker_goes_back_to_its_last_one(new, walker):
@@ -320,7 +329,7 @@ def test_frames_that_are_younger_than_the_snapshot_stay_and_the_walker_goes_back
     assert successor.trajectory.frames[line["first_frame"]] == (2, 10.0)
     assert ("set_state", 10.0, True, line["velocity_seed"]) not in successor.engine.calls
     assert (row["frame"], successor.engine.x) == (6, 20)
-    assert (successor.frames, successor.segments) == (4, 2), "frames of the lost session count"
+    assert (successor.frames, successor.segments.ended) == (4, 2), "frames of the lost session count"
 
 
 def test_a_walker_whose_engine_fails_at_the_checkpoint_goes_back_to_its_last_frame(new, walker):
@@ -342,7 +351,7 @@ def test_a_retired_walker_stays_retired(new, walker):
 def test_a_trajectory_that_was_cut_is_refused(new, walker):
     walker.report(never)
     walker.report(never)
-    with pytest.raises(CheckpointError, match="has 2 frames where the checkpoint knows of 3"):
+    with pytest.raises(CheckpointError, match="has 2 frames, but the checkpoint has 3"):
         later(new, walker, walker.snapshot(), n_frames=2)
 
 
@@ -377,12 +386,14 @@ def test_a_restart_that_the_disk_refuses_leaves_the_walker_at_its_last_frame(wal
     assert arrays["mark/positions"][0, 0] == 10.0
     assert not [name for name in arrays if name.startswith("engine/")], "the engine is where no file knows of"
     assert values["last"].frame == 1
+
+
 def test_a_walker_goes_on_with_its_topology_and_fails_back_to_that_of_its_good_restart_point(new, walker):
     walker.report(never)
     walker.restart(command(topology=2), coordinates(1000))
     successor = later(new, walker, walker.snapshot())
     assert successor.topology == 2
-    assert successor._bodies.log == [("take", 2, 3)]
+    assert successor._pool.log == [("take", 2, 3)]
     assert successor.engine.x == 1001, "the step after the restart was done"
     assert successor.trajectory.segments[-1]["topology"] == "ligand-2"
     successor.recover(EngineError("NaN"))

@@ -11,9 +11,14 @@ from hypothesis.extra.numpy import arrays
 from sklearn.cluster import DBSCAN
 from sklearn.neighbors import LocalOutlierFactor
 
-from ddmd_mpi.sections import SteeringSection
-from ddmd_mpi.steering.neighbours import nearest_neighbours
-from ddmd_mpi.steering.outliers import eps_for_count, find_outliers, local_outlier_factor, noise_radius
+from ddmd_mpi.config.schema import SteeringSection
+from ddmd_mpi.steering.outliers import (
+    eps_for_count,
+    find_outliers,
+    local_outlier_factor,
+    nearest_neighbours,
+    noise_radius,
+)
 
 DEFAULTS = SteeringSection()
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ddmd_mpi.frames import FrameBlock
-from ddmd_mpi.sections import SteeringSection
+from ddmd_mpi.config.schema import SteeringSection
+from ddmd_mpi.frames.block import FrameBlock
 from ddmd_mpi.steering.outliers import Outliers
 from ddmd_mpi.steering.policy import AUTO_DISTANCE, COPY_VELOCITIES, Policy
 
@@ -12,7 +12,7 @@ from ddmd_mpi.steering.policy import AUTO_DISTANCE, COPY_VELOCITIES, Policy
 def window(rows) -> FrameBlock:
     """Frames from rows of (simulation, segment, frame, rmsd[, slot_generation])."""
     rows = [(*row, 1)[:5] for row in rows]
-    names = {"simulation": "i4", "segment": "i4", "frame": "i8", "rmsd": "f4", "slot_generation": "i8"}
+    names = {"walker": "i4", "segment": "i4", "frame": "i8", "rmsd": "f4", "slot_generation": "i8"}
     columns = {n: np.array(column, t) for (n, t), column in zip(names.items(), zip(*rows, strict=True), strict=True)}
     columns["topology"] = np.zeros(len(rows), np.int32)
     contacts = {"contact_counts": np.zeros((len(rows), 1), np.uint16), "contact_columns": np.zeros(0, np.uint16)}
@@ -107,6 +107,13 @@ def test_automatic_distance_follows_the_density_of_the_window():
         outliers = Outliers(np.ones(6, bool), 0.1, np.array([np.nan, *[radius] * 5]), np.ones(6), "dbscan")
         restarts = choose(policy(min_latent_distance="auto"), LINE, LINE_LATENTS, outliers)
         assert [int(LINE["frame"][r.index]) for r in restarts] == frames
+
+
+def test_automatic_distance_is_that_of_the_distinct_maps_where_most_are_equal():
+    radius = np.array([0, 0, 0, 0, 0.51 / AUTO_DISTANCE, np.inf])
+    outliers = Outliers(np.ones(6, bool), 0.1, radius, np.ones(6), "dbscan")
+    restarts = choose(policy(min_latent_distance="auto"), LINE, LINE_LATENTS, outliers)
+    assert [int(LINE["frame"][r.index]) for r in restarts] == [0, 2]
 
 
 def test_frames_without_coordinates_are_no_candidates():

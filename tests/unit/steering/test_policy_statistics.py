@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from ddmd_mpi.frames import FrameBlock
-from ddmd_mpi.sections import SteeringSection
+from ddmd_mpi.config.schema import SteeringSection
+from ddmd_mpi.frames.block import FrameBlock
+from ddmd_mpi.frames.window import FrameWindow
 from ddmd_mpi.steering.outliers import find_outliers
 from ddmd_mpi.steering.policy import Policy
-from ddmd_mpi.window import FrameWindow
 
 N_WALKERS, ROUNDS, REPORTS, STEPS = 8, 60, 5, 3
 BARRIER, TIMESTEP = 9.0, 0.001  # kT; units of the diffusion
@@ -36,7 +36,7 @@ def simulate(settings: SteeringSection, seed: int) -> Iterator[FrameBlock]:
     for report in range(ROUNDS * REPORTS):
         positions = advance(positions, generator)
         columns = {
-            "simulation": walkers, "segment": segments.copy(), "frame": np.full(N_WALKERS, report),
+            "walker": walkers, "segment": segments.copy(), "frame": np.full(N_WALKERS, report),
             "topology": np.zeros(N_WALKERS, np.int32),
             "rmsd": np.linalg.norm(positions - TARGET, axis=1), "slot_generation": np.ones(N_WALKERS, int),
             "positions": positions.copy(), "contact_counts": np.zeros((N_WALKERS, 1), np.uint16),

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ddmd_mpi.sections import StreamsSection
-from ddmd_mpi.streams.engines import StepReader, StepWriter, declare
+from ddmd_mpi.config.schema import StreamsSection
+from ddmd_mpi.streams.adios2_engine import StepReader, StepWriter, declare
 from ddmd_mpi.streams.stream import END
 
 

@@ -4,9 +4,9 @@ import adios2
 import numpy as np
 import pytest
 
+from ddmd_mpi.config.schema import StreamsSection
 from ddmd_mpi.errors import StreamError
-from ddmd_mpi.frames import FIELDS, Extents, FrameBlock, Hop, column_shape
-from ddmd_mpi.sections import StreamsSection
+from ddmd_mpi.frames.block import FIELDS, Extents, FrameBlock, Hop, column_shape
 from ddmd_mpi.streams.archive import Archive, read_archive
 
 LARGE = np.iinfo(np.int16).max
@@ -90,14 +90,19 @@ def written(path, **columns):
 def test_a_file_that_is_no_archive_or_announces_what_is_not_there_is_refused(tmp_path):
     good = {f: (a, a.shape) for f, a in block(1, 2).columns.items()}
     n = 10**9
-    absurd = {name: (array, shape if name == "contact_columns" else (n, *shape[1:]))
-              for name, (array, shape) in good.items()}
-    for number, (columns, words) in enumerate((
-        (good, None), (absurd, "which are not there"), ({"rmsd": good["rmsd"]}, "its simulation is"),
-        ({**good, "rmsd": (np.zeros(2), (2,))}, "its rmsd is"),
-        ({**good, "frame": (np.zeros(1, "<i8"), (1,))}, "its frame is"),
-        ({**good, "contact_columns": (np.full(7, 4, "<u2"), (7,))}, "contacts"),
-    )):
+    absurd = {
+        name: (array, shape if name == "contact_columns" else (n, *shape[1:])) for name, (array, shape) in good.items()
+    }
+    for number, (columns, words) in enumerate(
+        (
+            (good, None),
+            (absurd, "which the file does not have"),
+            ({"rmsd": good["rmsd"]}, "its walker is"),
+            ({**good, "rmsd": (np.zeros(2), (2,))}, "its rmsd is"),
+            ({**good, "frame": (np.zeros(1, "<i8"), (1,))}, "its frame is"),
+            ({**good, "contact_columns": (np.full(7, 4, "<u2"), (7,))}, "contacts"),
+        )
+    ):
         path = tmp_path / f"{number}.bp"
         written(path, **columns)
         if words is None:
@@ -109,9 +114,11 @@ def test_a_file_that_is_no_archive_or_announces_what_is_not_there_is_refused(tmp
 
 def test_a_plug_in_of_adios2_is_not_loaded(tmp_path):
     xml = tmp_path / "adios2.xml"
-    for body in ('<engine type="Plugin"><parameter key="PluginLibrary" value="evil.so"/></engine>',
-                 '<engine type="&#80;lugin"/>', '<engine type="BP5"/><variable name="rmsd"><operation type="plugin"/>'
-                 "</variable>"):
+    for body in (
+        '<engine type="Plugin"><parameter key="PluginLibrary" value="evil.so"/></engine>',
+        '<engine type="&#80;lugin"/>',
+        '<engine type="BP5"/><variable name="rmsd"><operation type="plugin"/></variable>',
+    ):
         xml.write_text(f'<adios-config><io name="Archive">{body}</io></adios-config>')
         with pytest.raises(StreamError, match=r"adios2\.xml names a plug-in"):
             Archive(tmp_path / "agg-00.bp", "full", StreamsSection(adios2_xml=xml))

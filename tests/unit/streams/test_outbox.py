@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ddmd_mpi.config.schema import StreamsSection
 from ddmd_mpi.streams.outbox import Outbox
 
 
@@ -39,6 +40,22 @@ def test_a_consumer_that_stopped_gets_no_more_and_the_oldest_blocks_go():
     assert (outbox.dropped, outbox.max_depth, len(outbox)) == (5, 3, 3)
     outbox.flush(stop=lambda: True)
     assert len(outbox) == 3
+
+
+def test_small_blocks_of_a_minute_wait_by_default_for_a_reader_that_is_loading():
+    limits = StreamsSection()
+    outbox = Outbox(Sink(), lambda: 0, limits.in_flight_blocks, limits.queue_blocks, limits.queue_mb)
+    for _ in range(10 * 60):
+        outbox.offer(np.zeros(2_000, np.uint8))
+    assert outbox.dropped == 0
+
+
+def test_every_dropped_block_is_told():
+    told = []
+    outbox = Outbox(Sink(), consumed=lambda: 0, in_flight=2, queue_blocks=3, queue_mb=1, drop=told.append)
+    for block in blocks(7):
+        outbox.offer(block)
+    assert told == [1, 2]
 
 
 def test_what_finds_no_room_is_counted_and_so_is_the_time_spent_writing():

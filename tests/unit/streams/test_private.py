@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from ddmd_mpi.errors import StreamError
-from ddmd_mpi.streams.private import PREFIX, PrivateDirectory
+from ddmd_mpi.streams.sst_guards import PREFIX, PrivateDirectory
 
 OWNER = """
 import sys
-from ddmd_mpi.streams.private import PrivateDirectory
+from ddmd_mpi.streams.sst_guards import PrivateDirectory
 own = PrivateDirectory()
 (own.path / "SimulationOutput-0000-to-3.sst").write_text("a contact of a run that is over")
 print(own.path, flush=True)
@@ -28,8 +28,9 @@ def temporary(tmp_path, monkeypatch):
 
 
 def test_what_a_killed_process_has_left_is_swept_and_a_living_one_is_left_alone():
-    with subprocess.Popen([sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          text=True) as owner:
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as owner:
         theirs = Path(owner.stdout.readline().strip())
         mine = PrivateDirectory()
         assert theirs.is_dir()

@@ -38,9 +38,20 @@ def torn(whole, tmp_path):
     return cut
 
 
-@pytest.mark.parametrize(("name", "keep", "n_blocks"), [
-    ("data.0", 0, 0), ("data.0", 0.5, 2), ("data.0", 0.7, 2), ("data.0", 0.99, 3), ("md.0", 0, 0), ("md.0", 0.5, 1),
-    ("md.0", 0.99, 3), ("md.idx", 0.5, 1), ("md.idx", 0.99, 3)])
+@pytest.mark.parametrize(
+    ("name", "keep", "n_blocks"),
+    [
+        ("data.0", 0, 0),
+        ("data.0", 0.5, 2),
+        ("data.0", 0.7, 2),
+        ("data.0", 0.99, 3),
+        ("md.0", 0, 0),
+        ("md.0", 0.5, 1),
+        ("md.0", 0.99, 3),
+        ("md.idx", 0.5, 1),
+        ("md.idx", 0.99, 3),
+    ],
+)
 def test_the_blocks_that_are_whole_are_read(torn, name, keep, n_blocks):
     found = list(read_archive(torn(name, keep)))
     assert len(found) == n_blocks
@@ -48,16 +59,18 @@ def test_the_blocks_that_are_whole_are_read(torn, name, keep, n_blocks):
         assert np.array_equal(got["positions"], block(seed, N_FRAMES)["positions"])
 
 
-@pytest.mark.parametrize(("name", "keep"), [
-    ("md.idx", 0), ("md.idx", None), ("md.0", None), ("data.0", None), ("mmd.0", 0), ("mmd.0", 0.5), ("mmd.0", None)])
+@pytest.mark.parametrize(
+    ("name", "keep"),
+    [("md.idx", 0), ("md.idx", None), ("md.0", None), ("data.0", None), ("mmd.0", 0), ("mmd.0", 0.5), ("mmd.0", None)],
+)
 def test_an_archive_that_lacks_a_file_or_its_head_is_one_sentence(torn, name, keep):
-    with pytest.raises(StreamError, match=r"agg-00\.bp is no archive, or not a whole one"):
+    with pytest.raises(StreamError, match=r"agg-00\.bp is not a complete archive"):
         list(read_archive(torn(name, keep)))
 
 
 def test_an_empty_directory_is_one_sentence(tmp_path):
     (tmp_path / "agg-00.bp").mkdir()
-    with pytest.raises(StreamError, match="not a whole one"):
+    with pytest.raises(StreamError, match="is not a complete archive"):
         list(read_archive(tmp_path / "agg-00.bp"))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddmd_mpi.structure.contacts import TREE_FROM, TRIANGLE_FROM, contact_csr, dense, round_positions
+from ddmd_mpi.structure.contacts import STRIPS_FROM, TREE_FROM, contact_csr, dense, round_positions
 
 
 def compact_chain(n: int, seed: int = 0) -> np.ndarray:
@@ -21,7 +21,7 @@ def direct_map(rounded: np.ndarray, cutoff_angstrom: float) -> np.ndarray:
     return ((squares < (100 * cutoff_angstrom) ** 2) | np.eye(len(x), dtype=bool)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("n", [1, 2, 10, 28, TRIANGLE_FROM - 1, TRIANGLE_FROM, 309, TREE_FROM - 1, TREE_FROM, 800])
+@pytest.mark.parametrize("n", [1, 2, 10, 28, STRIPS_FROM - 1, STRIPS_FROM, 309, TREE_FROM - 1, TREE_FROM, 800])
 def test_rows_rebuild_the_map_of_a_direct_count(n):
     rounded = round_positions(compact_chain(n))
     counts, columns = contact_csr(rounded, 8.0)
@@ -30,7 +30,7 @@ def test_rows_rebuild_the_map_of_a_direct_count(n):
     np.testing.assert_array_equal(dense(counts[None], columns)[0], direct_map(rounded, 8.0))
 
 
-@pytest.mark.parametrize("n", [40, TRIANGLE_FROM, TREE_FROM])
+@pytest.mark.parametrize("n", [40, STRIPS_FROM, TREE_FROM])
 def test_columns_ascend_within_rows_beyond_the_diagonal(n):
     counts, columns = contact_csr(round_positions(compact_chain(n)), 8.0)
     rows = np.repeat(np.arange(n), counts)
@@ -38,7 +38,7 @@ def test_columns_ascend_within_rows_beyond_the_diagonal(n):
     assert (np.diff(rows * n + columns.astype(int)) > 0).all()
 
 
-@pytest.mark.parametrize("n", [3, TRIANGLE_FROM, TREE_FROM])
+@pytest.mark.parametrize("n", [3, STRIPS_FROM, TREE_FROM])
 def test_a_pair_at_the_cutoff_is_no_contact(n):
     rounded = np.zeros((n, 3), np.int16)
     rounded[:, 1] = 1000 * (np.arange(n) % 30)  # far apart, but for the first two

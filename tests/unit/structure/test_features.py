@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from ddmd_mpi.config.dynamics import FeaturesSection, OrderParameter
 from ddmd_mpi.errors import ConfigError
-from ddmd_mpi.frames import FIELD
-from ddmd_mpi.sections import FeaturesSection
+from ddmd_mpi.frames.block import FIELD
 from ddmd_mpi.structure.contacts import contact_csr
 from ddmd_mpi.structure.features import FeatureCalculator
 
@@ -31,6 +31,6 @@ def test_rmsd_is_in_angstrom_and_contacts_come_from_the_rounded_positions():
 
 @pytest.mark.parametrize(("residues", "message"), [([0], "needs two residues"), ([0, 10], "residue 10 does not exist")])
 def test_residues_that_cannot_be_used_are_refused(residues, message):
-    parameter = {"name": "ends", "kind": "distance", "residues": residues}
+    parameter = OrderParameter(name="ends", kind="distance", residues=residues)
     with pytest.raises(ConfigError, match=message):
         FeatureCalculator(TARGET, FeaturesSection(order_parameters=[parameter]))

@@ -52,6 +52,7 @@ def test_superposed_structures_lie_as_near_as_they_can_and_are_not_mirrored():
     reference -= reference.mean(axis=0)
     frames -= frames.mean(axis=1, keepdims=True)
     turned = superposed(frames, reference)
-    np.testing.assert_allclose(np.sqrt(((turned - reference) ** 2).sum(axis=(1, 2)) / 12),
-                               superposed_rmsd(frames, reference))
+    np.testing.assert_allclose(
+        np.sqrt(((turned - reference) ** 2).sum(axis=(1, 2)) / 12), superposed_rmsd(frames, reference)
+    )
     np.testing.assert_allclose(np.linalg.det(np.linalg.lstsq(frames[3], turned[3], rcond=None)[0]), 1)

@@ -1,0 +1,132 @@
+"""The trajectory files of a run: which frames each one has, and their coordinates."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError, RunDirectoryError
+
+if TYPE_CHECKING:
+    import MDAnalysis
+    import mdtraj
+
+FORMATS = ("dcd", "xtc")
+
+
+@dataclass(frozen=True)
+class TrajectoryFile:
+    """The frames of one walker in one topology.
+
+    Parameters
+    ----------
+    walker
+        Index of the walker.
+    path, topology
+        The coordinates, and the PDB file of their atoms.
+    rows
+        Rows of :attr:`.Run.frames`, in the order of the file.
+    """
+
+    walker: int
+    path: Path
+    topology: Path
+    rows: np.ndarray
+
+
+def trajectory_files(directory: Path, frames: np.ndarray, topologies: dict[str, Path]) -> list[TrajectoryFile]:
+    """The trajectory files that there are, by walker and topology; one without a topology is left out."""
+    found = []
+    for walker in np.unique(frames["walker"]).tolist():
+        rows = np.flatnonzero(frames["walker"] == walker)
+        stem = directory / "trajectories" / f"sim-{walker:04d}"
+        for suffix in FORMATS:
+            for path in sorted(stem.parent.glob(f"{stem.name}*.{suffix}")):
+                name = path.name.removeprefix(stem.name).removesuffix(f".{suffix}").removeprefix(".")
+                chosen = name or (next(iter(topologies)) if len(topologies) == 1 else str(frames["topology"][rows[0]]))
+                if chosen in topologies:
+                    own = rows if not name else rows[frames["topology"][rows] == name]
+                    found.append(TrajectoryFile(walker, path, topologies[chosen], own))
+    return found
+
+
+def check_length(file: TrajectoryFile, n_frames: int) -> None:
+    """Refuse a trajectory that has fewer frames than its index; one more is a frame that is being written.
+
+    Raises
+    ------
+    RunDirectoryError
+    """
+    if n_frames < len(file.rows):
+        raise RunDirectoryError(
+            f"{file.path} has {n_frames} frames and its index has {len(file.rows)}: restore the file of this run"
+        )
+
+
+def universe(files: list[TrajectoryFile]) -> MDAnalysis.Universe:
+    """The frames of these files, one file after the other."""
+    try:
+        import MDAnalysis
+    except ImportError as error:
+        raise InputError(f"a universe needs MDAnalysis ({error}): pip install MDAnalysis") from error
+    with readable(files[0].path):
+        found = MDAnalysis.Universe(str(files[0].topology), [str(file.path) for file in files])
+    expected = sum(len(file.rows) for file in files)
+    if len(found.trajectory) != expected:
+        raise RunDirectoryError(
+            f"the trajectories in {files[0].path.parent} have {len(found.trajectory)} frames and their index has "
+            f"{expected}: try again if the run is writing, else restore the files of this run"
+        )
+    return found
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """What a reader raises for a damaged file, as one sentence."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, TypeError, LookupError) as error:
+        raise RunDirectoryError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Drop what MDTraj's C code prints of every DCD file that it opens."""
+    sys.stdout.flush()
+    kept, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nothing)
+
+
+def read_piece(file: TrajectoryFile, first: int, n_frames: int, topology: mdtraj.Topology) -> mdtraj.Trajectory:
+    """Consecutive frames of a file, from row `first` of the file.
+
+    Raises
+    ------
+    RunDirectoryError
+        If the file does not have them.
+    """
+    import mdtraj
+
+    with readable(file.path), _silence():
+        reader: Any = mdtraj.open(str(file.path))
+        with reader:
+            reader.seek(first)
+            piece: mdtraj.Trajectory = reader.read_as_traj(topology, n_frames=n_frames)
+    if piece.n_frames != n_frames:
+        raise RunDirectoryError(
+            f"{file.path} ends before frame {first + n_frames - 1}, which its index has: restore the file of this run"
+        )
+    return piece

@@ -1,0 +1,116 @@
+"""Transitions within stretches: pairs of frames a lag apart, weighted so that restarts do not bias them.
+
+Dynamics from a restart point is unbiased, although the choice of the restart point is not: what follows a frame may
+be counted, how often a frame was visited may not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+#: The largest chance of being cut that a cluster of frames is given.
+MAX_HAZARD = 0.9
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """Frames of continuous dynamics.
+
+    Parameters
+    ----------
+    features
+        Coordinates of each frame, shape (n_frames, n_coordinates).
+    rows
+        Rows of these frames among those that were given to :func:`stretches`.
+    stretch
+        Number of each frame's stretch, ascending, shape (n_frames,).
+    cut
+        Whether a restart ended the stretch at the frame, shape (n_frames,).
+    """
+
+    features: np.ndarray
+    rows: np.ndarray
+    stretch: np.ndarray
+    cut: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.stretch)
+
+    @property
+    def n_stretches(self) -> int:
+        """How many stretches there are."""
+        return int(self.stretch[-1]) + 1 if len(self.stretch) else 0
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Frames of each stretch."""
+        return np.bincount(self.stretch, minlength=self.n_stretches)
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """Pairs of frames of the same stretch, a lag apart.
+
+    Parameters
+    ----------
+    start, end
+        Rows of the frames, shape (n_pairs,).
+    stretch
+        Number of each pair's stretch.
+    weight
+        Weight of each pair, see :func:`transitions`.
+    """
+
+    start: np.ndarray
+    end: np.ndarray
+    stretch: np.ndarray
+    weight: np.ndarray
+
+
+def stretches(features: np.ndarray, begins: np.ndarray, ended: np.ndarray) -> Stretches:
+    """Stretches of frames in the order of walkers and frames; frames with a coordinate that is not finite split them.
+
+    Parameters
+    ----------
+    features
+        Shape (n_frames, n_coordinates).
+    begins
+        Whether a stretch starts at the frame, shape (n_frames,).
+    ended
+        Whether the last frame of a stretch ended with the run, and not by a restart, shape (n_frames,).
+    """
+    valid = np.isfinite(features).all(axis=1)
+    gap = np.concatenate([[True], ~valid[:-1]]) if len(valid) else valid
+    last = np.append(begins[1:], True) if len(begins) else begins
+    number = np.cumsum(begins | gap)[valid]
+    _, dense = np.unique(number, return_inverse=True)
+    return Stretches(features[valid], np.flatnonzero(valid), dense, (last & ~ended)[valid])
+
+
+def transitions(data: Stretches, lag: int, labels: np.ndarray) -> Transitions:
+    """All pairs of frames that are `lag` frames apart in a stretch.
+
+    A pair is seen only if no restart cut its stretch before its end, and walkers far from the target are cut more
+    often. So a pair weighs as much as the pairs like it that were cut: one over the chance that none of the frames
+    between its ends was the last one. That chance is counted in each cluster of frames (inverse probability of
+    censoring, Robins and Finkelstein, doi:10.1111/j.0006-341X.2000.00779.x).
+
+    Parameters
+    ----------
+    labels
+        Cluster of each frame.
+    """
+    start = np.flatnonzero(data.stretch[:-lag] == data.stretch[lag:]) if lag < len(data) else np.empty(0, int)
+    visits = np.bincount(labels, minlength=1)
+    hazard = np.minimum(np.bincount(labels, weights=data.cut, minlength=1) / np.maximum(visits, 1), MAX_HAZARD)
+    survived = np.cumsum(-np.log1p(-hazard[labels]))
+    weight = np.exp(survived[start + lag - 1] - survived[start])
+    return Transitions(start, start + lag, data.stretch[start], weight)
+
+
+def counts(pairs: Transitions, labels: np.ndarray, n_labels: int, weight: np.ndarray) -> np.ndarray:
+    """Weighted transitions between the labels of frames, shape (n_labels, n_labels)."""
+    cells = labels[pairs.start] * n_labels + labels[pairs.end]
+    return np.bincount(cells, weights=weight, minlength=n_labels**2).reshape(n_labels, n_labels)

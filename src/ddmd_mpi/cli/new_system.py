@@ -1,0 +1,317 @@
+"""``ddmd-mpi init --pdb``: a config and its structures for a system of the user's own."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from .. import config as configuration
+from ..config.dynamics import PROGRAMS
+from ..errors import ConfigError, InputError, RunDirectoryError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..md.molecules import Molecule
+
+IMPLICIT = ["amber99sbildn.xml", "amber99_obc.xml"]
+EXPLICIT = ["amber14-all.xml", "amber14/tip3p.xml"]
+SEED = 1
+#: Up to so many atoms: report_interval_ps and segment_ps. On one core, segments then take some tens of seconds.
+PACES = ((250, 0.24, 9.6), (800, 0.2, 4.0), (10**9, 0.2, 2.0))
+LARGE_PROTEIN = 1500
+FEW_RESIDUES = 100
+ATTEMPTS = 5
+SMALL_RING_MB, RING_FRAMES, BYTES_PER_ATOM = 24.0, 400, 24
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user gives; see the options of ``ddmd-mpi init``."""
+
+    pdb: Path | None = None
+    target: Path | None = None
+    topology: Path | None = None
+    coordinates: Path | None = None
+    parameters: tuple[Path, ...] = ()
+    solvent: Literal["explicit", "implicit", "vacuum"] | None = None
+    box: tuple[float, float, float] | None = None
+    drop: tuple[str, ...] = ()
+    name: str | None = None
+    engine: str = "openmm"
+
+    @property
+    def source(self) -> Path:
+        """The file that says what the system is."""
+        found = self.pdb or self.topology
+        if found is None:
+            raise ConfigError("there is no system: give --pdb, or --topology with --coordinates")
+        return found
+
+    @property
+    def system_name(self) -> str:
+        """The name of the system, fit for file names; a file called like an embedded use case gives another name."""
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", self.source.stem).strip("-._")
+        return self.name or (f"my-{stem}" if stem in configuration.usecases() else stem)
+
+
+def new_system(directory: Path, request: Request) -> tuple[list[Path], list[str]]:
+    """Write config.toml and the structures of a new system into a new directory.
+
+    Returns
+    -------
+    files : list of Path
+    notes : list of str
+        A sentence on everything that was changed or decided.
+
+    Raises
+    ------
+    InputError
+        If the system cannot be read or repaired; nothing is left in the directory then.
+    RunDirectoryError
+        If the directory holds anything already, or cannot be written.
+    """
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise RunDirectoryError(f"the directory {directory} is not empty: name a new one")
+    coordinates = _check(request)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            made = _of_pdb if request.pdb is not None else _of_topology
+            system, n_atoms, notes = made(directory, request, coordinates)
+            if request.name is None and request.source.stem in configuration.usecases():
+                notes.append(f"the system is called {request.system_name}: without my- it is an embedded use case")
+            file = directory / "config.toml"
+            file.write_text(config_text(request.system_name, system, n_atoms, notes, request.engine))
+            notes += _try(file, request.system_name)
+        except (InputError, ConfigError):
+            shutil.rmtree(directory)
+            raise
+    except OSError as error:
+        raise RunDirectoryError(f"cannot write into {directory}: {error.strerror}") from error
+    return sorted(directory.iterdir()), notes
+
+
+def config_text(name: str, system: dict[str, Any], n_atoms: int, notes: list[str], engine: str = "openmm") -> str:
+    """The text of the config of a system of so many atoms; every choice is a setting, with its reason."""
+    explicit, descriptor = system.pop("periodic"), system.pop("n_descriptor")
+    topology = system.get("topology", "")
+    finished = topology.endswith(".xml")
+    # NAMD takes the masses of a PSF as they are.
+    own_masses = finished or (engine == "namd" and topology.endswith(".psf"))
+    report, segment = next((r, s) for most, r, s in PACES if n_atoms <= most)
+    value = configuration.toml_value
+    lines = [
+        "# Written by ddmd-mpi init; paths are relative to this file. Further settings: docs/configuration.md.",
+        *(f"# {note[0].upper()}{note[1:]}." for note in notes),
+        "",
+        "[run]",
+        f"usecase = {value(name)}",
+        'duration = "3min"',
+        "",
+        "[system]",
+        *(f"{key} = {value(v)}" for key, v in {"name": name, **system}.items()),
+        "",
+        "[simulation]",
+        *([f"engine = {value(engine)}"] if engine != "openmm" else []),
+    ]
+    if own_masses:
+        lines.append("timestep_fs = 2.0")
+    else:
+        lines += ["# Heavy hydrogens allow 4 fs.", "timestep_fs = 4.0", "hydrogen_mass_amu = 3.0"]
+    if explicit and not finished:
+        lines.append("nonbonded_cutoff_nm = 1.0")
+    lines += [
+        f"# For {n_atoms} atoms on one core; on a GPU use the paper's 50 and 10000.",
+        f"report_interval_ps = {report}",
+        f"segment_ps = {segment}",
+        "",
+        "[streams]",
+        "block_frames = 8",
+        'block_delay = "0.25s"',
+        "",
+        "[training]",
+        "first_frames = 64",
+    ]
+    if descriptor <= FEW_RESIDUES:
+        lines += ["# A quarter of the paper's filters: rounds on small maps take seconds on one core.", "filters = 16"]
+    ring_mb = max(SMALL_RING_MB, round(RING_FRAMES * BYTES_PER_ATOM * n_atoms / 1e6, 1))
+    lines += ["", "[steering]", "# Reports of every walker per round of inference.", "round_reports = 8"]
+    if engine in PROGRAMS:
+        lines += [
+            "",
+            "[engine]",
+            "# Its program, if it is not on PATH; further settings: docs/engines.md.",
+            '# program = ""',
+        ]
+    lines += ["", "[aggregation]", "# Shared memory for the newest coordinates: a container has 64 MB by default."]
+    lines += [f"ring_mb = {ring_mb}", ""]
+    return "\n".join(lines)
+
+
+def _check(request: Request) -> Path:
+    """The file with the coordinates; a ConfigError if the options do not go together."""
+    coordinates = request.pdb or request.coordinates
+    if coordinates is None:
+        raise ConfigError(
+            f"the topology {request.topology} has no coordinates: add --coordinates with a file "
+            "of the same atoms (.inpcrd or .rst7 of AMBER, .crd of CHARMM, .gro, or .pdb)"
+        )
+    if request.pdb is not None and (request.coordinates is not None or request.parameters):
+        raise ConfigError("--coordinates and --parameters go with --topology: leave them out, or leave --pdb out")
+    if request.pdb is None and request.drop:
+        raise ConfigError("--drop goes with --pdb: a topology already defines what the system contains")
+    if request.pdb is not None and (request.box is not None or request.solvent == "vacuum"):
+        raise ConfigError("--box and --solvent vacuum go with --topology: --solvent explicit makes a box around --pdb")
+    if request.pdb is not None and request.engine in PROGRAMS:
+        raise ConfigError(
+            f"--engine {request.engine} runs files of its own, not --pdb: give --topology with --coordinates"
+        )
+    if request.name in configuration.usecases():
+        raise ConfigError(f"{request.name} is an embedded use case: give another --name")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", request.system_name):
+        raise ConfigError(
+            f"the name {request.system_name!r} cannot be used for files: give --name with letters and digits"
+        )
+    for path in (request.pdb, request.target, request.topology, request.coordinates, *request.parameters):
+        if path is not None and not path.exists():
+            raise InputError(f"the file {path} does not exist: correct its name")
+    return coordinates
+
+
+def _of_pdb(directory: Path, request: Request, pdb: Path) -> tuple[dict[str, Any], int, list[str]]:
+    """Repair a protein, make its start and target; the settings of [system], the number of atoms, notes."""
+    from ..md import prepare
+    from ..md.coordinates import write_pdb
+    from ..md.repair import repair
+    from ..md.selection import default_descriptor
+
+    explicit = request.solvent == "explicit"
+    mended = repair(pdb, IMPLICIT, request.drop)
+    topology, positions, notes = mended.topology, mended.positions_nm, list(mended.notes)
+    descriptor, n_descriptor, reason = default_descriptor(topology)
+    notes.append(reason)
+    n_protein = len(positions)
+    if request.target is None:
+        write_pdb(topology, positions, directory / "target.pdb")
+        molecule = prepare.molecule_of(topology, positions, IMPLICIT, pdb)
+        positions, note = _unfolded(molecule, descriptor)
+        notes.append(note)
+    else:
+        shutil.copy(request.target, directory / f"target{request.target.suffix}")
+    if explicit:
+        topology, positions = prepare.in_water(topology, positions, EXPLICIT)
+        notes.append(f"solvated the start in a box of TIP3P water: {len(positions)} atoms")
+    elif n_protein > LARGE_PROTEIN:
+        notes.append(f"{n_protein} atoms in implicit solvent are slow on a CPU: use a GPU, or --solvent explicit")
+    write_pdb(topology, positions, directory / "start.pdb")
+    target = f"target{'.pdb' if request.target is None else request.target.suffix}"
+    return (
+        {
+            "start": "start.pdb",
+            "target": target,
+            "descriptor": descriptor,
+            "force_field": EXPLICIT if explicit else IMPLICIT,
+            "solvent": "explicit" if explicit else "implicit",
+            "periodic": explicit,
+            "n_descriptor": n_descriptor,
+        },
+        len(positions),
+        notes,
+    )
+
+
+def _free(directory: Path, name: str) -> Path:
+    """A path of this name in a directory, or of one like it: files of several directories may have the same."""
+    path, number = directory / name, 2
+    while path.exists():
+        path, number = directory / f"{number}-{name}", number + 1
+    return path
+
+
+def _of_topology(directory: Path, request: Request, coordinates: Path) -> tuple[dict[str, Any], int, list[str]]:
+    """Take over a topology; the settings of [system], the number of atoms, notes."""
+    from ..md.coordinates import write_pdb
+    from ..md.molecule_files import MoleculeFiles, Solvent, kind_of
+    from ..md.molecules import load_molecule
+    from ..md.selection import default_descriptor
+
+    solvent: Solvent = request.solvent or "auto"
+    molecule = load_molecule(
+        MoleculeFiles(coordinates, request.source, request.parameters, solvent=solvent, box_nm=request.box)
+    )
+    descriptor, n_descriptor, reason = default_descriptor(molecule.topology)
+    n_atoms, notes = len(molecule.positions_nm), [reason]
+    kept = kind_of(request.source) == "GROMACS"  # it includes files that lie beside it
+    parameters = [str(p.resolve()) if kept else _copied(p, directory) for p in request.parameters]
+    topology = str(request.source.resolve()) if kept else _copied(request.source, directory)
+    given = _copied(coordinates, directory)
+    if request.target is None:
+        positions, note = _unfolded(molecule, descriptor)
+        start, target = "unfolded.pdb" if given == "start.pdb" else "start.pdb", given
+        write_pdb(molecule.topology, positions, directory / start)
+        notes.append(note)
+    else:
+        start, target = given, f"target-{request.target.name}"
+        shutil.copy(request.target, directory / target)
+    return (
+        {
+            "start": start,
+            "target": target,
+            "topology": topology,
+            **({"parameters": parameters} if parameters else {}),
+            "descriptor": descriptor,
+            "solvent": solvent,
+            **({"box_nm": list(request.box)} if request.box else {}),
+            "periodic": molecule.box_nm is not None,
+            "n_descriptor": n_descriptor,
+        },
+        n_atoms,
+        notes,
+    )
+
+
+def _copied(path: Path, directory: Path) -> str:
+    copy = _free(directory, path.name)
+    shutil.copy(path, copy)
+    return copy.name
+
+
+def _unfolded(molecule: Molecule, descriptor: list[str] | str) -> tuple[np.ndarray, str]:
+    """Positions, nm, of an unfolded start that is not its target, and a sentence on it."""
+    from ..md.prepare import HOT_KELVIN, unfold, unfolding_ps
+    from ..md.structures import SAME_STRUCTURE_NM, descriptor_atoms
+    from ..structure.rmsd import superposed_rmsd
+
+    path, native, ps = molecule.files.coordinates, molecule.positions_nm, unfolding_ps(len(molecule.positions_nm))
+    chosen = [a.index for a in descriptor_atoms(molecule.topology, descriptor, path)]
+    for seed in range(SEED, SEED + ATTEMPTS):
+        positions = unfold(molecule, seed)
+        if superposed_rmsd(positions[chosen], native[chosen]) >= SAME_STRUCTURE_NM:
+            return positions, (
+                f"the target is {path.name}; the start was unfolded from it: {ps:g} ps at {HOT_KELVIN:g} K, seed {seed}"
+            )
+    raise InputError(
+        f"{path} keeps its structure at {HOT_KELVIN:g} K, so no start can be made from it: give the "
+        "target with --target"
+    )
+
+
+def _try(file: Path, name: str) -> list[str]:
+    """Load what was written as a run does, to find out now what cannot be run; a sentence on what is missing here."""
+    from ..md import engines
+    from ..md.structures import build_system, load_structures
+
+    settings = configuration.load(name, file)
+    structures = load_structures(settings.system)
+    build_system(structures, settings.simulation, settings.system)
+    engines.check_molecule(settings, structures)
+    try:
+        engines.described(settings)
+    except ConfigError as missing:
+        # The run may be for another machine.
+        return [str(missing)]
+    return []

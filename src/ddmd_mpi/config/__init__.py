@@ -1,0 +1,45 @@
+"""The settings of a run: TOML -> validated and frozen, with complete defaults per use case."""
+
+from .loader import (
+    PATHS,
+    absolute,
+    file_tables,
+    inputs,
+    load,
+    load_run,
+    make_absolute,
+    map_strings,
+    overlay,
+    parse_assignment,
+    read_toml,
+    relative,
+    to_toml,
+    toml_value,
+    usecase_of,
+    usecases,
+    validate,
+    validate_section,
+)
+from .schema import Config
+
+__all__ = [
+    "PATHS",
+    "Config",
+    "absolute",
+    "file_tables",
+    "inputs",
+    "load",
+    "load_run",
+    "make_absolute",
+    "map_strings",
+    "overlay",
+    "parse_assignment",
+    "read_toml",
+    "relative",
+    "to_toml",
+    "toml_value",
+    "usecase_of",
+    "usecases",
+    "validate",
+    "validate_section",
+]

@@ -1,0 +1,1 @@
+"""Who is lost, who hangs, and when to stop."""

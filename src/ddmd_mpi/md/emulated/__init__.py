@@ -1,0 +1,1 @@
+"""Motion without molecular dynamics: frames that are made up, or replayed from a trajectory."""

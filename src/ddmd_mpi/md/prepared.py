@@ -1,0 +1,111 @@
+"""Topologies that one rank has read and built for the others: arrays and XML, which need neither files nor OpenMM.
+
+A rank with emulated walkers needs nothing else, so that it stays small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import numpy as np
+
+from ..errors import EngineError
+from ..structure.ligand_pose import LigandPose
+
+if TYPE_CHECKING:
+    import openmm
+
+    from .structures import Structures
+
+#: What walkers need of a molecule, as arrays alone or as its files give it.
+AnyParticles: TypeAlias = "Particles | Structures"
+
+
+class State(NamedTuple):
+    """One report: positions (n_atoms, 3) nm, velocities (n_atoms, 3) nm/ps, box (3, 3) nm or zero, energy kJ/mol."""
+
+    positions: np.ndarray
+    velocities: np.ndarray
+    box: np.ndarray
+    potential_energy: float
+
+
+@dataclass(frozen=True)
+class Particles:
+    """What walkers need of a molecule; the same attributes as :class:`.structures.Structures`.
+
+    Parameters
+    ----------
+    positions_nm
+        The start, nm, shape (n_atoms, 3), float64.
+    descriptor
+        Indices of the descriptor atoms, shape (n,).
+    target_nm
+        Their positions in the target, nm, shape (n, 3).
+    molecules
+        Index of the molecule of each descriptor atom, shape (n,).
+    box_nm
+        Box vectors of the start, nm, shape (3, 3), float32; zero for none.
+    periodic
+        Whether frames have a box.
+    masses
+        Of each atom, amu, shape (n_atoms,).
+    residues
+        Index of the residue of each atom, shape (n_atoms,).
+    """
+
+    positions_nm: np.ndarray
+    descriptor: np.ndarray
+    target_nm: np.ndarray
+    molecules: np.ndarray
+    box_nm: np.ndarray
+    periodic: bool
+    masses: np.ndarray
+    residues: np.ndarray
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.positions_nm)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One of a run's topologies; the same attributes as :class:`.topologies.Topology`.
+
+    Parameters
+    ----------
+    index, name
+        Of the topology in the run.
+    structures
+        Its start and its descriptor atoms.
+    pose
+        The ligand; None for a molecule without one.
+    xml
+        Its System, serialised; None if nobody simulates it.
+    relaxed
+        The minimised start by platform, nm, once an engine of this rank has found it.
+    """
+
+    index: int
+    name: str
+    structures: Particles
+    pose: LigandPose | None
+    xml: str | None
+    relaxed: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return self.structures.n_atoms
+
+    @cached_property
+    def system(self) -> openmm.System:
+        """The System, made once."""
+        from .molecule_files import system_of
+
+        if self.xml is None:
+            raise EngineError(f"topology {self.name} was prepared without a System, for emulated walkers")
+        return system_of(self.xml)

@@ -1,0 +1,53 @@
+"""What no engine that is a program can do, refused before a run starts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from ...config.schema import Config
+from ...errors import ConfigError, InputError
+
+#: Whether a setting is wrong, the setting, and the cure.
+Refusal = tuple[bool, str, str]
+LAMMPS = "lammps"
+OPENMM = "set simulation.engine to openmm"
+
+
+def refuse(config: Config, name: str, of_engine: Iterable[Refusal] = ()) -> None:
+    """Refuse settings that the engine `name` cannot honour: those of all programs, and its own.
+
+    Raises
+    ------
+    ConfigError
+        Naming the setting.
+    """
+    simulation, system = config.simulation, config.system
+    for wrong, what, cure in (
+        (system.model != "all-atom", f"system.model = {system.model}", OPENMM),
+        (bool(system.complexes), "system.complexes", OPENMM),
+        (simulation.precision != "mixed", f"simulation.precision = {simulation.precision}", "leave it out"),
+        (bool(config.engine.options), "engine.options", "leave it out: it is for engines of your own"),
+        (name != LAMMPS and config.engine.input is not None, "engine.input", f"it is for the engine {LAMMPS}"),
+        *of_engine,
+    ):
+        if wrong:
+            raise ConfigError(f"the engine {name} cannot honour {what}: {cure}")
+
+
+def topology_of(config: Config, name: str, kinds: Collection[str], needed: str, cure: str) -> tuple[Path, str]:
+    """The topology that the engine `name` runs, and its kind; see :func:`..molecule_files.kind_of`.
+
+    Raises
+    ------
+    InputError
+        If it is none of these `kinds`.
+    """
+    from ..molecule_files import kind_of
+
+    topology = config.system.topology
+    kind = kind_of(topology)
+    if topology is None or kind not in kinds:
+        found = config.system.start if topology is None else topology
+        raise InputError(f"the engine {name} needs {needed}, and {found} is none: set system.topology to {cure}")
+    return topology, kind

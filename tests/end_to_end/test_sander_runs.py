@@ -1,0 +1,28 @@
+"""A whole steered run by AMBER's sander: a child is killed, then the run, and it is resumed."""
+
+import signal
+
+import pytest
+from program_runs import check_one_failure, check_resumed, ended_and_resumed, initialised
+from programs import SANDER, chignolin
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def sessions(tmp_path_factory):
+    files = tmp_path_factory.mktemp("cln025")
+    config = initialised(files / "input", "amber", *chignolin(files), "--solvent", "implicit")
+    return ended_and_resumed(config, "sander", signal.SIGKILL, f"engine.program={SANDER}")
+
+
+def test_a_killed_child_is_a_failure_of_its_walker_alone(sessions):
+    check_one_failure(sessions, "amber ended with exit code -9 after")
+
+
+def test_children_die_with_a_killed_run(sessions):
+    assert sessions.survivors == []
+
+
+def test_the_run_is_resumed_and_nothing_is_lost_or_left(sessions):
+    check_resumed(sessions)
