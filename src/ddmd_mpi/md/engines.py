@@ -90,7 +90,7 @@ def described(config: Config) -> str:
         If the program is not here.
     """
     name = config.simulation.engine
-    return _program(name).described(config.engine) if is_program(config) else name
+    return str(_program(name).find(config.engine)) if is_program(config) else name
 
 
 def check_molecule(config: Config, structures: AnyParticles) -> None:
@@ -100,7 +100,9 @@ def check_molecule(config: Config, structures: AnyParticles) -> None:
 
         motion(structures, config.simulation, config.emulation)
     elif is_program(config):
-        _program(config.simulation.engine).check_molecule(config, structures.box_nm)
+        program = _program(config.simulation.engine)
+        program.check_settings(config)
+        program.check_molecule(config, structures.box_nm)
 
 
 def keep_topology(config: Config, topology: Topology, directory: Path) -> None:
@@ -135,7 +137,7 @@ def engine_maker(
 
         return lambda topology, seed: EmulatedEngine(topology.structures, simulation, config.emulation, seed)
     if is_program(config):
-        return _program(simulation.engine).engine_maker(config, gpu, directory)
+        return _program_engine_maker(config, gpu, directory)
     if simulation.engine != "openmm":
         return _own_engine_maker(config, gpu, directory)
     from .openmm_engine import OpenMMEngine
@@ -143,6 +145,22 @@ def engine_maker(
     return lambda topology, seed: OpenMMEngine(
         topology.structures, simulation, config.system, seed, gpu, topology.system, platform, topology.relaxed
     )
+
+
+def _program_engine_maker(
+    config: Config, gpu: int | None, directory: Path
+) -> Callable[[Topology | Prepared, int], Engine]:
+    from .programs.child import scratch_of
+    from .programs.engine import ProgramEngine
+
+    simulation, scratch = config.simulation, scratch_of(config.engine, directory)
+    program = _program(simulation.engine).program_maker(config, gpu, (directory / "topology").absolute())
+
+    def make(topology: Topology | Prepared, seed: int) -> Engine:
+        structures, relaxed = topology.structures, topology.relaxed
+        return ProgramEngine(program(topology), structures, simulation, config.faults, seed, scratch, relaxed)
+
+    return make
 
 
 def _own_engine_maker(config: Config, gpu: int | None, directory: Path) -> Callable[[Topology | Prepared, int], Engine]:

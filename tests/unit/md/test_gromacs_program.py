@@ -1,5 +1,6 @@
 """GROMACS as a program: its files, its settings, and what is refused before a run starts."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +17,7 @@ from ddmd_mpi.md.molecule_files import MoleculeFiles
 from ddmd_mpi.md.molecules import build_molecule, load_molecule
 from ddmd_mpi.md.prepared import Particles
 from ddmd_mpi.md.programs import gromacs, mdp, mdrun, trr
+from ddmd_mpi.md.programs.child import Tail
 from ddmd_mpi.md.programs.engine import ProgramEngine
 from ddmd_mpi.md.programs.gromacs_top import gro, with_masses
 from ddmd_mpi.md.programs.mdp import Settings
@@ -160,10 +162,14 @@ def test_a_program_that_goes_wrong_is_a_contained_failure(tmp_path, mdrun_does, 
     assert not list((tmp_path / "scratch").iterdir())
 
 
-def test_energies_are_read_in_pieces():
+def test_energies_are_read_in_pieces(tmp_path):
     energies, text = Energies(), LOG.format(step=5, energy="-1.50000e+02") + LOG.format(step=6, energy="nan")
+    path, log = tmp_path / "md.log", Tail(tmp_path / "md.log")
+    energies.add(log.lines())
     for piece in (text[i : i + 7] for i in range(0, len(text), 7)):
-        energies.add(piece)
+        with path.open("a") as file:
+            file.write(piece)
+        energies.add(log.lines())
     assert energies.of_step[5] == -150
     assert np.isnan(energies.of_step[6])
 
@@ -265,9 +271,9 @@ def test_a_program_that_is_none_is_refused(tmp_path, script, said):
 
 
 def test_arguments_are_those_of_the_build_and_the_rank():
-    build, simulation = gromacs.Build("gmx", "2024.1", thread_mpi=True, gpu=True), SimulationSection(threads=2)
+    build, simulation = gromacs.Build("GROMACS", "2024.1", "gmx", ("gmx",), True, True), SimulationSection(threads=2)
     assert gromacs.arguments(build, simulation, 1, []) == ["-ntomp", "2", "-pin", "off", "-ntmpi", "1", "-gpu_id", "1"]
-    given = gromacs.arguments(build._replace(thread_mpi=False), simulation, None, ["-pin", "on"])
+    given = gromacs.arguments(replace(build, thread_mpi=False), simulation, None, ["-pin", "on"])
     assert given == ["-ntomp", "2", "-nb", "cpu", "-pin", "on"]
 
 

@@ -171,7 +171,7 @@ def test_another_program_or_an_old_one_is_refused(tmp_path):
 def test_the_program_itself_is_started_and_not_a_script_that_starts_it(tmp_path, monkeypatch):
     """A script would leave the program behind when its rank is killed."""
     install()
-    environment, libraries, path = find(EngineSection(program=str(LMP)))
+    environment, libraries, path = find(EngineSection(program=str(LMP))).command
     assert (environment, libraries.partition("=")[0]) == ("env", "LD_LIBRARY_PATH")
     assert Path(path).read_bytes()[:4] == b"\x7fELF"
     assert unwrapped(path) == [path]

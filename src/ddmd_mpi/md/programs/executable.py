@@ -1,10 +1,11 @@
-"""A program on this machine: found, and asked what it is."""
+"""A program on this machine: where it is, and which version."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 
 from ...config.dynamics import EngineSection
 from ...errors import ConfigError
@@ -12,6 +13,19 @@ from .child import child_environment
 
 #: That a program may take to answer: a first load from a network file system is slow.
 ANSWER_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Executable:
+    """A program that was found: its title and version, its path, and the command that runs it."""
+
+    title: str
+    version: str
+    path: str
+    command: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.title} {self.version}, {self.path}"
 
 
 def find_executable(engine: EngineSection, name: str, default: str, cure: str) -> str:

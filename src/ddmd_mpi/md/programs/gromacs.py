@@ -1,4 +1,4 @@
-"""The engine "gromacs": GROMACS's gmx found, asked for its version, and refused what it cannot do."""
+"""The engine "gromacs": GROMACS's gmx how it is found, what it cannot do, and what it reads."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,12 +17,11 @@ from ...config.schema import Config
 from ...errors import ConfigError, InputError
 from ...rundir.disk import write_durably, write_text
 from . import mdp, mdrun, trr
-from .child import child_environment, scratch_of
-from .engine import ProgramEngine
-from .executable import ask, find_executable
+from .child import child_environment
+from .executable import Executable, ask, find_executable
 from .mdp import Settings
 from .mdrun import NAME, Files, Mdrun
-from .refusals import refuse, topology_of
+from .refusals import masses_amu, reading, refuse, topology_of
 
 if TYPE_CHECKING:
     from ..prepared import AnyParticles, Prepared
@@ -38,22 +38,21 @@ TAKEN |= {"-multidir", "-rerun", "-replex", "-maxh", "-ntomp"}
 PAIRS = np.dtype("<i4")
 
 
-class Build(NamedTuple):
-    """A GROMACS: its path and version; whether it has threads in place of MPI, and GPU code."""
+@dataclass(frozen=True)
+class Build(Executable):
+    """A GROMACS: whether it has threads in place of MPI, and code for GPUs."""
 
-    path: str
-    version: str
     thread_mpi: bool
     gpu: bool
 
 
 def find(engine: EngineSection) -> Build:
-    """The program.
+    """The program of the settings.
 
     Raises
     ------
     ConfigError
-        If it is not there, is another one, or too old.
+        If it is missing, is another program, or too old.
     """
     cure = "install GROMACS (apt install gromacs, conda-forge, or your site's module)"
     path = find_executable(engine, NAME, PROGRAM, cure)
@@ -64,13 +63,7 @@ def find(engine: EngineSection) -> Build:
     if int(version[1]) < OLDEST:
         raise ConfigError(f"{path} is GROMACS {version[1]}{version[2]}: the engine {NAME} needs {OLDEST} or newer")
     gpu = re.search(r"^GPU support:\s*disabled", said, re.MULTILINE) is None
-    return Build(path, version[1] + version[2], "thread_mpi" in said, gpu)
-
-
-def described(engine: EngineSection) -> str:
-    """The program with its version."""
-    build = find(engine)
-    return f"GROMACS {build.version}, {build.path}"
+    return Build("GROMACS", version[1] + version[2], path, (path,), "thread_mpi" in said, gpu)
 
 
 def check_settings(config: Config) -> None:
@@ -102,17 +95,8 @@ def check_settings(config: Config) -> None:
 
 
 def check_molecule(config: Config, box_nm: np.ndarray) -> None:
-    """Refuse a molecule that GROMACS cannot run.
-
-    Raises
-    ------
-    ConfigError
-        As :func:`check_settings`.
-    InputError
-        Naming the file.
-    """
+    """Raise an InputError if GROMACS cannot run the molecule; it can run any box."""
     del box_nm
-    check_settings(config)
     topology_of(config, NAME, ("GROMACS",), "a GROMACS topology", "a top")
 
 
@@ -132,12 +116,8 @@ def keep_topology(config: Config, topology: Topology, directory: Path) -> None:
         raise InputError(f"the engine {NAME} needs a GROMACS topology (top): set system.topology")
     text = processed(path, [Path(p) for p in config.system.parameters])
     if config.simulation.hydrogen_mass_amu is not None:
-        system = topology.system
-        masses = [system.getParticleMass(i)._value for i in range(system.getNumParticles())]
-        try:
-            text = with_masses(text, masses)
-        except ValueError as error:
-            raise InputError(f"{path} cannot be used by the engine {NAME}: {error}") from error
+        with reading(path, NAME):
+            text = with_masses(text, masses_amu(topology.system))
     settings, kept = _settings(config, structures), _kept(directory, topology.name)
     write_text(kept.top, text)
     write_text(kept.gro, gro(structures.topology, structures.positions_nm, settings.box(structures.box_nm)))
@@ -226,25 +206,15 @@ def arguments(build: Build, simulation: SimulationSection, gpu: int | None, give
     return [*(x for name, value in values.items() if name not in given for x in (name, value)), *given]
 
 
-def engine_maker(
-    config: Config, gpu: int | None, directory: Path
-) -> Callable[[Topology | Prepared, int], ProgramEngine]:
-    """A function that makes an engine for a topology, from a seed.
+def program_maker(config: Config, gpu: int | None, directory: Path) -> Callable[[Topology | Prepared], Mdrun]:
+    """A function that makes the program of a topology from what `directory` keeps."""
+    build = find(config.engine)
+    options = arguments(build, config.simulation, gpu, config.engine.arguments)
 
-    Parameters
-    ----------
-    directory
-        The run directory.
-    """
-    build, scratch, simulation = find(config.engine), scratch_of(config.engine, directory), config.simulation
-    options = arguments(build, simulation, gpu, config.engine.arguments)
-
-    def make(topology: Topology | Prepared, seed: int) -> ProgramEngine:
-        structures, kept = topology.structures, (directory / "topology").absolute()
-        files = _kept(kept, topology.name)._replace(
-            pairs=np.fromfile(_pairs(kept, topology.name), PAIRS).reshape(-1, 2)
-        )
-        program = Mdrun(build.path, options, files, topology.n_atoms, simulation, _settings(config, structures))
-        return ProgramEngine(program, structures, simulation, config.faults, seed, scratch, topology.relaxed)
+    def make(topology: Topology | Prepared) -> Mdrun:
+        pairs = np.fromfile(_pairs(directory, topology.name), PAIRS).reshape(-1, 2)
+        files = _kept(directory, topology.name)._replace(pairs=pairs)
+        settings = _settings(config, topology.structures)
+        return Mdrun(build.path, options, files, topology.n_atoms, config.simulation, settings)
 
     return make

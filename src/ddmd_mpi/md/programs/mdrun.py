@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from ...errors import EngineError
 from ...structure.periodic import make_whole, molecules_of
 from ..prepared import State
 from . import trr
+from .child import Tail
 from .engine import Start
 from .mdp import Settings, dynamics, mdp, minimisation
 
@@ -155,12 +156,11 @@ class Output:
     """
 
     def __init__(self, directory: Path, steps_per_report: int, images: Images, periodic: bool):
-        self._path, self._log, self._every = directory / FRAMES, directory / LOG, steps_per_report
+        self._path, self._log, self._every = directory / FRAMES, Tail(directory / LOG), steps_per_report
         self._images, self._periodic = images, periodic
         self._reader = trr.Reader(self._path)
         self._next: trr.Frame | None = None
         self._energies = Energies()
-        self._read = 0
 
     def begun(self) -> bool:
         """Whether the start has been written, after which it steps."""
@@ -176,7 +176,7 @@ class Output:
             self._next = self._reader.read()
             if self._next is None:
                 return None
-        self._look()
+        self._energies.add(self._log.lines())
         if step not in self._energies.of_step:
             return None
         frame, energy = self._next, self._energies.of_step.pop(step)
@@ -187,20 +187,9 @@ class Output:
             positions = self._images.follow(positions, box).astype(np.float32)
         return State(positions, frame.velocities, box if self._periodic else np.zeros_like(box), energy)
 
-    def _look(self) -> None:
-        """Read on in the log."""
-        try:
-            with self._log.open("rb") as file:
-                file.seek(self._read)
-                found = file.read()
-        except OSError:
-            return
-        self._read += len(found)
-        self._energies.add(found.decode(errors="replace"))
-
 
 class Energies:
-    """Potential energies, kJ/mol, by step, from the text of a log as it comes.
+    """Potential energies, kJ/mol, by step, from the lines of a log as they come.
 
     Below a line ``Step Time`` stands a step, and some lines below that a value below the word Potential. The first
     energy of a step is its own; what follows at the end are averages.
@@ -208,11 +197,11 @@ class Energies:
 
     def __init__(self) -> None:
         self.of_step: dict[int, float] = {}
-        self._step, self._text, self._above = -1, "", ""
+        self._step = -1
+        self._above = ""
 
-    def add(self, text: str) -> None:
-        """The next piece of the log."""
-        *lines, self._text = (self._text + text).split("\n")
+    def add(self, lines: Iterable[str]) -> None:
+        """The next lines of the log."""
         for line in lines:
             if re.fullmatch(r"\s+Step\s+Time\s*", self._above):
                 self._step = int(line.split()[0])

@@ -1,4 +1,4 @@
-"""The engine "namd": NAMD found, asked for its version, and refused what it cannot do."""
+"""The engine "namd": NAMD how it is found, what it cannot do, and what it reads."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ from ...errors import ConfigError, InputError
 from ...rundir.disk import write_json, write_text
 from ...rundir.files import parse_record, read_bytes
 from .amber import with_masses
-from .child import scratch_of
-from .engine import ProgramEngine
-from .executable import ask, find_executable
+from .executable import Executable, ask, find_executable
 from .namd_run import NAME, Namd, System, dynamics, minimisation
-from .refusals import refuse, topology_of
+from .refusals import masses_amu, reading, refuse, topology_of
 
 if TYPE_CHECKING:
     from ..prepared import Prepared
@@ -35,23 +33,16 @@ AMBER = {"amber": "yes", "readexclusions": "yes", "exclude": "scaled1-4", "1-4sc
 CHARMM = {"paraTypeCharmm": "on", "exclude": "scaled1-4", "1-4scaling": "1.0"}
 
 
-def find(engine: EngineSection) -> list[str]:
-    """The program and its arguments.
+def find(engine: EngineSection) -> Executable:
+    """The program of the settings.
 
     Raises
     ------
     ConfigError
-        If it is not there, or is another one.
+        If it is missing, or is another program.
     """
     path = find_executable(engine, NAME, PROGRAM, "install NAMD 3")
-    version(path)
-    return [path, *engine.arguments]
-
-
-def described(engine: EngineSection) -> str:
-    """The program with its version."""
-    path = find(engine)[0]
-    return f"NAMD {version(path)}, {path}"
+    return Executable("NAMD", version(path), path, (path, *engine.arguments))
 
 
 def version(path: str) -> str:
@@ -98,22 +89,8 @@ def reserved(config: Config) -> set[str]:
 
 
 def check_molecule(config: Config, box_nm: np.ndarray) -> None:
-    """Refuse a molecule that NAMD cannot run.
-
-    Parameters
-    ----------
-    box_nm
-        Vectors of its box, shape (3, 3), zero for none.
-
-    Raises
-    ------
-    ConfigError
-        As :func:`check_settings`.
-    InputError
-        Naming the file.
-    """
+    """Raise an InputError or a ConfigError if NAMD cannot run the molecule; it can run any box."""
     del box_nm
-    check_settings(config)
     _, kind = topology_of(config, NAME, ("AMBER", "CHARMM"), "a prmtop or a PSF", "one")
     if kind == "CHARMM" and config.simulation.hydrogen_mass_amu is not None:
         raise ConfigError(f"the engine {NAME} takes masses from the PSF: leave simulation.hydrogen_mass_amu out")
@@ -130,17 +107,15 @@ def keep_topology(config: Config, topology: Topology, directory: Path) -> None:
     from ..molecule_files import kind_of
     from ..structures import write_topology
 
-    path, system = config.system.topology, topology.system
+    path = config.system.topology
     if path is None:
         raise InputError(f"the engine {NAME} needs a topology (prmtop or PSF): set system.topology")
-    masses = [system.getParticleMass(i)._value for i in range(system.getNumParticles())]
+    masses = masses_amu(topology.system)
     kind = kind_of(path)
     text = path.read_text()
     if kind == "AMBER":
-        try:
+        with reading(path, NAME):
             text = with_masses(text, masses)
-        except ValueError as error:
-            raise InputError(f"{path} cannot be used by the engine {NAME}: {error}") from error
     suffix, pdb = "prmtop" if kind == "AMBER" else "psf", directory / f"{topology.name}.pdb"
     if not pdb.exists():
         write_topology(topology.structures, pdb)
@@ -163,30 +138,18 @@ def _lines(parameters: list[Path]) -> str:
     return "\nparameters ".join(map(str, parameters))
 
 
-def engine_maker(
-    config: Config, gpu: int | None, directory: Path
-) -> Callable[[Topology | Prepared, int], ProgramEngine]:
-    """A function that makes an engine for a topology, from a seed.
-
-    Parameters
-    ----------
-    gpu
-        What a build for CUDA is given.
-    directory
-        The run directory.
-    """
-    simulation, kept = config.simulation, (directory / "topology").absolute()
-    command, scratch = [*find(config.engine), f"+p{simulation.threads}"], scratch_of(config.engine, directory)
+def program_maker(config: Config, gpu: int | None, directory: Path) -> Callable[[Topology | Prepared], Namd]:
+    """A function that makes the program of a topology from what `directory` keeps."""
+    simulation = config.simulation
+    command = [*find(config.engine).command, f"+p{simulation.threads}"]
     if gpu is not None and simulation.platform != "CPU":
         command += ["+devices", str(gpu)]
-    record = parse_record(read_bytes(kept / f"{config.system.name}.namd.json"))
+    record = parse_record(read_bytes(directory / f"{config.system.name}.namd.json"))
+    entries = files(config, record["kind"], directory)
     implicit = config.system.solvent != "vacuum"
 
-    def make(topology: Topology | Prepared, seed: int) -> ProgramEngine:
-        structures = topology.structures
-        system = System(files(config, record["kind"], kept), structures.periodic, implicit)
-        masses, extra = np.array(record["masses_amu"]), tuple(config.engine.extra_input)
-        program = Namd(command, system, masses, simulation, extra)
-        return ProgramEngine(program, structures, simulation, config.faults, seed, scratch, topology.relaxed)
+    def make(topology: Topology | Prepared) -> Namd:
+        system = System(entries, topology.structures.periodic, implicit)
+        return Namd(command, system, np.array(record["masses_amu"]), simulation, tuple(config.engine.extra_input))
 
     return make

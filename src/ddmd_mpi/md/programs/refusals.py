@@ -1,12 +1,19 @@
-"""What no engine that is a program can do, refused before a run starts."""
+"""Refusals that the engines that are programs share, made before a run starts."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ...config.schema import Config
 from ...errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from openmm import System
 
 #: Whether a setting is wrong, the setting, and the cure.
 Refusal = tuple[bool, str, str]
@@ -51,3 +58,26 @@ def topology_of(config: Config, name: str, kinds: Collection[str], needed: str, 
         found = config.system.start if topology is None else topology
         raise InputError(f"the engine {name} needs {needed}, and {found} is none: set system.topology to {cure}")
     return topology, kind
+
+
+def refuse_triclinic(config: Config, name: str, box_nm: np.ndarray) -> None:
+    """Raise an InputError if the box of the start, vectors of shape (3, 3), is not rectangular."""
+    if np.any(box_nm - np.diag(np.diag(box_nm))):
+        raise InputError(
+            f"the engine {name} runs rectangular boxes, and the box of {config.system.start} is not rectangular: set "
+            "simulation.engine to openmm"
+        )
+
+
+@contextmanager
+def reading(path: Path, name: str) -> Iterator[None]:
+    """Turn what goes wrong while a file is read for the engine `name` into an InputError that names the file."""
+    try:
+        yield
+    except (OSError, ValueError, IndexError) as error:
+        raise InputError(f"{path} cannot be used by the engine {name}: {error}") from error
+
+
+def masses_amu(system: System) -> list[float]:
+    """Masses of the atoms that are simulated."""
+    return [system.getParticleMass(i)._value for i in range(system.getNumParticles())]

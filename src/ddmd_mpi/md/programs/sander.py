@@ -13,6 +13,7 @@ from ...config.dynamics import SimulationSection
 from ...errors import EngineError
 from ..prepared import State
 from . import netcdf
+from .child import Tail
 from .engine import Start
 
 NAME = "amber"
@@ -194,8 +195,8 @@ class Output:
     """
 
     def __init__(self, directory: Path, steps_per_report: int):
-        self._frames, self._mdout, self._every = directory / FRAMES, directory / MDOUT, steps_per_report
-        self._read, self._text = 0, ""
+        self._frames, self._mdout, self._every = directory / FRAMES, Tail(directory / MDOUT), steps_per_report
+        self._text = ""
         self._energy: dict[int, float] = {}
 
     def begun(self) -> bool:
@@ -219,14 +220,7 @@ class Output:
 
     def _look(self) -> None:
         """Read on in mdout: the first energy of a step is its own, what follows at the end are averages."""
-        try:
-            with self._mdout.open("rb") as file:
-                file.seek(self._read)
-                found = file.read()
-        except OSError:
-            return
-        self._read += len(found)
-        self._text += found.decode(errors="replace")
+        self._text += "".join(f"{line}\n" for line in self._mdout.lines())
         end = 0
         for match in _STEP.finditer(self._text):
             end = match.end()

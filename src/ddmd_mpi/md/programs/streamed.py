@@ -12,6 +12,7 @@ from ...structure import ANGSTROM_PER_NM
 from ..imd.client import Receiver
 from ..imd.protocol import Kind
 from ..prepared import State
+from .child import Tail
 
 Packets = dict[Kind, np.ndarray | tuple]
 
@@ -86,7 +87,7 @@ class LoggedEnergies:
     """
 
     def __init__(self, log: Path, of_line: Callable[[list[str]], tuple[int, float] | None]):
-        self._log, self._of_line, self._read = log, of_line, 0
+        self._log, self._of_line = Tail(log), of_line
         self._known: dict[int, float] = {}
 
     def of(self, step: int, packets: Packets) -> float | None:  # noqa: ARG002
@@ -97,16 +98,7 @@ class LoggedEnergies:
 
     def _look(self) -> None:
         """Read on in the log."""
-        try:
-            with self._log.open("rb") as file:
-                file.seek(self._read)
-                found = file.read()
-        except OSError:
-            return
-        # A line counts once its end is there.
-        found = found[: found.rfind(b"\n") + 1]
-        self._read += len(found)
-        for line in found.decode(errors="replace").splitlines():
+        for line in self._log.lines():
             said = self._of_line(line.split())
             if said is not None:
                 self._known[said[0]] = said[1]
