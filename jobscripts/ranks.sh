@@ -99,13 +99,14 @@ tell_ranks() {
 
 # shellcheck source=jobscripts/forward_signals.sh
 . "$here/forward_signals.sh"
-# Open MPI's mpiexec may exit with 0 although a rank has ended the job: if ranks are lost it waits only for the others.
+# Open MPI's mpiexec may exit with 0 although a rank has ended the job (if ranks are lost it waits only for the others), and
+# may deadlock or crash when several ranks end with an error: the exit code is the one that a rank has written.
 export DDMD_MPI_EXIT_CODE="$session/exit-code"
 code=0
 # shellcheck disable=SC2086
 orderly tell_ranks mpiexec $survive -n "$n_ranks" "$@" || code=$?
-if [ -f "$DDMD_MPI_EXIT_CODE" ]; then
-    [ "$code" -ne 0 ] && [ "$code" -ne 137 ] || code=$(cat "$DDMD_MPI_EXIT_CODE")
+if [ -s "$DDMD_MPI_EXIT_CODE" ]; then
+    code=$(cat "$DDMD_MPI_EXIT_CODE")
 fi
 rm -rf "$session" || true
 exit "$code"

@@ -109,6 +109,7 @@ while :; do
     before=$(frames) code=0
     rm -f "$DDMD_MPI_EXIT_CODE"
     orderly tell_launcher "${command[@]}" || code=$?
+    [ ! -s "$DDMD_MPI_EXIT_CODE" ] || code=$(cat "$DDMD_MPI_EXIT_CODE")
     # Open MPI's launcher returns 0 if it ends a job that has lost a node.
     [ "$code" != 0 ] || ! grep -qs '"completed": false' "$directory/summary.json" || code=1
     if [ "$code" = 0 ] || [ "$code" = 2 ] || [ -n "$told" ]; then

@@ -112,8 +112,7 @@ def play(me: Rank, player: Player) -> int:
         context.record_traffic(begun)
         context.status.update(now=True, state=State.DONE, activity=Activity.DONE)
     code = FAILED if completed is False or nobody_simulates(context) else 0
-    leave(me.world, player.connections, context, code)
-    return code
+    return leave(me.world, player.connections, context, code)
 
 
 def check_shared(world: World, directory: Path, config: Config) -> None:

@@ -103,17 +103,21 @@ def nobody_simulates(context: Context) -> bool:
     return bool(lost) and lost.issuperset(context.layout.ranks("simulation"))
 
 
-def leave(world: World, connections: Connections, context: Context, code: int) -> None:
+def leave(world: World, connections: Connections, context: Context, code: int) -> int:
     """Wait for every rank without burning its core, then release windows and streams. Collective over the world.
+
+    Returns the greatest `code` of all ranks.
 
     Once a rank is lost, collectives and MPI_Finalize no longer work: each remaining rank ends by itself.
     """
     if not all_are_there(world, context.detector):
         depart(world, connections, context, code)
     context.detector.check(context.config.faults.hang_after)
+    code = max(world.comm.allgather(code))
     connections.free()
     world.free()
     context.detector.free()
+    return code
 
 
 def all_are_there(world: World, detector: FailureDetector) -> bool:

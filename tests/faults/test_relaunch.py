@@ -18,7 +18,8 @@ pytestmark = pytest.mark.timeout(150)
 SCRIPTS = Path(__file__).parent.parent.parent / "jobscripts"
 #: Stands for srun, jsrun, mpiexec and the program. It writes its arguments down and does what the plan says of its
 #: turn: an exit code, + where a frame and a checkpoint are written before, c where the run is complete, i where it says
-#: that it is not, h where a rank ends the job and the launcher hangs, s where the script is told to stop meanwhile.
+#: that it is not, h where a rank ends the job and the launcher hangs, w where a rank writes exit code 2, s where the
+#: script is told to stop meanwhile.
 STUB = """#!/bin/bash
 if [ "$1" = --version ]; then
     echo "$VERSION"
@@ -43,6 +44,7 @@ case $action in *h*)
     echo 1 >"$DDMD_MPI_EXIT_CODE"
     sleep 60 ;;
 esac
+case $action in *w*) echo 2 >"$DDMD_MPI_EXIT_CODE" ;; esac
 case $action in *s*)
     trap 'echo "heard USR1" >>"$CALLS"; exit 1' USR1
     kill -TERM $PPID
@@ -101,6 +103,14 @@ def test_a_temporary_directory_that_is_not_there_is_replaced_and_named(play, tmp
     assert "TMPDIR=/proc/none is not a writable directory: /tmp is used" in err
 
 
+@pytest.mark.parametrize(("plan", "expected"), [("h", 1), ("w134", 2), ("w0", 2), ("1", 1)])
+def test_a_launcher_that_hangs_or_crashes_hides_no_exit_code_of_a_rank(play, tmp_path, plan, expected):
+    """As Open MPI's may, if several ranks end with an error at once."""
+    settings = {"DDMD_MPI_BIN": str(tmp_path / "bin"), "DDMD_MPI_ABORT_SECONDS": "1"}
+    code, calls, err = play(plan, SCRIPTS / "ranks.sh", 2, "ddmd-mpi", "--output", "x", **settings)
+    assert (code, len(calls)) == (expected, 1), err
+
+
 RELAUNCH = (
     SCRIPTS / "relaunch.sh",
     "srun",
@@ -150,7 +160,7 @@ def test_it_gives_up_where_the_job_is_nearly_over(play):
 def test_a_launcher_that_hangs_after_a_rank_has_ended_the_job_is_killed(play):
     code, calls, err = play("1+h 0", *RELAUNCH, DDMD_MPI_ABORT_SECONDS="1")
     assert (code, calls) == (0, [FIRST, AGAIN]), err
-    assert "exit code 137: resuming runs/x" in err
+    assert "exit code 1: resuming runs/x" in err, "what the rank has said, not what killed the launcher"
 
 
 def test_a_signal_is_passed_on_and_ends_it(play):

@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import time
+from typing import NoReturn
 
 import click
 
@@ -21,6 +22,23 @@ SPOKEN_SECONDS = 3.0
 
 def main() -> None:
     """Entry point: bad input is one sentence on one rank and exit code 2."""
+    end(result())
+
+
+def end(code: int) -> NoReturn:
+    """End this process; of several ranks only the first one ends with an error.
+
+    If all ranks end with an error at once, Open MPI's launcher may deadlock: it uses memory that it has freed.
+    """
+    if code and launcher.rank(os.environ):
+        code = 0
+    elif code:
+        launcher.tell_script(code)
+    sys.exit(code)
+
+
+def result() -> int:
+    """Run the command line; the exit code."""
     environ.use_utf8()
     environ.settle(os.environ)
     environ.soften_warnings()
@@ -31,12 +49,15 @@ def main() -> None:
         environ.check_paths(sys.argv[1:])
         cli(standalone_mode=False)
     except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        return stop.exit_code
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except click.exceptions.Abort:
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
     except (DDMDError, click.ClickException) as error:
         refuse(error)
-        sys.exit(BAD_INPUT)
+        return BAD_INPUT
+    return 0
 
 
 def refuse(error: DDMDError | click.ClickException) -> None:

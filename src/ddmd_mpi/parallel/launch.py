@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from .. import __version__
@@ -20,7 +19,7 @@ from .bare_mpi import MPI
 from .collectives import Meeting
 from .failures import failed_ranks
 from .hosts import Peer, program
-from .launcher import cannot_start, mismatch
+from .launcher import cannot_start, mismatch, tell_script
 
 T = TypeVar("T")
 #: For tests and benchmarks: so many ranks count as a node, so that one machine has the control plane of many.
@@ -140,11 +139,8 @@ class World:
         return False
 
     def abort(self, code: int) -> None:
-        """End all ranks at once, and tell the script that has started them, which may not hear it from its launcher."""
-        path = os.environ.get("DDMD_MPI_EXIT_CODE")
-        if path:
-            with suppress(OSError):
-                Path(path).write_text(f"{code}\n")
+        """End all ranks at once."""
+        tell_script(code)
         MPI.COMM_WORLD.Abort(code)
 
     def free(self) -> None:

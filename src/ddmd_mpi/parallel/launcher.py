@@ -5,7 +5,10 @@ Started by the launcher of another MPI than the one that mpi4py uses, every proc
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -37,6 +40,14 @@ SRUN_CURE = (
     '"srun --mpi=list" shows what srun offers (pmix for Open MPI, pmi2 for MPICH): name it by --mpi, or use '
     "the mpiexec of that MPI"
 )
+
+
+def tell_script(code: int) -> None:
+    """Tell the script that has started the launcher how the ranks end: it may not hear it from the launcher."""
+    path = os.environ.get("DDMD_MPI_EXIT_CODE")
+    if path:
+        with suppress(OSError):
+            Path(path).write_text(f"{code}\n")
 
 
 def rank(variables: Mapping[str, str]) -> int | None:

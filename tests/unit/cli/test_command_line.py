@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from ddmd_mpi import config, report
-from ddmd_mpi.cli.entry import main
+from ddmd_mpi.cli.entry import end, main
 from ddmd_mpi.errors import ConfigError, InputError, LayoutError, RunDirectoryError, sentence
 from ddmd_mpi.layout.plan import machine
 from ddmd_mpi.parallel.launcher import LAUNCHERS
@@ -36,6 +36,19 @@ def refused(monkeypatch, capsys):
 
 def test_check_refuses_what_is_not_an_interface(refused):
     assert "'--interface': give the name of an interface such as ib0" in refused("check", "--interface", "10.1.0.1")
+
+
+@pytest.mark.parametrize(("rank", "code", "written"), [(0, 2, "2\n"), (1, 0, None)])
+def test_of_several_ranks_one_ends_with_an_error_and_tells_the_script(monkeypatch, tmp_path, rank, code, written):
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", str(rank))
+    monkeypatch.setenv("DDMD_MPI_EXIT_CODE", str(tmp_path / "code"))
+    with pytest.raises(SystemExit) as stop:
+        end(2)
+    assert stop.value.code == code
+    assert (tmp_path / "code").read_text() == written if written else not (tmp_path / "code").exists()
+    with pytest.raises(SystemExit) as stop:
+        end(0)
+    assert stop.value.code == 0
 
 
 @pytest.mark.parametrize("absent", [("matplotlib",), ("jinja2", "matplotlib")])
