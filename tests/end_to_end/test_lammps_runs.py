@@ -4,8 +4,8 @@ import signal
 
 import pytest
 from lammps_files import lammps
-from program_runs import check_one_failure, check_resumed, ended_and_resumed
-from programs import LMP, ROOT, chignolin
+from program_runs import check_one_failure, check_resumed, ended_and_resumed, initialised
+from programs import LMP, chignolin
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 
@@ -14,12 +14,8 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 def sessions(tmp_path_factory):
     files = tmp_path_factory.mktemp("cln025")
     pdb, data, given = lammps(files, *chignolin(files))
-    (files / "config.toml").write_text(
-        f'[run]\nusecase = "chignolin"\n[system]\nname = "cln025"\nstart = "{pdb}"\ntopology = "{data}"\n'
-        f'solvent = "vacuum"\ntarget = "{ROOT / "inputs" / "cln025-target.pdb"}"\n[engine]\ninput = "{given}"\n'
-    )
-    settings = ("simulation.engine=lammps", f"engine.program={LMP}")
-    return ended_and_resumed(files / "config.toml", "lmp", signal.SIGKILL, *settings)
+    config = initialised(files / "input", "lammps", data, pdb, "--input", given, "--solvent", "vacuum")
+    return ended_and_resumed(config, "lmp", signal.SIGKILL, f"engine.program={LMP}")
 
 
 def test_a_killed_child_is_a_failure_of_its_walker_alone(sessions):

@@ -147,9 +147,10 @@ def resolve(
     "--prmtop",
     "--psf",
     "--top",
+    "--data",
     "topology",
     type=click.Path(path_type=Path),
-    help="In place of --pdb: AMBER prmtop, CHARMM PSF, GROMACS top or OpenMM System XML.",
+    help="In place of --pdb: AMBER prmtop, CHARMM PSF, GROMACS top, OpenMM System XML or LAMMPS data file.",
 )
 @click.option(
     "--coordinates",
@@ -182,10 +183,11 @@ def resolve(
 @click.option("--name", help="Name of the system; default: that of the file.")
 @click.option(
     "--engine",
-    type=click.Choice(["openmm", *(name for name in PROGRAMS if name != "lammps")]),
+    type=click.Choice(["openmm", *PROGRAMS]),
     default="openmm",
-    help="What moves the walkers of a system of your own; default: openmm. LAMMPS: see docs/engines.md.",
+    help="What moves the walkers of a system of your own; default: openmm.",
 )
+@click.option("--input", type=click.Path(path_type=Path), help="Input of --engine lammps, with read_data.")
 def init(
     directory: Path, usecase: str | None, pdb: Path | None, topology: Path | None, engine: str, **options: Any
 ) -> None:

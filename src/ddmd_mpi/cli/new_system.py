@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..md.molecules import Molecule
 
+LAMMPS = "lammps"
 IMPLICIT = ["amber99sbildn.xml", "amber99_obc.xml"]
 EXPLICIT = ["amber14-all.xml", "amber14/tip3p.xml"]
 SEED = 1
@@ -42,6 +43,7 @@ class Request:
     drop: tuple[str, ...] = ()
     name: str | None = None
     engine: str = "openmm"
+    input: Path | None = None
 
     @property
     def source(self) -> Path:
@@ -99,7 +101,8 @@ def config_text(name: str, system: dict[str, Any], n_atoms: int, notes: list[str
     """The text of the config of a system of so many atoms; every choice is a setting, with its reason."""
     explicit, descriptor = system.pop("periodic"), system.pop("n_descriptor")
     topology = system.get("topology", "")
-    finished = topology.endswith(".xml")
+    given, constrained = system.pop("input", None), system.pop("constrained", True)
+    finished = topology.endswith(".xml") or engine == LAMMPS
     # NAMD takes the masses of a PSF as they are.
     own_masses = finished or (engine == "namd" and topology.endswith(".psf"))
     report, segment = next((r, s) for most, r, s in PACES if n_atoms <= most)
@@ -118,7 +121,9 @@ def config_text(name: str, system: dict[str, Any], n_atoms: int, notes: list[str
         "[simulation]",
         *([f"engine = {value(engine)}"] if engine != "openmm" else []),
     ]
-    if own_masses:
+    if not constrained:
+        lines += ["# The input constrains no bonds (fix shake): with them 2 fs.", "timestep_fs = 1.0"]
+    elif own_masses:
         lines.append("timestep_fs = 2.0")
     else:
         lines += ["# Heavy hydrogens allow 4 fs.", "timestep_fs = 4.0", "hydrogen_mass_amu = 3.0"]
@@ -144,6 +149,7 @@ def config_text(name: str, system: dict[str, Any], n_atoms: int, notes: list[str
         lines += [
             "",
             "[engine]",
+            *([f"input = {value(given)}"] if given else []),
             "# Its program, if it is not on PATH; further settings: docs/engines.md.",
             '# program = ""',
         ]
@@ -166,20 +172,32 @@ def _check(request: Request) -> Path:
         raise ConfigError("--drop goes with --pdb: a topology already defines what the system contains")
     if request.pdb is not None and (request.box is not None or request.solvent == "vacuum"):
         raise ConfigError("--box and --solvent vacuum go with --topology: --solvent explicit makes a box around --pdb")
-    if request.pdb is not None and request.engine in PROGRAMS:
-        raise ConfigError(
-            f"--engine {request.engine} runs files of its own, not --pdb: give --topology with --coordinates"
-        )
+    _check_engine(request)
     if request.name in configuration.usecases():
         raise ConfigError(f"{request.name} is an embedded use case: give another --name")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", request.system_name):
         raise ConfigError(
             f"the name {request.system_name!r} cannot be used for files: give --name with letters and digits"
         )
-    for path in (request.pdb, request.target, request.topology, request.coordinates, *request.parameters):
+    given = (request.pdb, request.target, request.topology, request.coordinates, request.input, *request.parameters)
+    for path in given:
         if path is not None and not path.exists():
             raise InputError(f"the file {path} does not exist: correct its name")
     return coordinates
+
+
+def _check_engine(request: Request) -> None:
+    """Raise a ConfigError if the options do not go with the engine."""
+    if request.pdb is not None and request.engine in PROGRAMS:
+        raise ConfigError(
+            f"--engine {request.engine} runs files of its own, not --pdb: give --topology with --coordinates"
+        )
+    if (request.engine == LAMMPS) != (request.input is not None):
+        raise ConfigError(
+            f"--input goes with --engine {LAMMPS}, which needs it: its commands up to read_data and fixes"
+        )
+    if request.engine == LAMMPS and request.target is None:
+        raise ConfigError(f"--engine {LAMMPS} needs --target: no start is unfolded from a data file")
 
 
 def _of_pdb(directory: Path, request: Request, pdb: Path) -> tuple[dict[str, Any], int, list[str]]:
@@ -237,6 +255,7 @@ def _of_topology(directory: Path, request: Request, coordinates: Path) -> tuple[
     from ..md.coordinates import write_pdb
     from ..md.molecule_files import MoleculeFiles, Solvent, kind_of
     from ..md.molecules import load_molecule
+    from ..md.programs.lammps_files import constrains
     from ..md.selection import default_descriptor
 
     solvent: Solvent = request.solvent or "auto"
@@ -257,8 +276,13 @@ def _of_topology(directory: Path, request: Request, coordinates: Path) -> tuple[
     else:
         start, target = given, f"target-{request.target.name}"
         shutil.copy(request.target, directory / target)
+    of_lammps: dict[str, Any] = {}
+    if request.input is not None:
+        constrained = constrains(request.input.read_text(errors="replace"))
+        of_lammps = {"input": _copied(request.input, directory), "constrained": constrained}
     return (
         {
+            **of_lammps,
             "start": start,
             "target": target,
             "topology": topology,
@@ -307,7 +331,8 @@ def _try(file: Path, name: str) -> list[str]:
 
     settings = configuration.load(name, file)
     structures = load_structures(settings.system)
-    build_system(structures, settings.simulation, settings.system)
+    if settings.simulation.engine != LAMMPS:
+        build_system(structures, settings.simulation, settings.system)
     engines.check_molecule(settings, structures)
     try:
         engines.described(settings)

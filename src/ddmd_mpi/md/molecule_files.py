@@ -16,7 +16,8 @@ from openmm import app, unit
 from ..config.dynamics import SimulationSection, SystemSection
 from ..errors import InputError
 from .coordinates import Coordinates
-from .programs.lammps_files import n_atoms_of
+from .programs.lammps_files import n_atoms_of, read_data
+from .programs.lammps_order import check_order
 from .trusted_files import GromacsTopology, check_file, reading, system_xml
 
 Solvent = Literal["auto", "explicit", "implicit", "vacuum"]
@@ -220,11 +221,24 @@ def _lammps(files: MoleculeFiles, topology: Path, found: Coordinates, _box: np.n
         raise InputError(
             f"{topology} does not name its atoms: give the PDB file that goes with it, not {files.coordinates}"
         )
+    try:
+        data = read_data(topology)
+    except (OSError, ValueError, IndexError) as error:
+        raise InputError(f"{topology} is no LAMMPS data file that can be used: {error}") from error
+    n_atoms, atoms = len(data.masses), list(found.topology.atoms())
+    if n_atoms == len(atoms):
+        try:
+            check_order(data, atoms, found.positions_nm, found.box_nm)
+        except ValueError as error:
+            raise InputError(
+                f"{files.coordinates} has other atoms than {topology}, or in another order: {error}; give the PDB file "
+                "with the atoms in the order of their ids"
+            ) from error
 
     def maker(simulation: SimulationSection, options: dict[str, Any]) -> openmm.System:  # noqa: ARG001
         raise InputError(f"{topology} is a LAMMPS data file: set simulation.engine to lammps")
 
-    return Parsed(found.topology, maker, None, n_atoms_of(_head(topology)) or 0)
+    return Parsed(found.topology, maker, None, n_atoms)
 
 
 def of_force_field(files: MoleculeFiles, found: Coordinates) -> Parsed:

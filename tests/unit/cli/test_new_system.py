@@ -195,6 +195,35 @@ def test_the_files_of_a_program_are_taken_over_for_its_engine(tmp_path, monkeypa
     assert not (tmp_path / "b").exists()
 
 
+def test_the_files_of_lammps_are_taken_over(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    engines = config.inputs() / "engines"
+    given = tmp_path / "my.in"
+    given.write_text((engines / "alanine.in").read_text())
+    request = Request(
+        topology=engines / "alanine.data",
+        coordinates=engines / "alanine.pdb",
+        target=engines / "alanine-target.pdb",
+        input=given,
+        engine="lammps",
+        solvent="vacuum",
+    )
+    _, notes = new_system(tmp_path / "a", request)
+    settings, structures = loaded(tmp_path / "a", "alanine")
+    assert settings.engine.input == tmp_path / "a" / "my.in"
+    assert settings.simulation.timestep_fs == 2.0
+    assert settings.simulation.hydrogen_mass_amu is None
+    assert len(structures.positions_nm) == 22
+    assert [note for note in notes if note.startswith("the program lmp of the engine lammps")]
+    given.write_text(given.read_text().partition("fix")[0])
+    new_system(tmp_path / "b", request)
+    assert loaded(tmp_path / "b", "alanine")[0].simulation.timestep_fs == 1.0
+    given.write_text("run 100\n")
+    with pytest.raises(InputError, match="the line 'run 100' does what the settings decide"):
+        new_system(tmp_path / "c", request)
+    assert not (tmp_path / "c").exists()
+
+
 def test_namd_gets_the_masses_of_a_psf_and_openmm_heavier_ones():
     text = {
         engine: config_text("x", {"topology": "a.psf", "periodic": True, "n_descriptor": 9}, 99, [], engine)
@@ -253,6 +282,12 @@ def test_a_file_called_like_a_use_case_gives_another_name(tmp_path):
         ({"pdb": Path("nowhere.pdb")}, r"nowhere\.pdb does not exist"),
         ({"topology": Path("a.prmtop")}, "add --coordinates"),
         ({"pdb": VILLIN, "coordinates": VILLIN}, "go with --topology"),
+        ({"topology": VILLIN, "coordinates": VILLIN, "engine": "lammps"}, "--input goes with --engine lammps, which"),
+        ({"pdb": VILLIN, "input": VILLIN}, "--input goes with --engine lammps, which needs it"),
+        (
+            {"topology": VILLIN, "coordinates": VILLIN, "engine": "lammps", "input": VILLIN},
+            "--engine lammps needs --target: no start is unfolded from a data file",
+        ),
         ({"pdb": VILLIN, "engine": "gromacs"}, "--engine gromacs runs files of its own, not --pdb: give --topology"),
         ({"pdb": VILLIN, "name": "a/b"}, "cannot be used for files"),
     ],

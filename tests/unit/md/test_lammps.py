@@ -6,17 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from programs import LMP, install
+from programs import LMP, ROOT, install
 
 from ddmd_mpi.config import validate
 from ddmd_mpi.config.dynamics import EngineSection, SimulationSection
 from ddmd_mpi.errors import ConfigError, EngineError, InputError
+from ddmd_mpi.md.coordinates import read_structure
 from ddmd_mpi.md.imd.client import Receiver, free_port
 from ddmd_mpi.md.imd.protocol import Frame, Session, handshake, pack
-from ddmd_mpi.md.molecule_files import kind_of
+from ddmd_mpi.md.molecule_files import MoleculeFiles, kind_of
+from ddmd_mpi.md.molecules import load_molecule
 from ddmd_mpi.md.programs import lammps
 from ddmd_mpi.md.programs.lammps import check_settings, find, unwrapped, version
 from ddmd_mpi.md.programs.lammps_files import VELOCITY, read_data, read_dump, read_input, write_dump
+from ddmd_mpi.md.programs.lammps_order import check_order
 from ddmd_mpi.md.programs.lammps_run import EnergyTable, dynamics, minimisation
 from ddmd_mpi.md.programs.streamed import LoggedEnergies, StreamedOutput
 
@@ -40,8 +43,11 @@ DATA = """\
 made by hand
 
 3 atoms
+2 bonds
 2 atom types
 0 1 xlo xhi
+0 2 ylo yhi
+0 3 zlo zhi
 
 Masses
 
@@ -53,6 +59,11 @@ Atoms # full
 2 1 2 0.4 0.0 0.0 1.0
 1 1 1 -0.8 0.0 0.0 0.0
 3 1 2 0.4 0.0 1.0 0.0
+
+Bonds
+
+1 1 1 2
+2 1 1 3
 """
 
 
@@ -91,16 +102,82 @@ def test_a_data_file_says_masses_in_the_order_of_the_ids(tmp_path):
     path = tmp_path / "system.data"
     path.write_text(DATA)
     assert kind_of(path) == "LAMMPS"
-    np.testing.assert_array_equal(read_data(path).masses, [15.9994, 1.008, 1.008])
+    data = read_data(path)
+    np.testing.assert_array_equal(data.masses, [15.9994, 1.008, 1.008])
+    np.testing.assert_allclose(data.positions_nm, [[0, 0, 0], [0, 0, 0.1], [0, 0.1, 0]])
+    np.testing.assert_allclose(data.edges_nm, [0.1, 0.2, 0.3])
+    np.testing.assert_array_equal(data.bonds, [[0, 1], [0, 2]])
     path.write_text(DATA.replace("\n3 1 2", "\n4 1 2"))
     with pytest.raises(ValueError, match="its atoms must have the ids 1 to 3"):
         read_data(path)
     path.write_text(DATA.replace("2 1.008\n", ""))
     with pytest.raises(ValueError, match="it says no mass of the atom type 2"):
         read_data(path)
+    path.write_text(DATA.replace("0 3 zlo zhi", "0 3 zlo zhi\n0 0 0 xy xz yz"))
+    with pytest.raises(ValueError, match="its box is not rectangular"):
+        read_data(path)
+    path.write_text(DATA.replace(" 1.0 0.0\n", " 1.0 0.0\n").replace("0.4 0.0", "0.0").replace("-0.8 0.0", "0.0"))
+    np.testing.assert_allclose(read_data(path).positions_nm[2], [0, 0.1, 0])
     path.write_text("a poem\n")
     with pytest.raises(InputError, match="LAMMPS data file"):
         kind_of(path)
+
+
+def engine_file(name):
+    return ROOT / "inputs" / "engines" / name
+
+
+@pytest.fixture
+def alanine_lines():
+    """The lines of the atoms of alanine dipeptide, as its data file has them."""
+    return [line for line in engine_file("alanine.pdb").read_text().splitlines() if line.startswith(("ATOM", "HETATM"))]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        # Atoms of the same element: a bond is torn.
+        (8, 10, "are bonded here, and [0-9.]+ nm apart there; give the PDB file with the atoms in the order of their"),
+        # A hydrogen and its carbon: no bond is torn far.
+        (0, 1, "atom 1 is CH3 of ACE1 there, and has a mass of 1.01 amu here"),
+    ],
+)
+def test_a_structure_in_another_order_is_refused(tmp_path, alanine_lines, first, second, message):
+    files = MoleculeFiles(tmp_path / "other.pdb", engine_file("alanine.data"), solvent="vacuum")
+    files.coordinates.write_text("\n".join([*alanine_lines, "END", ""]))
+    assert len(load_molecule(files).positions_nm) == 22
+    alanine_lines[first], alanine_lines[second] = alanine_lines[second], alanine_lines[first]
+    files.coordinates.write_text("\n".join([*alanine_lines, "END", ""]))
+    with pytest.raises(InputError, match=message):
+        load_molecule(files)
+
+
+def test_repartitioned_masses_are_no_other_order(tmp_path):
+    """A carbon with three hydrogens of 4 amu is as light as they are."""
+    files = MoleculeFiles(engine_file("alanine.pdb"), tmp_path / "heavy.data", solvent="vacuum")
+    data = read_data(engine_file("alanine.data"))
+    masses = data.masses.copy()
+    for first, second in data.bonds:
+        for hydrogen, other in ((first, second), (second, first)):
+            if data.masses[hydrogen] < 1.1:
+                masses[hydrogen] += 3
+                masses[other] -= 3
+    found = read_structure(files.coordinates)
+    atoms = list(found[1].atoms())
+    check_order(data._replace(masses=masses), atoms, found[0].positions_nm, None)
+    assert masses.min() < 4.0
+    with pytest.raises(ValueError, match="has a mass of"):
+        check_order(data._replace(masses=masses[::-1]), atoms, found[0].positions_nm, None)
+
+
+def test_bonds_across_the_box_are_not_torn():
+    data = read_data(engine_file("alanine.data"))
+    found, topology = read_structure(engine_file("alanine.pdb"))
+    x, box = found.positions_nm.copy(), 3 * np.eye(3)
+    x[:7] += [3, -3, 0]
+    check_order(data, list(topology.atoms()), x, box)
+    with pytest.raises(ValueError, match="nm apart there"):
+        check_order(data, list(topology.atoms()), x, None)
 
 
 def test_a_run_has_what_the_settings_say(tmp_path):

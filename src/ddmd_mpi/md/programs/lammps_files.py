@@ -16,6 +16,8 @@ VELOCITY = 100.0
 #: The head of a data file ends before so many lines.
 HEAD_LINES = 40
 ATOM_STYLES = ("full", "molecular")
+#: Words of a line of Atoms before the coordinates, by the number of words: of both styles, with and without images.
+BEFORE_COORDINATES = {7: 4, 10: 4, 6: 3, 9: 3}
 #: Commands that the engine gives itself, and styles of fixes that move atoms.
 TAKEN = (
     *("clear", "dump", "include", "jump", "log", "minimize", "neb", "next", "partition", "quit", "read_dump"),
@@ -28,9 +30,24 @@ _COUNT = re.compile(r"^\s*(\d+)\s+(atoms|atom types)\s*(?:#.*)?$", re.MULTILINE)
 
 
 class Data(NamedTuple):
-    """What a data file says of its atoms, in the order of their ids: masses, amu, shape (n_atoms,)."""
+    """What a data file says of its atoms, in the order of their ids.
+
+    Parameters
+    ----------
+    masses
+        amu, shape (n_atoms,).
+    positions_nm
+        nm, shape (n_atoms, 3).
+    edges_nm
+        Of the box, nm, shape (3,).
+    bonds
+        Indices of bonded atoms, shape (n_bonds, 2).
+    """
 
     masses: np.ndarray
+    positions_nm: np.ndarray
+    edges_nm: np.ndarray
+    bonds: np.ndarray
 
 
 def n_atoms_of(head: str) -> int | None:
@@ -50,20 +67,39 @@ def read_data(path: Path) -> Data:
     lines = [line.partition("#")[0].split() for line in path.read_text(errors="replace").splitlines()]
     n_atoms = n_atoms_of("\n".join(" ".join(cells) for cells in lines[:HEAD_LINES])) or 0
     of_type = {cells[0]: float(cells[1]) for cells in _section(lines, "Masses")}
-    atoms = {int(cells[0]): cells[2] for cells in _section(lines, "Atoms")}
-    if sorted(atoms) != list(range(1, n_atoms + 1)):
+    atoms = sorted(_section(lines, "Atoms"), key=lambda cells: int(cells[0]))
+    if [int(cells[0]) for cells in atoms] != list(range(1, n_atoms + 1)):
         raise ValueError(f"its atoms must have the ids 1 to {n_atoms}")
-    missing = next((kind for kind in atoms.values() if kind not in of_type), None)
+    missing = next((cells[2] for cells in atoms if cells[2] not in of_type), None)
     if missing is not None:
         raise ValueError(f"it says no mass of the atom type {missing}")
-    return Data(np.array([of_type[atoms[i]] for i in range(1, n_atoms + 1)]))
+    first = BEFORE_COORDINATES.get(len(atoms[0])) if atoms else None
+    if first is None:
+        raise ValueError(f"its atoms are not of the atom_style {' or '.join(ATOM_STYLES)}")
+    bonds = [cells[2:4] for cells in _section(lines, "Bonds", needed=False)]
+    return Data(
+        np.array([of_type[cells[2]] for cells in atoms]),
+        np.array([cells[first : first + 3] for cells in atoms], float) / ANGSTROM_PER_NM,
+        _edges(lines[:HEAD_LINES]) / ANGSTROM_PER_NM,
+        np.array(bonds, int).reshape(-1, 2) - 1,
+    )
 
 
-def _section(lines: list[list[str]], name: str) -> list[list[str]]:
+def _edges(head: list[list[str]]) -> np.ndarray:
+    """Edges of the box, Å, shape (3,)."""
+    bounds = {cells[2]: float(cells[1]) - float(cells[0]) for cells in head if len(cells) == 4 and "lo" in cells[2]}
+    if any("xy" in cells or "avec" in cells for cells in head) or bounds.keys() != {"xlo", "ylo", "zlo"}:
+        raise ValueError("its box is not rectangular")
+    return np.array([bounds[f"{axis}lo"] for axis in "xyz"])
+
+
+def _section(lines: list[list[str]], name: str, *, needed: bool = True) -> list[list[str]]:
     """The lines of a section, each as its words."""
     start = next((i for i, cells in enumerate(lines) if cells == [name]), None)
-    if start is None:
+    if start is None and needed:
         raise ValueError(f"it has no section {name}")
+    if start is None:
+        return []
     body = lines[start + 1 :]
     first = next((i for i, cells in enumerate(body) if cells), 0)
     return list(takewhile(bool, body[first:]))
@@ -110,6 +146,11 @@ def read_input(text: str, data: Path) -> Input:
     if not seen & {f"atom_style {style}" for style in ATOM_STYLES}:
         raise ValueError(f"it has no atom_style {' or '.join(ATOM_STYLES)}")
     return Input(tuple(commands), tuple(constraints))
+
+
+def constrains(text: str) -> bool:
+    """Whether a user's input constrains bonds."""
+    return re.search(rf"^\s*fix\s+\S+\s+\S+\s+({'|'.join(CONSTRAINTS)})\b", text, re.MULTILINE) is not None
 
 
 def write_dump(path: Path, positions: np.ndarray, velocities: np.ndarray | None, box: np.ndarray) -> None:
