@@ -1,12 +1,17 @@
 """Settings: complete defaults, overlays, and one clear sentence for whatever is wrong."""
 
+import json
+import re
 import tomllib
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import MISSING, FrozenInstanceError, fields
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 
 from ddmd_mpi import config
+from ddmd_mpi.config.dynamics import ComplexRow, FeaturesSection, OrderParameter
+from ddmd_mpi.config.values import Duration
 from ddmd_mpi.errors import ConfigError
 
 
@@ -132,11 +137,50 @@ def test_settings_are_frozen():
         config.load("cln025").run.seed = 3
 
 
-def test_every_setting_is_documented():
-    from pathlib import Path
-
+def documented_defaults():
+    """Keys of docs/configuration.md and what its tables say of their defaults, by section."""
     text = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
-    for section in fields(config.Config):
-        assert f"## [{section.name}]" in text
-        for key in fields(get_type_hints(config.Config)[section.name]):
-            assert f"`{key.name}`" in text, f"{section.name}.{key.name} is not in docs/configuration.md"
+    found, section = {}, ""
+    for line in text.splitlines():
+        heading = re.match(r"#+ \[+([\w.]+)\]", line)
+        row = re.match(r"\| `(\w+)` \| (.*?) \| .* \|$", line)
+        if heading:
+            section = heading[1]
+        elif row:
+            found[section, row[1]] = row[2]
+    return found
+
+
+def written_default(key, hint):
+    """The default of a field of a section, as the tables write it."""
+    value = key.default if key.default_factory is MISSING else key.default_factory()
+    if value is MISSING:
+        return "required"
+    if value is None:
+        return "none"
+    if hint == Duration:
+        unit, size = next((u, s) for u, s in (("min", 60), ("s", 1)) if value >= s and value % s == 0)
+        return f"`{value / size:g}{unit}`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, float):
+        return f"`{value:g}`".replace("e-0", "e-")
+    if isinstance(value, list) and value and isinstance(value[0], OrderParameter):
+        return "two, see below"
+    return f"`{value}`" if isinstance(value, str) and value else f"`{json.dumps(value)}`"
+
+
+def test_every_setting_is_documented_with_its_default():
+    sections = {section.name: get_type_hints(config.Config)[section.name] for section in fields(config.Config)}
+    expected = {
+        (name, key.name): written_default(key, get_type_hints(section, include_extras=True)[key.name])
+        for name, section in {**sections, "system.complexes": ComplexRow}.items()
+        for key in fields(section)
+    }
+    assert documented_defaults() == expected
+
+
+def test_the_documented_order_parameters_are_the_default():
+    text = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
+    given = tomllib.loads(text.partition("```toml\n")[2].partition("```")[0])["features"]
+    assert [OrderParameter(**row) for row in given["order_parameters"]] == FeaturesSection().order_parameters
