@@ -6,6 +6,7 @@ It speaks the protocol, reads and writes the formats by code of its own, so that
 import socket
 import struct
 import sys
+from pathlib import Path
 
 import numpy as np
 import openmm
@@ -15,15 +16,26 @@ VELOCITY_UNIT = 20.45482706
 COLUMNS = "TS BOND ANGLE DIHED IMPRP ELECT VDW BOUNDARY MISC KINETIC TOTAL TEMP POTENTIAL TOTAL3 TEMPAVG".split()  # noqa: SIM905
 
 
+def installed(directory):
+    """A program namd3 in a directory, which is this module."""
+    path = directory / "namd3"
+    path.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).resolve()} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
 def main():
     say("Info: NAMD 3.0.2 for Linux-x86_64-multicore")
     names = [argument for argument in sys.argv[1:] if not argument.startswith("+")]
     if not names:
         say("FATAL ERROR: No simulation config file specified on command line.")
         return 1
-    with open(names[0]) as file:
-        entries = {line.split()[0].lower(): line.split(maxsplit=1)[1].strip() for line in file if line[0] not in "#\n"}
-    simulation, box = prepared(entries)
+    # Its name in the table of processes.
+    with open("/proc/self/comm", "w") as file:
+        file.write("namd3")
+    entries = read(names[0])
+    (threads,) = (argument[2:] for argument in sys.argv if argument.startswith("+p"))
+    simulation, box = prepared(entries, threads)
     if "minimize" in entries:
         simulation.minimizeEnergy(maxIterations=int(entries["minimize"]))
     else:
@@ -37,24 +49,44 @@ def say(*words):
     sys.stdout.flush()
 
 
-def prepared(entries):
-    prmtop = app.AmberPrmtopFile(entries["parmfile"])
-    implicit = {"implicitSolvent": app.OBC2, "gbsaModel": None} if entries.get("gbis") == "on" else {}
+def read(path):
+    """Entries by key; those of parameters, which may come again, together."""
+    with open(path) as file:
+        lines = [line.strip().split(maxsplit=1) for line in file if line[0] not in "#\n"]
+    parameters = [value for key, value in lines if key == "parameters"]
+    return {key.lower(): value for key, value in lines} | {"parameters": parameters}
+
+
+def prepared(entries, threads):
+    """What it reads of a topology, as NAMD is told whose files they are."""
+    options = {"implicitSolvent": app.OBC2} if entries.get("gbis") == "on" else {}
+    if entries.get("amber") == "yes":
+        found = app.AmberPrmtopFile(entries["parmfile"])
+        options |= {"gbsaModel": None} if options else {}
+    else:
+        assert entries["paratypecharmm"] == "on"
+        found = app.CharmmPsfFile(entries["structure"])
+        options["params"] = app.CharmmParameterSet(*entries["parameters"], permissive=True)
+    box = np.zeros((3, 3))
+    if "extendedsystem" in entries:
+        with open(entries["extendedsystem"]) as file:
+            box = np.array(file.read().splitlines()[-1].split()[1:10], float).reshape(3, 3) / 10
+        found.topology.setPeriodicBoxVectors(box * unit.nanometer)
+        found.box_vectors = box * unit.nanometer
+    assert app.PDBFile(entries["coordinates"]).topology.getNumAtoms() == found.topology.getNumAtoms()
     method = app.PME if entries.get("pme") == "yes" else app.NoCutoff
     constraints = app.HBonds if entries.get("rigidbonds") == "all" else None
     cutoff = float(entries["cutoff"]) * unit.angstrom
-    system = prmtop.createSystem(nonbondedMethod=method, nonbondedCutoff=cutoff, constraints=constraints, **implicit)
+    system = found.createSystem(nonbondedMethod=method, nonbondedCutoff=cutoff, constraints=constraints, **options)
     integrator = openmm.LangevinMiddleIntegrator(
         float(entries.get("langevintemp", 0)),
         float(entries.get("langevindamping", 0)),
         float(entries.get("timestep", 1)) / 1000,
     )
     integrator.setRandomNumberSeed(int(entries.get("seed", 1)) % 2**31)
-    simulation = app.Simulation(prmtop.topology, system, integrator, openmm.Platform.getPlatformByName("CPU"))
-    box = np.zeros((3, 3))
-    if "extendedsystem" in entries:
-        with open(entries["extendedsystem"]) as file:
-            box = np.array(file.read().splitlines()[-1].split()[1:10], float).reshape(3, 3) / 10
+    platform = openmm.Platform.getPlatformByName("CPU")
+    simulation = app.Simulation(found.topology, system, integrator, platform, {"Threads": threads})
+    if box.any():
         simulation.context.setPeriodicBoxVectors(*box)
     simulation.context.setPositions(binary(entries["bincoordinates"]) / 10)
     if "binvelocities" in entries:

@@ -1,21 +1,25 @@
 """NAMD's configuration and restart files, field by field, and a stand-in that plays the program: NAMD is not run."""
 
 import struct
-import sys
 from pathlib import Path
 
+import imdclient
 import MDAnalysis
 import numpy as np
 import openmm
 import pytest
+from MDAnalysis.topology.PSFParser import PSFParser
+from molecule_files import EDGES, nine_waters, write_charmm
+from namd_stand_in import installed
 from openmm import app, unit
 from programs import ROOT, alanine
 
 from ddmd_mpi.config import validate
 from ddmd_mpi.config.dynamics import SimulationSection
 from ddmd_mpi.errors import ConfigError, EngineError, InputError
+from ddmd_mpi.md.coordinates import write_pdb
 from ddmd_mpi.md.engines import check_molecule, engine_maker, keep_topology
-from ddmd_mpi.md.programs.namd import AMBER, check_settings, files, version
+from ddmd_mpi.md.programs.namd import AMBER, CHARMM, check_settings, files, version
 from ddmd_mpi.md.programs.namd_files import (
     configuration,
     read_positions,
@@ -27,7 +31,8 @@ from ddmd_mpi.md.programs.namd_run import EnergyTable, System, dynamics, minimis
 from ddmd_mpi.md.programs.streamed import LoggedEnergies
 from ddmd_mpi.md.topologies import load_topology
 
-STAND_IN = Path(__file__).parents[2] / "namd_stand_in.py"
+#: A configuration that NAMD 3 runs, for a stream that its client reads.
+REAL = Path(imdclient.__file__).parent / "data" / "namd" / "md" / "namd_v3_nst_8.namd"
 SIMULATION = SimulationSection(
     timestep_fs=2.0, temperature_kelvin=310.0, friction_per_ps=2.0, report_interval_ps=1.0, segment_ps=5.0
 )
@@ -85,6 +90,22 @@ def test_a_run_in_a_box_of_water_says_what_the_settings_say():
         "firstTimestep": 0,
         "run": 2500,
     }
+
+
+def test_its_keys_are_those_of_a_configuration_that_namd_has_run():
+    """All of the stream's, with the same words for yes, and all but those that name other output."""
+    lines = [line.split() for line in REAL.read_text().splitlines() if line.strip() and not line.startswith("#")]
+    others = ("cellBasis", "DCD", "vel", "force", "XST", "xst", "numsteps", "switchdist", "margin")
+    real = {key: values[0] for key, *values in lines if not key.startswith(others)}
+    box = System({**AMBER, **CHARMM, "structure": 1, "coordinates": 1}, periodic=True, implicit=False)
+    ours = dynamics(SIMULATION, box, 1, 2, 3)
+    known = {key.lower() for key in (*ours, *minimisation(SIMULATION, box), "parameters")}
+    assert {key.lower() for key in real} <= known
+    stream = [key for key in real if key.startswith("IMDsend")]
+    assert len(stream) == 6
+    assert {real[key] for key in stream} == {"yes"}
+    assert {ours[key] for key in stream} == {"yes", "no"}
+    assert int(real["IMDversion"]) == ours["IMDversion"]
 
 
 def test_without_a_box_there_is_implicit_solvent_or_a_vacuum():
@@ -205,39 +226,27 @@ def test_a_psf_has_its_parameters_one_a_line(tmp_path):
 def namd(tmp_path_factory):
     """The stand-in as a program, and files of AMBER."""
     directory = tmp_path_factory.mktemp("namd")
-    program = directory / "namd3"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {STAND_IN} "$@"\n')
-    program.chmod(0o755)
-    return program, *alanine(directory)
+    return installed(directory), *alanine(directory)
 
 
-def test_the_stand_in_moves_a_walker(namd, tmp_path):
+def test_the_stand_in_moves_a_walker(namd, engine, tmp_path):
     program, prmtop, inpcrd = namd
-    config = validate(settings(inpcrd, prmtop, program, simulation={"hydrogen_mass_amu": 3.0}))
-    topology = load_topology(config, 0)
-    check_molecule(config, topology.structures)
+    moving = engine(settings(inpcrd, prmtop, program, simulation={"hydrogen_mass_amu": 3.0}))
     kept = tmp_path / "topology"
-    kept.mkdir()
-    keep_topology(config, topology, kept)
-    masses = app.AmberPrmtopFile(str(kept / "ala.prmtop"))._prmtop._raw_data["MASS"]
-    assert sorted({round(float(mass), 3) for mass in masses})[0] == 3.0
-    engine = engine_maker(config, None, "CPU", tmp_path)(topology, 1)
-    try:
-        engine.start(3)
-        # Over the end of a run, whose restart files the next one takes.
-        states = []
-        for _ in range(3):
-            engine.advance(10)
-            states.append(engine.state())
-        engine.set_state(states[0].positions, states[0].velocities, states[0].box)
-        engine.advance(10)
-        again = engine.state()
-        text = next((tmp_path / "scratch").glob("namd-*/run.namd")).read_text()
-        engine._child.end()
-        with pytest.raises(EngineError, match="namd ended with exit code -9 after"):
-            engine.advance(20)
-    finally:
-        engine.free()
+    check_kept(prmtop, kept / "ala.prmtop")
+    moving.start(3)
+    # Over the end of a run, whose restart files the next one takes.
+    states = []
+    for _ in range(3):
+        moving.advance(10)
+        states.append(moving.state())
+    moving.set_state(states[0].positions, states[0].velocities, states[0].box)
+    moving.advance(10)
+    again = moving.state()
+    text = next((tmp_path / "scratch").glob("namd-*/run.namd")).read_text()
+    moving._child.end()
+    with pytest.raises(EngineError, match="namd ended with exit code -9 after"):
+        moving.advance(20)
     moved = [np.abs(a.positions - b.positions).max() for a, b in zip(states, states[1:], strict=False)]
     assert 1e-4 < min(moved) < max(moved) < 0.05
     assert np.abs(again.positions - states[1].positions).max() < 0.01
@@ -248,6 +257,69 @@ def test_the_stand_in_moves_a_walker(namd, tmp_path):
     assert text.endswith("run 20\n")
     for state in states:
         assert state.potential_energy == pytest.approx(energy(prmtop, state.positions), abs=0.02)
+
+
+def check_kept(prmtop, kept):
+    """Hydrogens have the mass of the settings, and what they are bonded to is lighter; nothing else has changed."""
+    given, found = (app.AmberPrmtopFile(str(path))._prmtop._raw_data for path in (prmtop, kept))
+    before, after = (np.array(raw.pop("MASS"), float) for raw in (given, found))
+    assert given == found
+    hydrogens = np.isclose(before, 1.008, atol=0.01)
+    np.testing.assert_allclose(after[hydrogens], 3.0, rtol=1e-6)
+    assert (after[~hydrogens] <= before[~hydrogens]).all()
+    assert after.sum() == pytest.approx(before.sum(), abs=0.02)
+
+
+@pytest.fixture
+def engine(namd, tmp_path):
+    """Makes an engine of a config and its kept files; it is freed in the end."""
+    made = []
+
+    def make(given):
+        config = validate(given)
+        topology = load_topology(config, 0)
+        check_molecule(config, topology.structures)
+        (tmp_path / "topology").mkdir()
+        keep_topology(config, topology, tmp_path / "topology")
+        made.append(engine_maker(config, None, "CPU", tmp_path)(topology, 1))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.free()
+
+
+def test_the_stand_in_moves_a_box_of_a_psf(namd, engine, tmp_path):
+    """Over the end of a run: what NAMD leaves is what it begins with again."""
+    psf, prm, crd = (tmp_path / name for name in ("water.psf", "water.prm", "water.crd"))
+    topology, positions, system = nine_waters()
+    write_charmm(topology, system, positions, psf, prm, crd)
+    given = settings(crd, psf, namd[0], simulation={"nonbonded_cutoff_nm": 0.9, "friction_per_ps": 0.0})
+    write_pdb(topology, 1.1 * positions, tmp_path / "target.pdb")
+    given["system"] |= {"parameters": [str(prm)], "box_nm": list(EDGES), "descriptor": [0, 3, 6, 9]}
+    given["system"]["target"] = str(tmp_path / "target.pdb")
+    moved = engine(given)
+    kept = tmp_path / "topology"
+    assert (kept / "ala.psf").read_text() == psf.read_text()
+    with PSFParser(kept / "ala.psf") as parser:
+        np.testing.assert_allclose(parser.parse().masses.values, 9 * [15.9994, 1.008, 1.008], atol=0.01)
+    moved.start(3)
+    (place,) = (tmp_path / "scratch").glob("namd-*")
+    states = []
+    for _ in range(3):
+        moved.advance(10)
+        states.append(moved.state())
+    text = (place / "run.namd").read_text()
+    assert f"structure {kept / 'ala.psf'}\n" in text
+    assert f"parameters {prm}\n" in text
+    assert "extendedSystem start.xsc\n" in text
+    # The second run begins with what the first has left.
+    np.testing.assert_allclose(read_positions(place / "start.coor"), states[1].positions, atol=1e-5)
+    box = [float(x) for x in (place / "start.xsc").read_text().splitlines()[-1].split()[1:10]]
+    np.testing.assert_allclose(box, 10 * np.diag(EDGES).ravel(), atol=1e-5)
+    for state in states:
+        np.testing.assert_allclose(state.box, np.diag(EDGES), atol=1e-5)
+    assert 1e-5 < np.abs(states[2].positions - states[1].positions).max() < 0.05
 
 
 def energy(prmtop, positions):
