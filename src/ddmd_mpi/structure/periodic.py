@@ -40,12 +40,12 @@ def make_whole(positions_nm: np.ndarray, bonds: np.ndarray, box_nm: np.ndarray) 
     box_nm
         Box vectors in OpenMM's reduced form, one a row, nm, shape (3, 3).
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import breadth_first_order
-
     cells = np.linalg.inv(box_nm)
     if not np.rint((positions_nm[bonds[:, 1]] - positions_nm[bonds[:, 0]]) @ cells).any():
         return positions_nm
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import breadth_first_order
+
     # A further node, bound to the first atom of each molecule, makes one tree of all of them.
     root = len(positions_nm)
     firsts = np.unique(molecules_of(root, bonds), return_index=True)[1]

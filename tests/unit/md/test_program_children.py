@@ -24,7 +24,7 @@ from ddmd_mpi.md.programs.child import (
     last_lines,
     scratch_of,
 )
-from ddmd_mpi.md.programs.engine import ProgramEngine
+from ddmd_mpi.md.programs.engine import LONGEST_PAUSE, PAUSE_OF_REPORT, SHORTEST_PAUSE, ProgramEngine
 
 SIMULATION = SimulationSection(timestep_fs=1.0, report_interval_ps=0.01, segment_ps=0.03, minimize=False)
 N_ATOMS = 4
@@ -217,15 +217,41 @@ def test_coordinates_that_are_not_finite_are_a_failure(engine):
 def test_a_child_that_sleeps_hangs_and_one_that_computes_does_not(engine):
     sleeping = engine("echo 0 > frame-0; sleep 1000", hang_after=1.0)
     assert re.search("has used no processor for|has written no frame for", failure(sleeping))
-    computing = engine(
-        f"i=0; s=$(date +%s); while [ $(($(date +%s) - s)) -lt 4 ]; do i=$((i+1)); done; {THREE}", hang_after=1.0
-    )
+    spins = "import time; end = time.monotonic() + 4\nwhile time.monotonic() < end: pass"
+    computing = engine(f"{sys.executable} -S -c '{spins}'; {THREE}", hang_after=1.0)
     computing.advance(SIMULATION.steps_per_report)
     assert computing.state().potential_energy == 0
 
 
 def test_a_child_that_computes_and_reports_no_more_hangs(engine):
     assert "has written no frame for" in failure(engine("echo 0 > frame-0; while :; do :; done", hang_after=1.0))
+
+
+def test_one_that_works_is_seen_to_without_a_look_at_every_process(tmp_path, monkeypatch):
+    """Also if it has only started the one that works."""
+    child = Child(["sh", "-c", "while :; do :; done"], tmp_path)
+    other = Child(["sh", "-c", "(while :; do :; done) & wait"], tmp_path)
+    idle = Child(["sleep", "1000"], tmp_path)
+    try:
+        wait_for(lambda: other.work()[1])
+        wait_for(lambda: not idle.work()[1])
+        monkeypatch.setattr(Path, "glob", lambda *_: pytest.fail("every process was looked at"))
+        wait_for(lambda: child.work()[1])
+    finally:
+        for one in (child, other, idle):
+            one.end()
+
+
+def test_looks_are_rare_between_reports_and_frequent_while_a_program_starts_or_ends(engine):
+    moved = engine("echo 0 > frame-0; sleep 1000")
+    assert moved.pause_s == SHORTEST_PAUSE
+    moved.advance(SIMULATION.steps_per_report)
+    moved._reported = time.monotonic() - 1.0
+    assert 1.0 * PAUSE_OF_REPORT <= moved.pause_s < 2.0 * PAUSE_OF_REPORT
+    moved._report_s = 1000.0
+    assert moved.pause_s == LONGEST_PAUSE
+    moved._taken = moved.program.n_reports
+    assert moved.pause_s == SHORTEST_PAUSE
 
 
 def test_a_report_may_take_as_long_as_the_slowest_before():

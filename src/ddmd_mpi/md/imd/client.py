@@ -57,6 +57,8 @@ class Receiver:
         self._port, self._n_atoms = port, n_atoms
         self._connection: socket.socket | None = None
         self._greeting: Greeting | None = None
+        # Of a frame, once the program has said what it sends.
+        self._frame_bytes = 0
         self._inbox = bytearray()
         self._most_bytes = max(MOST_BYTES, 10 * ATOM_BYTES * n_atoms)
 
@@ -93,6 +95,7 @@ class Receiver:
         if self._greeting is None and len(self._inbox) >= GREETING_BYTES:
             self._greeting = greeting(bytes(self._inbox[:GREETING_BYTES]))
             del self._inbox[:GREETING_BYTES]
+            self._frame_bytes = self._greeting.frame_bytes(self._n_atoms)
             session = self._greeting.session
             missing = [name for name in self.needed if not getattr(session, name)]
             if missing:
@@ -106,14 +109,13 @@ class Receiver:
         EngineError
             If it is of other atoms.
         """
-        if self._greeting is None or len(self._inbox) < self._greeting.frame_bytes(self._n_atoms):
+        if self._greeting is None or len(self._inbox) < self._frame_bytes:
             return None
-        return self._greeting.unpack(bytes(self._inbox[: self._greeting.frame_bytes(self._n_atoms)]), self._n_atoms)
+        return self._greeting.unpack(bytes(self._inbox[: self._frame_bytes]), self._n_atoms)
 
     def drop(self) -> None:
         """The first frame is done with."""
-        if self._greeting is not None:
-            del self._inbox[: self._greeting.frame_bytes(self._n_atoms)]
+        del self._inbox[: self._frame_bytes]
 
     def _connect(self) -> None:
         """Connect if it listens; it wants to hear at once that frames may be sent."""

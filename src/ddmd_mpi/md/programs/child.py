@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,7 +27,7 @@ END_SECONDS = 10.0
 #: A silent child has at least so many times what a report has taken so far.
 SILENT_REPORTS = 10
 #: Between two looks at the processor time; a pause of this process counts as one look at most.
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 5.0
 #: States of a process that does not wait for something that may never come, proc(5).
 BUSY = "RD"
 
@@ -116,8 +116,14 @@ class Child:
 
     def work(self) -> tuple[int, bool]:
         """Processor time of its group, in ticks, and whether one of it runs, or waits for a processor or a disk."""
+        # Mostly the program itself runs: then none of the other processes of this host need be looked at.
+        ticks, busy = self._work_of([Path(f"/proc/{self.pid}/stat")])
+        return (ticks, busy) if busy else self._work_of(Path("/proc").glob("[0-9]*/stat"))
+
+    def _work_of(self, stats: Iterable[Path]) -> tuple[int, bool]:
+        """What :meth:`work` gives, of those of these processes that are in its group."""
         ticks, busy = 0, False
-        for stat in Path("/proc").glob("[0-9]*/stat"):
+        for stat in stats:
             # Any process may end meanwhile.
             with suppress(OSError, IndexError, ValueError):
                 fields = stat.read_text().rpartition(")")[2].split()

@@ -23,6 +23,8 @@ from .child import LOG, Child, Patience, last_lines
 
 #: Between two looks for a frame, where the engine itself waits for it.
 POLL_SECONDS = 0.005
+#: Elsewhere: at least, at most, and as a part of the time that a report takes.
+SHORTEST_PAUSE, LONGEST_PAUSE, PAUSE_OF_REPORT = 0.01, 0.1, 0.05
 SEED_PRIME = 1_000_003
 
 
@@ -116,11 +118,15 @@ class ProgramEngine:
         self._child: Child | None = None
         # Of the child, while there is one.
         self._output: Output
+        # Whether it has set up.
+        self._begun = False
         # Where the next child begins; None where the last one has ended.
         self._start: Start | None = None
         self._run_seed = 0
         # Frames of the present child that have been taken.
         self._taken = 0
+        # When the last of them was taken, and how long it took, s.
+        self._reported, self._report_s = 0.0, 0.0
         # Steps since the last report that have been asked for.
         self._ahead = 0
         self._state: State | None = None
@@ -184,10 +190,19 @@ class ProgramEngine:
             self._launch()
         return False
 
+    @property
+    def pause_s(self) -> float:
+        """Seconds until the next :meth:`poll` is worth its cost, which the program pays on the same core."""
+        # A program that has ended must not wait for the next start, nor one that has set up for a connection.
+        if not self._begun or self._taken == self._program.n_reports:
+            return SHORTEST_PAUSE
+        usual = max(self._report_s, time.monotonic() - self._reported)
+        return min(LONGEST_PAUSE, max(SHORTEST_PAUSE, PAUSE_OF_REPORT * usual))
+
     def advance(self, n_steps: int) -> None:
         """Integrate `n_steps` steps: returns when the report is there that they reach, or once the program steps."""
         self._ahead += n_steps
-        while self._child is None or not self._output.begun() or self._ahead >= self._simulation.steps_per_report:
+        while self._child is None or not self._begun or self._ahead >= self._simulation.steps_per_report:
             if not self.poll():
                 time.sleep(POLL_SECONDS)
 
@@ -223,15 +238,17 @@ class ProgramEngine:
             command = self._program.run(self._directory, self._start, seed)
         except OSError as error:
             raise EngineError(f"the input of {self.platform} cannot be written: {error}") from error
-        self._start, self._taken = None, 0
+        self._start, self._taken, self._begun = None, 0, False
         self._output = self._program.output(self._directory)
         self._child = Child(command, self._directory, self._simulation.threads)
+        self._reported = time.monotonic()
         self._patience.begin()
 
     def _take(self, child: Child) -> bool:
         """Take the next frame, if it is there."""
         # A program may end between a look at its files and one at itself.
         code = child.exit_code
+        self._begun = self._begun or self._output.begun()
         frame = self._output.frame(self._taken)
         if frame is None:
             if code is not None:
@@ -239,6 +256,7 @@ class ProgramEngine:
             self._look(child)
             return False
         self._patience.reported()
+        self._report_s, self._reported = time.monotonic() - self._reported, time.monotonic()
         self._taken += 1
         self._ahead = max(0, self._ahead - self._simulation.steps_per_report)
         if frame.positions.shape != (self.n_atoms, 3):
