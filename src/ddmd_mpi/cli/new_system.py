@@ -100,6 +100,7 @@ def new_system(directory: Path, request: Request) -> tuple[list[Path], list[str]
 def config_text(name: str, system: dict[str, Any], n_atoms: int, notes: list[str], engine: str = "openmm") -> str:
     """The text of the config of a system of so many atoms; every choice is a setting, with its reason."""
     explicit, descriptor = system.pop("periodic"), system.pop("n_descriptor")
+    charmm = system.pop("charmm", False)
     topology = system.get("topology", "")
     given, constrained = system.pop("input", None), system.pop("constrained", True)
     finished = topology.endswith(".xml") or engine == LAMMPS
@@ -127,7 +128,7 @@ def config_text(name: str, system: dict[str, Any], n_atoms: int, notes: list[str
         lines.append("timestep_fs = 2.0")
     else:
         lines += ["# Heavy hydrogens allow 4 fs.", "timestep_fs = 4.0", "hydrogen_mass_amu = 3.0"]
-    if explicit and not finished:
+    if explicit and not finished and not charmm:
         lines.append("nonbonded_cutoff_nm = 1.0")
     lines += [
         f"# For {n_atoms} atoms on one core; on a GPU use the paper's 50 and 10000.",
@@ -254,7 +255,7 @@ def _of_topology(directory: Path, request: Request, coordinates: Path) -> tuple[
     """Take over a topology; the settings of [system], the number of atoms, notes."""
     from ..md.coordinates import write_pdb
     from ..md.molecule_files import MoleculeFiles, Solvent, kind_of
-    from ..md.molecules import load_molecule
+    from ..md.molecules import load_molecule, of_charmm
     from ..md.programs.lammps_files import constrains
     from ..md.selection import default_descriptor
 
@@ -263,7 +264,7 @@ def _of_topology(directory: Path, request: Request, coordinates: Path) -> tuple[
         MoleculeFiles(coordinates, request.source, request.parameters, solvent=solvent, box_nm=request.box)
     )
     descriptor, n_descriptor, reason = default_descriptor(molecule.topology)
-    n_atoms, notes = len(molecule.positions_nm), [reason]
+    n_atoms, notes = len(molecule.positions_nm), [reason, *_on_box(molecule)]
     kept = kind_of(request.source) == "GROMACS"  # it includes files that lie beside it
     parameters = [str(p.resolve()) if kept else _copied(p, directory) for p in request.parameters]
     topology = str(request.source.resolve()) if kept else _copied(request.source, directory)
@@ -291,11 +292,35 @@ def _of_topology(directory: Path, request: Request, coordinates: Path) -> tuple[
             "solvent": solvent,
             **({"box_nm": list(request.box)} if request.box else {}),
             "periodic": molecule.box_nm is not None,
+            "charmm": of_charmm(molecule.files),
             "n_descriptor": n_descriptor,
         },
         n_atoms,
         notes,
     )
+
+
+def _on_box(molecule: Molecule) -> list[str]:
+    """Sentences on a box of the files that is replaced or left out, and on CHARMM's cutoff."""
+    import numpy as np
+
+    from ..md.molecules import CHARMM_CUTOFF_NM, CHARMM_SWITCH_NM, of_charmm
+
+    files, own, used, notes = molecule.files, molecule.file_box_nm, molecule.box_nm, []
+    if own is not None and used is None:
+        notes.append(f"left out the box of {files.coordinates.name} ({_edges(own)}): the system is not periodic")
+    elif own is not None and used is not None and files.box_nm and not np.allclose(own, used, atol=1e-3):
+        notes.append(f"the box of --box ({_edges(used)}) replaces that of {files.coordinates.name} ({_edges(own)})")
+    if used is not None and of_charmm(files):
+        notes.append(
+            f"the cutoff is CHARMM's: {CHARMM_CUTOFF_NM} nm, with a switch from {CHARMM_SWITCH_NM} nm on; "
+            "simulation.nonbonded_cutoff_nm sets a plain one"
+        )
+    return notes
+
+
+def _edges(box_nm: np.ndarray) -> str:
+    return " x ".join(f"{sum(vector**2) ** 0.5:.2f}" for vector in box_nm) + " nm"
 
 
 def _copied(path: Path, directory: Path) -> str:

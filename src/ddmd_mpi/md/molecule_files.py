@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import openmm
 from openmm import app, unit
+from openmm.app.internal.charmm.exceptions import MissingParameter
 
 from ..config.dynamics import SimulationSection, SystemSection
 from ..errors import InputError
@@ -163,9 +165,23 @@ def _charmm(files: MoleculeFiles, topology: Path, _found: Coordinates, box: np.n
     with reading(files.parameters[0], "CHARMM parameter files (prm, rtf, str)"):
         parameters = app.CharmmParameterSet(*map(str, files.parameters))
     with combining(files):  # Elements are those of the atom types: masses in a PSF may be repartitioned.
-        psf.loadParameters(parameters)
+        try:
+            psf.loadParameters(parameters)
+        except MissingParameter as error:
+            raise InputError(_missing(topology, str(error))) from error
+    unknown = next((atom for atom in psf.atom_list if atom.type.epsilon is None), None)
+    if unknown is not None:
+        raise InputError(_missing(topology, f"Missing nonbonded type for [{unknown.name}: {unknown.type.name}]"))
     maker = _in_obc(files, psf.createSystem, params=parameters)
     return Parsed(psf.topology, maker, None, psf.topology.getNumAtoms())
+
+
+def _missing(topology: Path, said: str) -> str:
+    """A sentence on the parameters that OpenMM says are missing of a PSF."""
+    kind = re.match(r"Missing (\S+)", said)
+    atoms = ", ".join(f"{name} (type {of})" for name, of in re.findall(r"\[(\S+): ([^\]]+)\]", said))
+    what = f"{kind[1]} parameters of {atoms}" if kind and atoms else f"parameters ({said})"
+    return f"the parameter files of {topology} lack the {what}: add the CHARMM file that has them to parameters"
 
 
 def _gromacs(files: MoleculeFiles, topology: Path, _found: Coordinates, box: np.ndarray | None) -> Parsed:

@@ -23,6 +23,8 @@ from .molecule_files import READERS, Maker, MoleculeFiles, combining, kind_of, o
 from .solvent import check_implicit, is_periodic
 
 PERIODIC_CUTOFF_NM = 1.0
+#: CHARMM36 was made with a cutoff of 1.2 nm, and Lennard-Jones forces that are switched off from 1.0 nm on.
+CHARMM_CUTOFF_NM, CHARMM_SWITCH_NM = 1.2, 1.0
 #: Springs of these lengths that are as stiff, kJ/mol/nm2, are chemical bonds; one that is so much longer joins atoms
 #: that are not bonded.
 BOND_LENGTHS_NM, LEAST_STIFFNESS, STRETCHED_NM = (0.05, 0.25), 5e4, 0.15
@@ -46,6 +48,8 @@ class Molecule:
         Box vectors, nm, shape (3, 3), in OpenMM's reduced form; None if the molecule is not periodic.
     maker
         Makes the system; None for a force field.
+    file_box_nm
+        Box vectors that the files have, nm, shape (3, 3), used or not; None if they have none.
     """
 
     files: MoleculeFiles
@@ -53,6 +57,7 @@ class Molecule:
     positions_nm: np.ndarray
     box_nm: np.ndarray | None
     maker: Maker | None = field(default=None, repr=False)
+    file_box_nm: np.ndarray | None = None
 
 
 def load_molecule(files: MoleculeFiles) -> Molecule:
@@ -79,9 +84,10 @@ def load_molecule(files: MoleculeFiles) -> Molecule:
             f"{files.topology} has {parsed.n_atoms} atoms and {files.coordinates} has {n_atoms}: give the coordinates "
             "that were written with it"
         )
+    given = found.box_nm if found.box_nm is not None else box_array(parsed.topology.getPeriodicBoxVectors())
     if not is_periodic(files, kind, parsed.periodic, parsed.topology, box):
         parsed.topology.setPeriodicBoxVectors(None)
-        return Molecule(files, parsed.topology, whole(found, parsed.topology), None, parsed.maker)
+        return Molecule(files, parsed.topology, whole(found, parsed.topology), None, parsed.maker, given)
     box = box if box is not None else box_array(parsed.topology.getPeriodicBoxVectors())
     if box is None:
         raise InputError(
@@ -90,7 +96,7 @@ def load_molecule(files: MoleculeFiles) -> Molecule:
         )
     parsed.topology.setPeriodicBoxVectors(box * unit.nanometer)
     x = make_whole(found.positions_nm, bonds_of(parsed.topology), box)
-    return Molecule(files, parsed.topology, x, box, parsed.maker)
+    return Molecule(files, parsed.topology, x, box, parsed.maker, given)
 
 
 def build_molecule(molecule: Molecule, simulation: SimulationSection) -> openmm.System:
@@ -105,7 +111,7 @@ def build_molecule(molecule: Molecule, simulation: SimulationSection) -> openmm.
     options = {
         "constraints": app.HBonds,
         "hydrogenMass": mass and mass * unit.amu,
-        **nonbonded(simulation.nonbonded_cutoff_nm, box),
+        **nonbonded(simulation.nonbonded_cutoff_nm, box, of_charmm(files)),
     }
     with combining(files):
         system = (molecule.maker or _force_field(molecule))(simulation, options)
@@ -117,8 +123,20 @@ def build_molecule(molecule: Molecule, simulation: SimulationSection) -> openmm.
     return system
 
 
-def nonbonded(cutoff_nm: float | None, box_nm: np.ndarray | None) -> dict[str, Any]:
-    """Method and cutoff: all pairs, a plain cutoff, or, in a box, PME (with 1 nm unless the settings say another)."""
+def of_charmm(files: MoleculeFiles) -> bool:
+    """Whether the force field of a molecule is one of CHARMM."""
+    by_name = any(Path(name).name.startswith("charmm36") or "charmm36/" in name for name in files.force_field)
+    return kind_of(files.topology) == "CHARMM" if files.topology is not None else by_name
+
+
+def nonbonded(cutoff_nm: float | None, box_nm: np.ndarray | None, charmm: bool = False) -> dict[str, Any]:
+    """Method and cutoff: all pairs, a plain cutoff, or, in a box, PME.
+
+    The cutoff of PME is 1 nm unless the settings say another one; for `charmm` 1.2 nm with a switch from 1.0 nm on.
+    """
+    if box_nm is not None and cutoff_nm is None and charmm:
+        lengths = {"nonbondedCutoff": CHARMM_CUTOFF_NM, "switchDistance": CHARMM_SWITCH_NM}
+        return {"nonbondedMethod": app.PME, **{name: nm * unit.nanometer for name, nm in lengths.items()}}
     if box_nm is not None:
         return {"nonbondedMethod": app.PME, "nonbondedCutoff": (cutoff_nm or PERIODIC_CUTOFF_NM) * unit.nanometer}
     if cutoff_nm is None:

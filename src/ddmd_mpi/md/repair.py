@@ -230,6 +230,12 @@ def _check_chains(fixer: Any, path: Path) -> None:
     positions = _positions(fixer)
     for chain in fixer.topology.chains():
         residues = list(chain.residues())
+        amide = next((r for r in residues if is_amino_acid(r) and any(a.name == "NT" for a in r.atoms())), None)
+        if amide is not None:
+            raise InputError(
+                f"{path} has the amide of the end of its chain in {named([amide])} (atom NT, patch CT2 or CT3): make "
+                "it a residue of its own, NH2 or NME, whose nitrogen is called N"
+            )
         without = [r for r in residues if r.name in STANDARD and not {a.name for a in r.atoms()} >= BACKBONE]
         if without:
             raise InputError(f"{path} lacks backbone atoms of {named(without)}: each residue needs N, CA and C")
@@ -270,7 +276,7 @@ def _add_hydrogens(
                 platform=openmm.Platform.getPlatformByName("Reference"),
             )
     except (ValueError, ArithmeticError, openmm.OpenMMException) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).split("  For more information")[0].splitlines()[0]
         raise InputError(
             f"{path} cannot be given hydrogens: {reason}: correct that residue, or give parameters for "
             "all atoms with --topology and --coordinates"

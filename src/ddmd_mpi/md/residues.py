@@ -40,7 +40,7 @@ STATES = {
     **dict.fromkeys(("HID", "HSD", "HISD", "HISA", "HIS1"), ("HIS", "HID")),
     **dict.fromkeys(("HIE", "HSE", "HISE", "HISB"), ("HIS", "HIE")),
     **dict.fromkeys(("HIP", "HSP", "HISP", "HISH", "HIH", "HSH"), ("HIS", "HIP")),
-    **dict.fromkeys(("LYN", "LSN"), ("LYS", "LYN")),
+    **dict.fromkeys(("LYN", "LSN", "LYSN"), ("LYS", "LYN")),
     **dict.fromkeys(("LYP", "LYSH"), ("LYS", "LYS")),
     **dict.fromkeys(("CYM", "CYSD"), ("CYS", "CYM")),
     **dict.fromkeys(("CYX", "CYS2", "CYS1"), ("CYS", "CYX")),

@@ -215,6 +215,15 @@ def _standard(atom: Atom) -> tuple[str, str]:
     return atom.name, standard(atom.residue.name)
 
 
+def _modified(atoms: list[Atom]) -> str:
+    """Name and number of the first modified amino acid of the structure of these atoms; empty if there is none."""
+    from pdbfixer.pdbfixer import substitutions
+
+    residues = atoms[0].residue.chain.topology.residues() if atoms else ()
+    found = (r for r in residues if r.name in substitutions and not is_amino_acid(r))
+    return next((f"{r.name}{r.id}" for r in found), "")
+
+
 def check_same_residues(
     found: list[Atom], expected: list[Atom], mine: tuple[str, object], theirs: tuple[str, object]
 ) -> None:
@@ -228,6 +237,12 @@ def check_same_residues(
         What each is called, and where it is from.
     """
     said = f"{mine[0]} and {theirs[0]} hold different residues"
+    for atoms, (_, where) in ((found, mine), (expected, theirs)):
+        if len(found) != len(expected) and (modified := _modified(atoms)):
+            raise InputError(
+                f"{said}: {modified} of {where} is a modified residue, which is not in the descriptor: give it the "
+                "name that it has in the other structure"
+            )
     for i, (a, b) in enumerate(zip(found, expected, strict=False)):
         if _standard(a) != _standard(b):
             raise InputError(

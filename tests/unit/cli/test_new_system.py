@@ -11,11 +11,12 @@ from openmm import app
 from PeptideBuilder import PeptideBuilder
 
 from ddmd_mpi import config
-from ddmd_mpi.cli.new_system import IMPLICIT, Request, config_text, new_system
+from ddmd_mpi.cli.new_system import IMPLICIT, Request, _on_box, config_text, new_system
 from ddmd_mpi.errors import ConfigError, InputError, RunDirectoryError
 from ddmd_mpi.md import prepare
 from ddmd_mpi.md.coordinates import write_pdb
 from ddmd_mpi.md.molecule_files import MoleculeFiles
+from ddmd_mpi.md.molecules import load_molecule
 from ddmd_mpi.md.repair import repair
 from ddmd_mpi.md.structures import load_structures
 from ddmd_mpi.structure.rmsd import superposed_rmsd
@@ -222,6 +223,45 @@ def test_the_files_of_lammps_are_taken_over(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="the line 'run 100' does what the settings decide"):
         new_system(tmp_path / "c", request)
     assert not (tmp_path / "c").exists()
+
+
+def test_what_becomes_of_a_box_of_the_files_is_said(tmp_path):
+    engines = config.inputs() / "engines"
+    gro = tmp_path / "a.gro"
+    gro.write_text("\n".join([*(engines / "alanine.gro").read_text().splitlines()[:-1], "2.5 2.6 2.7", ""]))
+    files = Request(topology=engines / "alanine.top", coordinates=gro, target=engines / "alanine-target.pdb")
+
+    def notes(name, **given):
+        return [note for note in new_system(tmp_path / name, replace(files, **given))[1] if "box" in note]
+
+    assert notes("a", solvent="explicit", box=(3.0, 3.1, 3.2)) == [
+        "the box of --box (3.00 x 3.10 x 3.20 nm) replaces that of a.gro (2.50 x 2.60 x 2.70 nm)"
+    ]
+    assert notes("b", solvent="vacuum") == [
+        "left out the box of a.gro (2.50 x 2.60 x 2.70 nm): the system is not periodic"
+    ]
+    assert notes("c", solvent="explicit") == []
+
+
+def test_charmms_cutoff_is_said_and_no_other_is_written(tmp_path):
+    from molecule_files import nine_waters, write_charmm
+
+    psf, prm, crd = (tmp_path / f"w.{suffix}" for suffix in ("psf", "prm", "crd"))
+    topology, positions, system = nine_waters()
+    write_charmm(topology, system, positions, psf, prm, crd)
+    molecule = load_molecule(MoleculeFiles(crd, psf, (prm,), box_nm=(2.5, 2.5, 2.5)))
+    (note,) = _on_box(molecule)
+    assert note.startswith("the cutoff is CHARMM's: 1.2 nm, with a switch from 1.0 nm on")
+    system = {"topology": "w.psf", "periodic": True, "n_descriptor": 9}
+    text = [config_text("w", {**system, "charmm": charmm}, 27, []) for charmm in (True, False)]
+    assert ["nonbonded_cutoff_nm = 1.0" in found for found in text] == [False, True]
+
+
+def test_a_modified_residue_of_the_target_is_named(tmp_path):
+    modified = CHIGNOLIN.read_text().replace("THR A   6", "TPO A   6")
+    (tmp_path / "t.pdb").write_text(modified)
+    with pytest.raises(InputError, match=r"TPO6 of .*target.pdb is a modified residue, which is not in the descriptor"):
+        new_system(tmp_path / "a", Request(pdb=CHIGNOLIN, target=tmp_path / "t.pdb"))
 
 
 def test_namd_gets_the_masses_of_a_psf_and_openmm_heavier_ones():

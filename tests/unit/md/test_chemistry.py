@@ -224,6 +224,19 @@ def test_a_link_of_an_mmcif_file_is_one(tmp_path, link, words):
         repair(path, FIELD)
 
 
+def test_neutral_lysine_by_its_name_in_gromacs(tmp_path):
+    found = repair(saved(tmp_path, named(peptide("AKA"), {2: "LYSN"})), FIELD)
+    assert shown(found.topology) == {2: SHOWN[7]}
+    assert "kept the states LYN2" in found.notes
+
+
+def test_the_amide_of_charmms_patch_is_named(tmp_path):
+    lines = peptide("AKA")
+    lines.append(f"{lines[-1][:12]} NT {lines[-1][16:30]}   9.000   9.000   9.000{lines[-1][54:76]} N\n")
+    with pytest.raises(InputError, match=r"has the amide of the end of its chain in ALA3 .*residue of its own"):
+        repair(saved(tmp_path, lines), FIELD)
+
+
 def test_a_state_that_no_force_field_knows(tmp_path):
     with pytest.raises(InputError, match=r"has TYM2, and no force field of init knows that state: rename it to TYR"):
         repair(saved(tmp_path, named(peptide("AYA"), {2: "TYM"})), FIELD)

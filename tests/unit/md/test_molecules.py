@@ -14,7 +14,7 @@ from ddmd_mpi.config import inputs, load
 from ddmd_mpi.errors import InputError
 from ddmd_mpi.md.coordinates import box_array, read_pdb
 from ddmd_mpi.md.molecule_files import MoleculeFiles, mend_elements
-from ddmd_mpi.md.molecules import build_molecule, load_molecule
+from ddmd_mpi.md.molecules import build_molecule, load_molecule, of_charmm
 from ddmd_mpi.md.openmm_engine import OpenMMEngine
 from ddmd_mpi.md.structures import load_structures, write_topology
 from ddmd_mpi.md.trajectory import Trajectory
@@ -22,6 +22,7 @@ from ddmd_mpi.structure.features import FeatureCalculator
 from ddmd_mpi.structure.periodic import bring_together, make_whole, molecules_of
 
 SIMULATION = load("bba").simulation
+FIELDS = ("charmm36.xml", "charmm36/water.xml", "amber14-all.xml")
 
 
 def energy(system, positions, box=None):
@@ -131,7 +132,9 @@ def reference(water):
 def test_water_in_a_box_has_pme_a_barostat_and_the_energy_of_the_force_field(tmp_path, kind, water):
     molecule = load_molecule(in_water(tmp_path, kind, water))
     np.testing.assert_allclose(molecule.box_nm, np.diag(EDGES), atol=1e-6)
-    system = build_molecule(molecule, simulation(temperature_kelvin=310.0))
+    # The box is too small for CHARMM's cutoff.
+    cutoff_nm = 1.0 if kind == "charmm" else None
+    system = build_molecule(molecule, simulation(temperature_kelvin=310.0, nonbonded_cutoff_nm=cutoff_nm))
     assert system.usesPeriodicBoundaryConditions()
     (barostat,) = (f for f in system.getForces() if isinstance(f, openmm.MonteCarloBarostat))
     assert barostat.getDefaultTemperature()._value == 310.0
@@ -244,8 +247,40 @@ def test_a_psf_with_heavy_hydrogens_has_the_elements_of_its_parameters(tmp_path,
     a.write_text(text.replace(" 1.0079 ", " 3.0240 ").replace("15.9994", "11.9672"))
     molecule = load_molecule(MoleculeFiles(c, a, (b,), box_nm=EDGES))
     assert [x.element.symbol for x in molecule.topology.atoms()] == 9 * ["O", "H", "H"]
-    masses = {round(build_molecule(molecule, SIMULATION).getParticleMass(i)._value, 3) for i in range(27)}
-    assert masses == {3.024, 11.967}
+    built = build_molecule(molecule, simulation(nonbonded_cutoff_nm=1.0))
+    assert {round(built.getParticleMass(i)._value, 3) for i in range(27)} == {3.024, 11.967}
+
+
+def cutoff_and_switch(system):
+    force = next(f for f in system.getForces() if isinstance(f, openmm.NonbondedForce))
+    switch = force.getSwitchingDistance()._value if force.getUseSwitchingFunction() else None
+    return force.getCutoffDistance()._value, switch
+
+
+def test_a_psf_in_a_box_has_charmms_cutoff_unless_the_settings_say_another(tmp_path, water):
+    files = replace(in_water(tmp_path, "charmm", water), box_nm=(2.5, 2.5, 2.5))
+    molecule = load_molecule(files)
+    assert cutoff_and_switch(build_molecule(molecule, SIMULATION)) == (1.2, 1.0)
+    assert cutoff_and_switch(build_molecule(molecule, simulation(nonbonded_cutoff_nm=1.1))) == (1.1, None)
+    assert [of_charmm(MoleculeFiles(tmp_path / "a.pdb", force_field=(name,))) for name in FIELDS] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("BOND", r"lack the bond parameters of O \(type T0\), H1 \(type T1\): add the CHARMM file that has them"),
+        ("ANGLE", r"lack the angle parameters of H1 \(type T1\), O \(type T0\), H2 \(type T2\)"),
+        ("NONBONDED", r"lack the nonbonded parameters of O \(type T0\)"),
+    ],
+)
+def test_parameters_that_a_psf_lacks_are_named(tmp_path, water, section, words):
+    files = in_water(tmp_path, "charmm", water)
+    (path,) = files.parameters
+    before, _, after = path.read_text().partition(f"{section}")
+    title, _, rows = after.partition("\n")
+    path.write_text(f"{before}{section}{title}\n" + rows.partition("\n")[2])
+    with pytest.raises(InputError, match=words):
+        load_molecule(files)
 
 
 def without_atomic_numbers(kind, path):

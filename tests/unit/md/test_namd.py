@@ -27,7 +27,7 @@ from ddmd_mpi.md.programs.namd_files import (
     write_positions,
     write_velocities,
 )
-from ddmd_mpi.md.programs.namd_run import EnergyTable, System, dynamics, minimisation
+from ddmd_mpi.md.programs.namd_run import EnergyTable, System, dynamics, interactions, minimisation
 from ddmd_mpi.md.programs.streamed import LoggedEnergies
 from ddmd_mpi.md.topologies import load_topology
 
@@ -106,6 +106,18 @@ def test_its_keys_are_those_of_a_configuration_that_namd_has_run():
     assert {real[key] for key in stream} == {"yes"}
     assert {ours[key] for key in stream} == {"yes", "no"}
     assert int(real["IMDversion"]) == ours["IMDversion"]
+
+
+def test_a_psf_in_a_box_has_charmms_cutoff():
+    def found(nm, **given):
+        return interactions(SimulationSection(nonbonded_cutoff_nm=nm), System(given, periodic=True, implicit=False))
+
+    psf = found(None, **CHARMM)
+    assert (psf["cutoff"], psf["switching"], psf["switchdist"]) == ("12", "on", "10")
+    for other in (found(1.1, **CHARMM), found(None, **AMBER)):
+        assert other["switching"] == "off"
+        assert "switchdist" not in other
+    assert found(1.1, **CHARMM)["cutoff"] == "11"
 
 
 def test_without_a_box_there_is_implicit_solvent_or_a_vacuum():

@@ -21,6 +21,7 @@ from .streamed import LoggedEnergies, StreamedOutput
 NAME = "namd"
 KJ_PER_KCAL = 4.184
 PERIODIC_CUTOFF_NM, NO_CUTOFF_NM = 1.0, 100.0
+CHARMM_CUTOFF_NM, CHARMM_SWITCH_NM = 1.2, 1.0
 #: Å that pairs may come nearer until their list is made again.
 PAIR_MARGIN = 1.5
 MOST_ITERATIONS = 1000
@@ -38,11 +39,13 @@ class System(NamedTuple):
 
 
 def interactions(simulation: SimulationSection, system: System) -> dict[str, object]:
-    """What acts between the atoms: PME with a plain cutoff in a box; GBIS (OBC2) or a vacuum without."""
-    nm = simulation.nonbonded_cutoff_nm or (PERIODIC_CUTOFF_NM if system.periodic else NO_CUTOFF_NM)
-    cutoff = ANGSTROM_PER_NM * nm
+    """What acts between the atoms: PME in a box, with a plain cutoff or CHARMM's; GBIS (OBC2) or a vacuum without."""
+    switched = system.periodic and simulation.nonbonded_cutoff_nm is None and "paraTypeCharmm" in system.files
+    default = CHARMM_CUTOFF_NM if switched else PERIODIC_CUTOFF_NM
+    cutoff = ANGSTROM_PER_NM * (simulation.nonbonded_cutoff_nm or (default if system.periodic else NO_CUTOFF_NM))
     values: dict[str, object] = {
-        "switching": "off",
+        "switching": "on" if switched else "off",
+        **({"switchdist": f"{ANGSTROM_PER_NM * CHARMM_SWITCH_NM:g}"} if switched else {}),
         "cutoff": f"{cutoff:g}",
         "pairlistdist": f"{cutoff + PAIR_MARGIN:g}",
     }
