@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .. import config as configuration
 from ..config.dynamics import PROGRAMS
 from ..errors import ConfigError, InputError, RunDirectoryError
+from .new_config import config_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,12 +22,8 @@ LAMMPS = "lammps"
 IMPLICIT = ["amber99sbildn.xml", "amber99_obc.xml"]
 EXPLICIT = ["amber14-all.xml", "amber14/tip3p.xml"]
 SEED = 1
-#: Up to so many atoms: report_interval_ps and segment_ps. On one core, segments then take some tens of seconds.
-PACES = ((250, 0.24, 9.6), (800, 0.2, 4.0), (10**9, 0.2, 2.0))
 LARGE_PROTEIN = 1500
-FEW_RESIDUES = 100
 ATTEMPTS = 5
-SMALL_RING_MB, RING_FRAMES, BYTES_PER_ATOM = 24.0, 400, 24
 
 
 @dataclass(frozen=True)
@@ -95,68 +92,6 @@ def new_system(directory: Path, request: Request) -> tuple[list[Path], list[str]
     except OSError as error:
         raise RunDirectoryError(f"cannot write into {directory}: {error.strerror}") from error
     return sorted(directory.iterdir()), notes
-
-
-def config_text(name: str, system: dict[str, Any], n_atoms: int, notes: list[str], engine: str = "openmm") -> str:
-    """The text of the config of a system of so many atoms; every choice is a setting, with its reason."""
-    explicit, descriptor = system.pop("periodic"), system.pop("n_descriptor")
-    charmm = system.pop("charmm", False)
-    topology = system.get("topology", "")
-    given, constrained = system.pop("input", None), system.pop("constrained", True)
-    finished = topology.endswith(".xml") or engine == LAMMPS
-    # NAMD takes the masses of a PSF as they are.
-    own_masses = finished or (engine == "namd" and topology.endswith(".psf"))
-    report, segment = next((r, s) for most, r, s in PACES if n_atoms <= most)
-    value = configuration.toml_value
-    lines = [
-        "# Written by ddmd-mpi init; paths are relative to this file. Further settings: docs/configuration.md.",
-        *(f"# {note[0].upper()}{note[1:]}." for note in notes),
-        "",
-        "[run]",
-        f"usecase = {value(name)}",
-        'duration = "3min"',
-        "",
-        "[system]",
-        *(f"{key} = {value(v)}" for key, v in {"name": name, **system}.items()),
-        "",
-        "[simulation]",
-        *([f"engine = {value(engine)}"] if engine != "openmm" else []),
-    ]
-    if not constrained:
-        lines += ["# The input constrains no bonds (fix shake): with them 2 fs.", "timestep_fs = 1.0"]
-    elif own_masses:
-        lines.append("timestep_fs = 2.0")
-    else:
-        lines += ["# Heavy hydrogens allow 4 fs.", "timestep_fs = 4.0", "hydrogen_mass_amu = 3.0"]
-    if explicit and not finished and not charmm:
-        lines.append("nonbonded_cutoff_nm = 1.0")
-    lines += [
-        f"# For {n_atoms} atoms on one core; on a GPU use the paper's 50 and 10000.",
-        f"report_interval_ps = {report}",
-        f"segment_ps = {segment}",
-        "",
-        "[streams]",
-        "block_frames = 8",
-        'block_delay = "0.25s"',
-        "",
-        "[training]",
-        "first_frames = 64",
-    ]
-    if descriptor <= FEW_RESIDUES:
-        lines += ["# A quarter of the paper's filters: rounds on small maps take seconds on one core.", "filters = 16"]
-    ring_mb = max(SMALL_RING_MB, round(RING_FRAMES * BYTES_PER_ATOM * n_atoms / 1e6, 1))
-    lines += ["", "[steering]", "# Reports of every walker per round of inference.", "round_reports = 8"]
-    if engine in PROGRAMS:
-        lines += [
-            "",
-            "[engine]",
-            *([f"input = {value(given)}"] if given else []),
-            "# Its program, if it is not on PATH; further settings: docs/engines.md.",
-            '# program = ""',
-        ]
-    lines += ["", "[aggregation]", "# Shared memory for the newest coordinates: a container has 64 MB by default."]
-    lines += [f"ring_mb = {ring_mb}", ""]
-    return "\n".join(lines)
 
 
 def _check(request: Request) -> Path:

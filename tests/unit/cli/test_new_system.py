@@ -11,7 +11,8 @@ from openmm import app
 from PeptideBuilder import PeptideBuilder
 
 from ddmd_mpi import config
-from ddmd_mpi.cli.new_system import IMPLICIT, Request, _on_box, config_text, new_system
+from ddmd_mpi.cli.new_config import config_text
+from ddmd_mpi.cli.new_system import IMPLICIT, Request, _on_box, new_system
 from ddmd_mpi.errors import ConfigError, InputError, RunDirectoryError
 from ddmd_mpi.md import prepare
 from ddmd_mpi.md.coordinates import write_pdb
