@@ -58,12 +58,24 @@ def ask(
         raise InputError(f"no frame of {run.directory} has values of {', '.join(coordinates)}: name other coordinates")
     begins = frames["restart_point"] | (np.diff(frames["walker"], prepend=-1) != 0)
     ended = np.diff(frames["walker"], append=-1) != 0
-    data = stretches(features, begins, ended)
+    data = stretches(features, begins, ended, _origins(run))
     inside = [region.holds(_column(run, region.column))[data.rows] for region in (source, target)]
     if (inside[0] & inside[1]).any():
         raise InputError(f"the regions {source} and {target} overlap: no passage leads from one to the other")
     values = {name: column[data.rows] for name, column in profiled.items()}
     return data, Question(inside[0], inside[1], values, run.report_ps)
+
+
+def _origins(run: Run) -> np.ndarray:
+    """The row that each restart point repeats, -1 for any other row and for one whose source is not known."""
+    origin = np.full(len(run.frames), -1)
+    for segment in run.segments:
+        if segment.restart_point and segment.parent is not None:
+            row = run.row(segment.walker, segment.first_frame)
+            source = run.row(segment.parent.walker, segment.parent.frame)
+            if row is not None and source is not None:
+                origin[row] = source
+    return origin
 
 
 def _columns(run: Run, coordinates: Sequence[str]) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:

@@ -6,45 +6,36 @@ whatever regions are sums of weights.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
-from ..errors import InputError
-from .transitions import Transitions, counts
+from .transitions import Transitions
 
 #: RiteWeight: clusters of a random clustering, and how many iterations are left out and averaged.
 N_CLUSTERS, BURN_IN, AVERAGED = 20, 30, 40
+#: The same for a sample of the bootstrap, which starts from the weights of all data.
+SHORT_BURN_IN, SHORT_AVERAGED = 10, 20
+#: Newton's method: steps at most, the largest step of a logarithm, and the one at which it ends.
+MAX_STEPS, MAX_STEP, TOLERANCE = 100, 3.0, 1e-8
+RIDGE = 1e-12  # of the Hessian's diagonal, which makes it regular
 #: How much an iteration changes a weight at most: clusters that are left and not entered lose theirs step by step.
 MAX_FACTOR = 1e3
 
 
-def import_deeptime() -> Any:
-    """The library of Markov state models.
-
-    Raises
-    ------
-    InputError
-        If it is not installed.
-    """
-    try:
-        import deeptime.markov.msm
-    except ImportError as error:
-        raise InputError(f"populations need deeptime ({error}): pip install 'ddmd-mpi[analysis]'") from error
-    return deeptime
-
-
 def connected(count: np.ndarray) -> np.ndarray:
     """The labels of the largest strongly connected set, by its transitions."""
-    _, component = connected_components(csr_array(count > 0), directed=True, connection="strong")
-    largest = np.bincount(component, weights=count.sum(axis=1)).argmax()
-    return np.flatnonzero(component == largest)
+    reaches = ((count > 0) | np.eye(len(count), dtype=bool)).astype(np.float32)
+    for _ in range(int(np.ceil(np.log2(max(2, len(count)))))):
+        reaches = (reaches @ reaches > 0).astype(np.float32)
+    together = (reaches > 0) & (reaches.T > 0)
+    return np.flatnonzero(together[(together @ count.sum(axis=1)).argmax()])
 
 
 class MarkovModel:
-    """A reversible Markov state model of the largest connected set (deeptime).
+    """A reversible Markov state model of the largest connected set.
+
+    The maximum of the likelihood (Trendelkamp-Schroer et al., doi:10.1063/1.4934536) has the fluxes x_ij =
+    (c_ij + c_ji) / (l_i + l_j), and the l solve sum_j (c_ij + c_ji) l_i / (l_i + l_j) = sum_j c_ij. These are the
+    equations of a Bradley-Terry model in log l, whose likelihood is concave: Newton's method takes a few steps.
 
     Attributes
     ----------
@@ -52,31 +43,89 @@ class MarkovModel:
         Probability of each label, 0 outside the connected set, shape (n_labels,).
     active
         The labels of the connected set.
+    matrix
+        Transition matrix of the active labels.
+
+    Parameters
+    ----------
+    count
+        Transitions, shape (n_labels, n_labels).
+    near
+        A model of similar transitions, from which Newton's method starts.
     """
 
-    def __init__(self, count: np.ndarray):
-        msm = import_deeptime().markov.msm
+    def __init__(self, count: np.ndarray, near: MarkovModel | None = None):
         self.active = connected(count)
-        own = count[np.ix_(self.active, self.active)]
-        estimator = msm.MaximumLikelihoodMSM(reversible=True, transition_matrix_tolerance=1e-4)
-        self._model = estimator.fit_from_counts(own).fetch_model() if len(self.active) > 1 else None
+        self.log_l: np.ndarray = np.zeros(len(count)) if near is None else near.log_l.copy()
+        flux = np.ones((1, 1))
+        if len(self.active) > 1:
+            flux, self.log_l[self.active] = reversible_flux(
+                count[np.ix_(self.active, self.active)], self.log_l[self.active]
+            )
+        mass = flux.sum(axis=1)
+        self.matrix = flux / mass[:, None]
         self.stationary = np.zeros(len(count))
-        self.stationary[self.active] = 1.0 if self._model is None else self._model.stationary_distribution
+        self.stationary[self.active] = mass / mass.sum()
 
-    def timescales(self, n: int) -> np.ndarray:
-        """The slowest implied timescales in units of the lag, shape (n,), NaN where there are fewer."""
-        found = np.full(n, np.nan)
-        if self._model is not None:
-            slowest = np.real(self._model.timescales(n))
-            found[: len(slowest)] = slowest
-        return found
+    def timescale(self) -> float:
+        """The slowest implied timescale in units of the lag; NaN if there is none."""
+        if len(self.active) < 2:
+            return np.nan
+        root = np.sqrt(self.stationary[self.active])
+        second = np.linalg.eigvalsh(root[:, None] * self.matrix / root)[-2]
+        return float(-1.0 / np.log(second)) if 0 < second < 1 else np.nan
 
     def passage(self, source: np.ndarray, target: np.ndarray) -> float:
         """Mean first passage time between sets of labels in units of the lag; NaN if a set is not connected."""
         begin, end = (np.flatnonzero(np.isin(self.active, labels)) for labels in (source, target))
-        if self._model is None or not len(begin) or not len(end):
+        if len(self.active) < 2 or not len(begin) or not len(end):
             return np.nan
-        return passage_time(self._model.transition_matrix, self.stationary[self.active], begin, end)
+        return passage_time(self.matrix, self.stationary[self.active], begin, end)
+
+    def committor(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Chance of each label to reach `target` before `source`, shape (n_labels,); NaN if it is not connected."""
+        found = np.full(len(self.stationary), np.nan)
+        fixed = np.isin(self.active, np.concatenate([source, target]))
+        ends = np.isin(self.active, target).astype(float)
+        if not ends.any() or not (fixed & (ends == 0)).any():
+            return found
+        free = ~fixed
+        matrix = self.matrix[free]
+        ends[free] = np.linalg.solve(np.eye(free.sum()) - matrix[:, free], matrix @ ends)
+        found[self.active] = ends
+        return found
+
+
+def reversible_flux(count: np.ndarray, log_l: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The symmetric fluxes that make connected transitions most likely, and log l, see :class:`MarkovModel`.
+
+    Parameters
+    ----------
+    log_l
+        Where Newton's method starts.
+
+    Returns
+    -------
+    flux, log_l
+        The sum of the fluxes is 1.
+    """
+    both, leaves = count + count.T, count.sum(axis=1)
+    both[np.diag_indices(len(both))] /= 2
+    others = both - np.diag(both.diagonal())
+    wins = leaves - both.diagonal()
+    for _ in range(MAX_STEPS):
+        share = 1.0 / (1.0 + np.exp(log_l - log_l[:, None]))  # l_i / (l_i + l_j)
+        gradient = wins - (others * share).sum(axis=1)
+        curvature = others * share * share.T
+        hessian = np.diag(curvature.sum(axis=1) * (1 + RIDGE)) - curvature
+        step = np.linalg.solve(hessian, gradient)
+        step -= step[0]  # a common factor of all l is free
+        log_l = log_l + np.clip(step, -MAX_STEP, MAX_STEP)
+        if np.abs(step).max() < TOLERANCE:
+            break
+    rate = np.exp(log_l - log_l.max())
+    flux = others / (rate[:, None] + rate) + np.diag(both.diagonal() / np.maximum(rate, 1e-300))
+    return flux / flux.sum(), log_l
 
 
 def passage_time(matrix: np.ndarray, stationary: np.ndarray, source: np.ndarray, target: np.ndarray) -> float:
@@ -91,13 +140,6 @@ def passage_time(matrix: np.ndarray, stationary: np.ndarray, source: np.ndarray,
     return float(mass @ times[source] / mass.sum()) if mass.sum() > 0 else np.nan
 
 
-def frame_weights(pairs: Transitions, labels: np.ndarray, stationary: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The weights of the pairs' starts that give each label its probability, shape (n_pairs,)."""
-    own = labels[pairs.start]
-    total = np.bincount(own, weights=weight, minlength=len(stationary))
-    return weight * np.where(total[own] > 0, stationary[own] / np.maximum(total[own], 1e-300), 0.0)
-
-
 def random_clusterings(features: np.ndarray, n: int, random: np.random.Generator) -> np.ndarray:
     """Labels in `n` random clusterings, shape (n, n_frames): each frame goes to the nearest of some frames."""
     from scipy.spatial import cKDTree
@@ -110,7 +152,9 @@ def random_clusterings(features: np.ndarray, n: int, random: np.random.Generator
     return found
 
 
-def riteweight(pairs: Transitions, clusterings: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def riteweight(
+    pairs: Transitions, clusterings: np.ndarray, weight: np.ndarray, guess: np.ndarray | None = None
+) -> np.ndarray:
     """Weights of the pairs' starts in the stationary distribution, which sum to 1, shape (n_pairs,).
 
     Each iteration solves for the stationary distribution of a random clustering, with the weights so far, and gives
@@ -123,43 +167,40 @@ def riteweight(pairs: Transitions, clusterings: np.ndarray, weight: np.ndarray) 
         See :func:`random_clusterings`; used one after the other, again and again.
     weight
         Weights of the pairs to start from, such as those of a bootstrap sample, >= 0.
+    guess
+        Weights for `weight` of ones to start from, such as those of all data.
     """
-    density = np.where(weight > 0, 1.0 / max(1, int((weight > 0).sum())), 0.0)
+    density = np.full(len(weight), 1.0 / max(1, len(weight))) if guess is None else guess / pairs.weight
+    burn_in, averaged = (BURN_IN, AVERAGED) if guess is None else (SHORT_BURN_IN, SHORT_AVERAGED)
     mean = np.zeros(len(density))
     n_labels = int(clusterings.max()) + 1
-    for iteration in range(BURN_IN + AVERAGED):
+    for iteration in range(burn_in + averaged):
         labels = clusterings[iteration % len(clusterings)]
-        count = counts(pairs, labels, n_labels, density * weight)
-        active = connected(count)
-        if len(active) > 1:
-            density = _rescaled(pairs, labels, density, weight, count, active)
-        if iteration >= BURN_IN:
-            mean += density * weight
+        flow = density * weight
+        cells = labels[pairs.start] * n_labels + labels[pairs.end]
+        count = np.bincount(cells, weights=flow, minlength=n_labels**2).reshape(n_labels, n_labels)
+        factor = _factors(count)
+        density = density * factor[labels[pairs.start]]
+        density /= (factor * count.sum(axis=1)).sum()
+        if iteration >= burn_in:
+            mean += density
+    mean *= weight
     return mean / mean.sum()
 
 
-def _rescaled(
-    pairs: Transitions,
-    labels: np.ndarray,
-    density: np.ndarray,
-    weight: np.ndarray,
-    count: np.ndarray,
-    active: np.ndarray,
-) -> np.ndarray:
-    """The densities, such that each active cluster has its stationary probability; the others keep theirs."""
-    own = count[np.ix_(active, active)]
-    mass = count.sum(axis=1)
-    factor = np.ones(len(count))
-    factor[active] = np.clip(stationary_of(own) * mass[active].sum() / mass[active], 1 / MAX_FACTOR, MAX_FACTOR)
-    scaled = density * factor[labels[pairs.start]]
-    return scaled / (scaled * weight).sum()
+def _factors(count: np.ndarray) -> np.ndarray:
+    """What the weight of each cluster is multiplied by to be stationary; those outside the connected set keep it."""
+    factor, active = np.ones(len(count)), connected(count)
+    if len(active) > 1:
+        own, mass = count[np.ix_(active, active)], count.sum(axis=1)
+        wanted = stationary_of(own) * mass[active].sum()
+        factor[active] = np.clip(wanted / mass[active], 1 / MAX_FACTOR, MAX_FACTOR)
+    return factor
 
 
 def stationary_of(count: np.ndarray) -> np.ndarray:
     """Stationary distribution of connected transitions, not assumed reversible."""
-    matrix = count / count.sum(axis=1, keepdims=True)
-    n = len(matrix)
-    equations = np.vstack([matrix.T - np.eye(n), np.ones(n)])
-    solution = np.linalg.lstsq(equations, np.append(np.zeros(n), 1.0), rcond=None)[0]
-    solution = np.maximum(solution, 1e-300)
+    equations = (count / count.sum(axis=1, keepdims=True)).T - np.eye(len(count))
+    equations[-1] = 1.0
+    solution = np.maximum(np.linalg.solve(equations, np.eye(len(count))[-1]), 1e-300)
     return solution / solution.sum()

@@ -1,35 +1,31 @@
 """Free energies, populations and passage times of a steered run, each with an interval, and a verdict on them.
 
-Intervals are those of a bootstrap over stretches: stretches are independent given where they start, frames are not.
+Intervals are those of a bootstrap over lineages: what a restart copies is in several stretches, which are no
+independent samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.cluster.vq import kmeans2
+from scipy.spatial import cKDTree
 
 from ..errors import InputError
 from . import verdict
-from .estimators import (
-    MarkovModel,
-    connected,
-    frame_weights,
-    import_deeptime,
-    passage_time,
-    random_clusterings,
-    riteweight,
-)
-from .transitions import Stretches, Transitions, counts, transitions
-from .verdict import Interval, Scan, interval
+from .estimators import MarkovModel, connected, passage_time, random_clusterings, riteweight
+from .intervals import Interval, expit, interval, logit
+from .lag import Scan, chosen_lag, scan_lags
+from .transitions import Stretches, Transitions, counts, counts_of_blocks, lineage_blocks, transitions
 
 METHODS = ("msm", "riteweight")
-#: Candidates for the lag, in frames; how many random clusterings are drawn, and bootstrap samples of the lag scan.
-LAGS = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200)
-N_CLUSTERINGS, SCAN_SAMPLES = 30, 24
-MAX_STATES, FRAMES_PER_STATE, CLUSTERED = 60, 40, 20_000
+#: How many random clusterings are drawn, and into how many lineages the frames are divided for the bootstrap.
+N_CLUSTERINGS, N_BLOCKS = 30, 40
+MAX_STATES, FRAMES_PER_STATE, CLUSTERED, KMEANS_STEPS = 60, 40, 20_000, 20
 N_BINS = 30
 #: Fewer transitions or stretches say nothing.
 MIN_PAIRS, MIN_STRETCHES = 50, 4
@@ -134,7 +130,7 @@ def estimate(data: Stretches, question: Question, n_samples: int = 100, seed: in
     Raises
     ------
     InputError
-        If deeptime is not installed, or there are so few frames that nothing can be said.
+        If there are so few frames that nothing can be said.
     """
     random = np.random.default_rng(seed)
     if data.n_stretches < MIN_STRETCHES or len(data) - data.n_stretches < MIN_PAIRS:
@@ -144,128 +140,137 @@ def estimate(data: Stretches, question: Question, n_samples: int = 100, seed: in
         )
     scaled = data.features / np.maximum(data.features.std(axis=0), 1e-12)
     states = _states(scaled, question, seed)
-    samples = [np.ones(data.n_stretches), *_resampled(data.n_stretches, n_samples, random)]
-    scan = _scan(data, states, samples, question.report_ps)
-    lag = verdict.chosen_lag(scan)
+    blocks = lineage_blocks(data, N_BLOCKS)
+    samples = _samples(int(blocks.max()) + 1, n_samples, random)
+    scan = scan_lags(data, states, blocks, samples, question.report_ps)
+    lag = chosen_lag(scan)
     pairs = transitions(data, lag, states)
     clusterings = random_clusterings(scaled, N_CLUSTERINGS, random)
     edges = {
         name: np.linspace(v.min(), np.nextafter(v.max(), np.inf), N_BINS + 1) for name, v in question.columns.items()
     }
     bins = {name: np.searchsorted(edges[name], v[pairs.start], "right") - 1 for name, v in question.columns.items()}
-    methods = {
-        "msm": lambda weight: _by_markov(pairs, states, question, weight),
-        "riteweight": lambda weight: _by_riteweight(pairs, states, clusterings, question, weight),
+    solutions = {
+        "msm": _by_markov(pairs, states, blocks, samples, question, bins),
+        "riteweight": _by_riteweight(pairs, states, blocks, samples, question, bins, clusterings),
     }
-    answers = {
-        name: _answer(pairs, states, question, bins, samples, lag * question.report_ps, method)
-        for name, method in methods.items()
-    }
-    missing = verdict.missing(data, pairs, states, question.source, question.target, scan, answers)
+    answers = {name: _answer(found, lag * question.report_ps) for name, found in solutions.items()}
+    crossings = verdict.fewest_crossings(data, blocks, _committor(pairs, states, question))
+    missing = verdict.missing(pairs, states, question.source, question.target, scan, crossings, answers)
     return Populations(lag * question.report_ps, scan, answers, edges, missing)
 
 
 def _states(scaled: np.ndarray, question: Question, seed: int) -> np.ndarray:
     """Labels of the frames: clusters by k-means, divided where they cross the border of a region."""
-    clustering = import_deeptime().clustering
     n = int(np.clip(len(scaled) // FRAMES_PER_STATE, 4, MAX_STATES))
     some = scaled[np.linspace(0, len(scaled) - 1, min(len(scaled), CLUSTERED)).astype(int)]
     n = min(n, len(np.unique(some, axis=0)))
-    model = clustering.KMeans(n, max_iter=50, fixed_seed=seed + 1, n_jobs=1).fit_fetch(some)
-    cluster = model.transform(scaled, n_jobs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a cluster that loses all its frames
+        centres, _ = kmeans2(some, n, KMEANS_STEPS, minit="++", seed=seed)
+    cluster = cKDTree(centres[np.isfinite(centres).all(axis=1)]).query(scaled)[1]
     _, labels = np.unique(4 * cluster + 2 * question.source + question.target, return_inverse=True)
     return labels
 
 
-def _resampled(n: int, n_samples: int, random: np.random.Generator) -> Iterator[np.ndarray]:
-    """How often each stretch is in each sample of the bootstrap."""
-    for _ in range(n_samples):
-        yield np.bincount(random.integers(n, size=n), minlength=n).astype(float)
+def _samples(n_blocks: int, n_samples: int, random: np.random.Generator) -> np.ndarray:
+    """How often each block is in each sample of the bootstrap; the first sample is the data."""
+    drawn = random.integers(n_blocks, size=(n_samples, n_blocks))
+    return np.array([np.ones(n_blocks), *(np.bincount(row, minlength=n_blocks) for row in drawn)])
 
 
-def _scan(data: Stretches, states: np.ndarray, samples: list[np.ndarray], report_ps: float) -> list[Scan]:
-    """The slowest implied timescale at each lag that enough stretches are longer than."""
-    scan = []
-    n_states = int(states.max()) + 1
-    for lag in LAGS:
-        pairs = transitions(data, lag, states)
-        n_long = int((data.lengths > lag).sum())
-        if lag > 1 and (len(pairs.start) < MIN_PAIRS or n_long < max(MIN_STRETCHES, data.n_stretches // 3)):
-            break
-        slowest = [
-            lag * report_ps * MarkovModel(_count(pairs, states, n_states, sample)).timescales(1)[0]
-            for sample in samples[: 1 + SCAN_SAMPLES]
-        ]
-        scan.append(Scan(lag, lag * report_ps, interval(np.array(slowest))))
-    return scan
-
-
-def _count(pairs: Transitions, states: np.ndarray, n_states: int, sample: np.ndarray) -> np.ndarray:
-    return counts(pairs, states, n_states, pairs.weight * sample[pairs.stretch])
+def _committor(pairs: Transitions, states: np.ndarray, question: Question) -> np.ndarray:
+    """Chance of each frame to reach the target before the source; NaN outside the connected set."""
+    model = MarkovModel(counts(pairs, states, int(states.max()) + 1, pairs.weight))
+    return model.committor(np.unique(states[question.source]), np.unique(states[question.target]))[states]
 
 
 class Solution(NamedTuple):
-    """What a method makes of a sample: weights of the pairs' starts, connected states, passage times in lags."""
+    """What a method makes of one sample: populations, passage times in lags, populations of the bins."""
 
-    weights: np.ndarray
-    active: np.ndarray
+    target: float
+    source: float
     there: float
     back: float
+    profiles: dict[str, np.ndarray]
 
 
-def _by_markov(pairs: Transitions, states: np.ndarray, question: Question, weight: np.ndarray) -> Solution:
-    model = MarkovModel(counts(pairs, states, int(states.max()) + 1, weight))
-    source, target = np.unique(states[question.source]), np.unique(states[question.target])
-    weights = frame_weights(pairs, states, model.stationary, weight)
-    return Solution(weights, model.active, model.passage(source, target), model.passage(target, source))
+def _by_markov(
+    pairs: Transitions,
+    states: np.ndarray,
+    blocks: np.ndarray,
+    samples: np.ndarray,
+    question: Question,
+    bins: dict[str, np.ndarray],
+) -> Iterator[Solution]:
+    """One solution per sample; within a state the bins have the shares that they have in the data."""
+    n_states = int(states.max()) + 1
+    count = counts_of_blocks(pairs, states, n_states, blocks)
+    regions = [np.unique(states[region]) for region in (question.target, question.source)]
+    begins = states[pairs.start]
+    total = np.maximum(np.bincount(begins, pairs.weight, n_states), 1e-300)
+    shares = {
+        name: np.bincount(begins * N_BINS + bin_of, pairs.weight, n_states * N_BINS).reshape(n_states, N_BINS)
+        / total[:, None]
+        for name, bin_of in bins.items()
+    }
+    model = None
+    for sample in samples:
+        model = MarkovModel(np.tensordot(sample, count, axes=1), model)
+        target, source = (_population(model.stationary, model.active, region) for region in regions)
+        profiles = {name: model.stationary @ share for name, share in shares.items()}
+        there, back = model.passage(regions[1], regions[0]), model.passage(*regions)
+        yield Solution(target, source, there, back, profiles)
 
 
 def _by_riteweight(
-    pairs: Transitions, states: np.ndarray, clusterings: np.ndarray, question: Question, weight: np.ndarray
-) -> Solution:
-    weights = riteweight(pairs, clusterings, weight)
-    count = counts(pairs, states, int(states.max()) + 1, weights)
-    active = connected(count)
-    own = count[np.ix_(active, active)]
-    mass = own.sum(axis=1)
-    source, target = (
-        np.flatnonzero(np.isin(active, np.unique(states[region]))) for region in (question.source, question.target)
-    )
-    if len(active) < 2 or not len(source) or not len(target):
-        return Solution(weights, active, np.nan, np.nan)
-    matrix = own / mass[:, None]
-    there, back = passage_time(matrix, mass, source, target), passage_time(matrix, mass, target, source)
-    return Solution(weights, active, there, back)
-
-
-def _answer(
     pairs: Transitions,
     states: np.ndarray,
+    blocks: np.ndarray,
+    samples: np.ndarray,
     question: Question,
     bins: dict[str, np.ndarray],
-    samples: list[np.ndarray],
-    lag_ps: float,
-    method: Callable[[np.ndarray], Solution],
-) -> Answer:
-    """The first sample gives the values, the others the intervals."""
-    numbers: list[tuple[float, ...]] = []
-    profiles: dict[str, list[np.ndarray]] = {name: [] for name in bins}
+    clusterings: np.ndarray,
+) -> Iterator[Solution]:
+    """One solution per sample."""
+    n_states = int(states.max()) + 1
+    regions = [np.unique(states[region]) for region in (question.target, question.source)]
+    block, guess = blocks[pairs.stretch], None
     for sample in samples:
-        found = method(pairs.weight * sample[pairs.stretch])
-        weights = found.weights / max(found.weights.sum(), 1e-300)
-        inside = [_population(pairs, states, weights, found.active, r) for r in (question.target, question.source)]
-        numbers.append((*inside, found.there * lag_ps, found.back * lag_ps))
-        for name, bin_of in bins.items():
-            profiles[name].append(np.bincount(bin_of, weights=weights, minlength=N_BINS))
-    target, source, there, back = (interval(values) for values in np.array(numbers).T)
-    limits = {name: np.percentile(found[1:], (2.5, 97.5), axis=0) for name, found in profiles.items()}
-    return Answer(
-        target, source, there, back, {name: np.column_stack([profiles[name][0], *limits[name]]) for name in bins}
+        weights = riteweight(pairs, clusterings, pairs.weight * sample[block], guess)
+        guess = weights if guess is None else guess
+        count = counts(pairs, states, n_states, weights)
+        mass, active = count.sum(axis=1), connected(count)
+        target, source = (_population(mass, active, region) for region in regions)
+        profiles = {name: np.bincount(bin_of, weights, N_BINS) for name, bin_of in bins.items()}
+        yield Solution(target, source, *_passages(count, active, *regions), profiles)
+
+
+def _passages(count: np.ndarray, active: np.ndarray, target: np.ndarray, source: np.ndarray) -> tuple[float, float]:
+    """Mean first passage times to the target and back, in lags; NaN if a region is not connected."""
+    begin, end = (np.flatnonzero(np.isin(active, region)) for region in (source, target))
+    if len(active) < 2 or not len(begin) or not len(end):
+        return np.nan, np.nan
+    own = count[np.ix_(active, active)]
+    mass = own.sum(axis=1)
+    matrix = own / mass[:, None]
+    return passage_time(matrix, mass, begin, end), passage_time(matrix, mass, end, begin)
+
+
+def _answer(solutions: Iterator[Solution], lag_ps: float) -> Answer:
+    """The first solution gives the values, the others the intervals."""
+    found = list(solutions)
+    target, source = (interval(np.array(values), logit, expit) for values in zip(*(f[:2] for f in found), strict=True))
+    there, back = (
+        interval(lag_ps * np.array(values), np.log, np.exp) for values in zip(*(f[2:4] for f in found), strict=True)
     )
+    profiles = {}
+    for name in found[0].profiles:
+        samples = np.array([f.profiles[name] for f in found])
+        profiles[name] = np.column_stack([samples[0], *np.percentile(samples[1:], (2.5, 97.5), axis=0)])
+    return Answer(target, source, there, back, profiles)
 
 
-def _population(
-    pairs: Transitions, states: np.ndarray, weights: np.ndarray, active: np.ndarray, region: np.ndarray
-) -> float:
-    """Weight of a region; NaN if nothing both enters and leaves it, so that the transitions do not tell."""
-    return float(weights[region[pairs.start]].sum()) if np.isin(states[region], active).any() else np.nan
+def _population(mass: np.ndarray, active: np.ndarray, region: np.ndarray) -> float:
+    """Probability of the states of a region; NaN if nothing both enters and leaves it: the transitions do not tell."""
+    return float(mass[region].sum() / mass.sum()) if np.isin(region, active).any() else np.nan

@@ -28,12 +28,15 @@ class Stretches:
         Number of each frame's stretch, ascending, shape (n_frames,).
     cut
         Whether a restart ended the stretch at the frame, shape (n_frames,).
+    parent
+        The stretch that each stretch started from, -1 for none, shape (n_stretches,).
     """
 
     features: np.ndarray
     rows: np.ndarray
     stretch: np.ndarray
     cut: np.ndarray
+    parent: np.ndarray
 
     def __len__(self) -> int:
         return len(self.stretch)
@@ -69,7 +72,9 @@ class Transitions:
     weight: np.ndarray
 
 
-def stretches(features: np.ndarray, begins: np.ndarray, ended: np.ndarray) -> Stretches:
+def stretches(
+    features: np.ndarray, begins: np.ndarray, ended: np.ndarray, origin: np.ndarray | None = None
+) -> Stretches:
     """Stretches of frames in the order of walkers and frames; frames with a coordinate that is not finite split them.
 
     Parameters
@@ -80,13 +85,54 @@ def stretches(features: np.ndarray, begins: np.ndarray, ended: np.ndarray) -> St
         Whether a stretch starts at the frame, shape (n_frames,).
     ended
         Whether the last frame of a stretch ended with the run, and not by a restart, shape (n_frames,).
+    origin
+        The frame that the stretch which begins at a frame started from, -1 for none, shape (n_frames,).
     """
     valid = np.isfinite(features).all(axis=1)
     gap = np.concatenate([[True], ~valid[:-1]]) if len(valid) else valid
     last = np.append(begins[1:], True) if len(begins) else begins
-    number = np.cumsum(begins | gap)[valid]
-    _, dense = np.unique(number, return_inverse=True)
-    return Stretches(features[valid], np.flatnonzero(valid), dense, (last & ~ended)[valid])
+    number = np.cumsum(begins | gap)
+    _, first, dense = np.unique(number[valid], return_index=True, return_inverse=True)
+    rows = np.flatnonzero(valid)
+    parent = _parents(number, np.full(len(number), -1) if origin is None else origin, begins, rows[first])
+    return Stretches(features[valid], rows, dense, (last & ~ended)[valid], parent)
+
+
+def _parents(number: np.ndarray, origin: np.ndarray, begins: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """The parent of each stretch, whose first frame is `first`: the stretch of its origin, or the one before a gap."""
+    source = np.where(begins[first], origin[first], first - 1)
+    kept = number[first]
+    place = np.minimum(np.searchsorted(kept, number[source]), len(kept) - 1)
+    return np.where((source >= 0) & (kept[place] == number[source]), place, -1) if len(kept) else kept
+
+
+def lineage_blocks(data: Stretches, n_blocks: int) -> np.ndarray:
+    """Group stretches that descend from one another, for a bootstrap over lineages: a number per stretch.
+
+    A block is a founder with all its descendants. Where few founders have nearly all of the frames, a block is cut off
+    at a stretch as soon as it has its share of the frames, 1 / `n_blocks`, and that stretch counts as a founder.
+    """
+    share = len(data) / n_blocks
+    children: list[list[int]] = [[] for _ in range(data.n_stretches)]
+    front: list[int] = []
+    for i, parent in enumerate(data.parent.tolist()):
+        (children[parent] if parent >= 0 else front).append(i)
+    order = []
+    while front:
+        order.append(front.pop())
+        front += children[order[-1]]
+    frames = data.lengths.tolist()
+    founder = data.parent < 0
+    for i in reversed(order):
+        if founder[i] or frames[i] >= share:
+            founder[i] = True
+        else:
+            frames[data.parent[i]] += frames[i]
+    block = np.arange(data.n_stretches)
+    for i in order:
+        if not founder[i]:
+            block[i] = block[data.parent[i]]
+    return np.unique(block, return_inverse=True)[1]
 
 
 def transitions(data: Stretches, lag: int, labels: np.ndarray) -> Transitions:
@@ -114,3 +160,11 @@ def counts(pairs: Transitions, labels: np.ndarray, n_labels: int, weight: np.nda
     """Weighted transitions between the labels of frames, shape (n_labels, n_labels)."""
     cells = labels[pairs.start] * n_labels + labels[pairs.end]
     return np.bincount(cells, weights=weight, minlength=n_labels**2).reshape(n_labels, n_labels)
+
+
+def counts_of_blocks(pairs: Transitions, labels: np.ndarray, n_labels: int, blocks: np.ndarray) -> np.ndarray:
+    """Weighted transitions between labels in each block of stretches, shape (n_blocks, n_labels, n_labels)."""
+    n_blocks = int(blocks.max()) + 1
+    cells = (blocks[pairs.stretch] * n_labels + labels[pairs.start]) * n_labels + labels[pairs.end]
+    found = np.bincount(cells, weights=pairs.weight, minlength=n_blocks * n_labels**2)
+    return found.reshape(n_blocks, n_labels, n_labels)

@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from .estimators import connected
+from .intervals import Interval
+from .lag import Scan, is_flat
 from .transitions import Stretches, Transitions, counts
 
-#: What "converged" demands: stretches that enter and leave the target, and frames outside the connected set.
+#: What "converged" demands: lineages that cross each dividing surface, and frames outside the connected set.
 MIN_CROSSINGS, MAX_OUTSIDE = 10, 0.05
+#: Dividing surfaces, by the chance to reach the target first.
+SURFACES = np.linspace(0.05, 0.95, 19)
 #: The widest interval of a population, as a ratio of odds: 1 kT of free energy.
 MAX_ODDS = float(np.exp(1.0))
+#: The widest interval of a passage time, as a ratio of its ends: a factor 1.6 on both sides.
+MAX_TIMES = 2.5
 #: Samples of the bootstrap without a finite answer, at most.
 MAX_LOST = 0.05
-
-
-class Interval(NamedTuple):
-    """A number with its 95 % interval; `lost` is the share of the samples in which it has no value."""
-
-    value: float
-    low: float
-    high: float
-    lost: float = 0.0
-
-    def hull(self, other: Interval) -> Interval:
-        """The values of both intervals, and the value of this one."""
-        return Interval(self.value, min(self.low, other.low), max(self.high, other.high), max(self.lost, other.lost))
-
-
-class Scan(NamedTuple):
-    """The slowest implied timescale at a lag."""
-
-    lag: int  # frames
-    lag_ps: float
-    timescale_ps: Interval
 
 
 class Regions(Protocol):
@@ -51,47 +36,23 @@ class Regions(Protocol):
         """Mean first passage time to the target."""
 
 
-def interval(values: np.ndarray) -> Interval:
-    """The first value, with the 2.5 and 97.5 percentiles of the others that are finite."""
-    samples = values[1:]
-    finite = samples[np.isfinite(samples)]
-    low, high = np.percentile(finite, (2.5, 97.5)) if len(finite) else (np.nan, np.nan)
-    lost = 1.0 - len(finite) / len(samples) if len(samples) else 1.0
-    return Interval(float(values[0]), float(low), float(high), float(lost))
-
-
-def chosen_lag(scan: list[Scan]) -> int:
-    """The shortest lag from which on the implied timescale is flat; the longest one if it is flat nowhere."""
-    for i, point in enumerate(scan[:-1]):
-        if is_flat(scan[i:]):
-            return point.lag
-    return scan[-1].lag
-
-
-def is_flat(scan: list[Scan]) -> bool:
-    """Whether the interval of the first timescale meets those of all that follow."""
-    first = scan[0].timescale_ps
-    return len(scan) > 1 and all(
-        p.timescale_ps.low <= first.high and first.low <= p.timescale_ps.high for p in scan[1:]
-    )
-
-
 def missing(
-    data: Stretches,
     pairs: Transitions,
     states: np.ndarray,
     source: np.ndarray,
     target: np.ndarray,
     scan: list[Scan],
+    crossings: tuple[int, int],
     answers: Mapping[str, Regions],
 ) -> list[str]:
     """Sentences on what is missing to trust the answers."""
     return [
         *_regions(source, target),
         *_connection(pairs, states, target),
-        *_crossings(data, target),
+        *_crossings(crossings),
         *_timescales(scan),
         *_intervals(answers),
+        *_agreement(answers),
     ]
 
 
@@ -112,13 +73,32 @@ def _connection(pairs: Transitions, states: np.ndarray, target: np.ndarray) -> l
     return found
 
 
-def _crossings(data: Stretches, target: np.ndarray) -> list[str]:
+def fewest_crossings(data: Stretches, blocks: np.ndarray, committor: np.ndarray) -> tuple[int, int]:
+    """How many lineages cross the dividing surface that fewest cross, towards the target and away from it.
+
+    Parameters
+    ----------
+    blocks
+        Lineage of each stretch.
+    committor
+        Chance of each frame to reach the target before the source, NaN if unknown, shape (n_frames,).
+    """
     same = data.stretch[1:] == data.stretch[:-1]
-    enters = np.unique(data.stretch[1:][same & ~target[:-1] & target[1:]]).size
-    leaves = np.unique(data.stretch[1:][same & target[:-1] & ~target[1:]]).size
+    before, after = committor[:-1][same], committor[1:][same]
+    lineage = blocks[data.stretch[1:][same]]
+    fewest = []
+    for low, high in ((before, after), (after, before)):
+        moves = low < high
+        low, high, own = low[moves], high[moves], lineage[moves]
+        fewest.append(min(len(np.unique(own[(low < surface) & (surface <= high)])) for surface in SURFACES))
+    return fewest[0], fewest[1]
+
+
+def _crossings(crossings: tuple[int, int]) -> list[str]:
     return [
-        f"too few arrivals: {n} stretches {verb} the target, and {MIN_CROSSINGS} are needed"
-        for n, verb in ((enters, "enter"), (leaves, "leave"))
+        f"too few arrivals: {n} lineages pass {way} the bottleneck between source and target, and {MIN_CROSSINGS} are "
+        "needed"
+        for n, way in zip(crossings, ("to the target through", "back through"), strict=True)
         if n < MIN_CROSSINGS
     ]
 
@@ -126,12 +106,12 @@ def _crossings(data: Stretches, target: np.ndarray) -> list[str]:
 def _timescales(scan: list[Scan]) -> list[str]:
     if len(scan) < 3:
         return [f"stretches are too short for a lag scan: they allow {len(scan)} lags, and 3 are needed"]
-    if any(is_flat(scan[i:]) for i in range(len(scan) - 1)):
+    if is_flat(scan):
         return []
     first, last = scan[0], scan[-1]
     return [
-        f"the implied timescale is not flat: {first.timescale_ps.value:.3g} ps at a lag of {first.lag_ps:g} ps and "
-        f"{last.timescale_ps.value:.3g} ps at {last.lag_ps:g} ps, so that longer stretches are needed"
+        f"the implied timescale is not known to be flat: {first.timescale_ps.value:.3g} ps at a lag of "
+        f"{first.lag_ps:g} ps and {last.timescale_ps.value:.3g} ps at {last.lag_ps:g} ps: longer stretches are needed"
     ]
 
 
@@ -139,16 +119,28 @@ def _intervals(answers: Mapping[str, Regions]) -> list[str]:
     found = []
     for name, answer in answers.items():
         lost = max(answer.target.lost, answer.there.lost)
-        if lost > MAX_LOST or not np.isfinite(answer.target.low):
+        if lost > MAX_LOST or not np.isfinite([answer.target.low, answer.there.low]).all():
             found.append(f"{name} has no answer in {100 * lost:.0f} % of the bootstrap samples")
-        elif odds(answer.target.high) > MAX_ODDS * odds(answer.target.low):
+            continue
+        if odds(answer.target.high) > MAX_ODDS * odds(answer.target.low):
             low, high = answer.target.low, answer.target.high
             found.append(
                 f"the interval of {name} is wider than 1 kT: the target's population is {low:.2g} to {high:.2g}"
             )
+        if answer.there.high > MAX_TIMES * answer.there.low:
+            low, high = answer.there.low, answer.there.high
+            found.append(
+                f"the interval of {name} is too wide: the passage to the target takes {low:.3g} to {high:.3g} ps"
+            )
+    return found
+
+
+def _agreement(answers: Mapping[str, Regions]) -> list[str]:
     first, *others = answers.values()
-    if any(other.target.low > first.target.high or first.target.low > other.target.high for other in others):
-        found.append(f"{' and '.join(answers)} contradict each other on the target's population")
+    found = []
+    for what, of in (("the target's population", "target"), ("the passage to the target", "there")):
+        if not all(getattr(first, of).meets(getattr(other, of)) for other in others):
+            found.append(f"{' and '.join(answers)} contradict each other on {what}")
     return found
 
 

@@ -103,7 +103,6 @@ FOREIGN = {
     "mdtraj": {"analysis"},
     "MDAnalysis": {"analysis"},
     "pandas": {"analysis"},
-    "deeptime": {"analysis"},
 }
 MODULES = sorted(SOURCE.rglob("*.py"))
 
