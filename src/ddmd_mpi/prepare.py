@@ -16,6 +16,7 @@ from . import __version__
 from . import config as configuration
 from . import resume as resuming
 from .config.schema import Config
+from .config.strategies import BUILT_IN
 from .errors import ConfigError, DDMDError, LayoutError
 from .faults.stop import BEGIN_VARIABLE, begin, end_variable, job_end, time_left
 from .monitor.progress import Progress
@@ -132,6 +133,10 @@ def check_inputs(
     check_packages(records)
     found = found_topologies(config, None if resumed else directory / "topology")
     check_ligands(config, layout.n_walkers)
+    if config.steering.strategy not in BUILT_IN:
+        from .steering.plugins import check_own
+
+        check_own(config)
     check_ports(config.output, layout.n_walkers)
     check_engine(config, max(found.atoms_of), next((g for g in layout.gpu if g is not None), None))
     config, records = keep_inputs(in_place(config), directory, records)

@@ -19,6 +19,7 @@ from .values import (
     Fraction,
     Name,
     NonNegative,
+    PlugIn,
     Positive,
     Section,
     Size,
@@ -133,15 +134,11 @@ class SystemSection(Section):
         return "the first complex" if self.target is None else self.target.stem
 
 
-#: A built-in engine, or one of the user's own: its entry point, or module:Class.
-EngineName = Annotated[str, Bounds(pattern=r"^[A-Za-z_][\w.-]*(:[A-Za-z_]\w*)?$")]
-
-
 @dataclass(frozen=True, kw_only=True)
 class SimulationSection(Section):
     """[simulation]: the engine and its integrator (IV-C of the paper)."""
 
-    engine: EngineName = "openmm"
+    engine: PlugIn = "openmm"
     platform: Literal["auto", "CUDA", "HIP", "OpenCL", "CPU", "Reference"] = "auto"
     precision: Literal["single", "mixed", "double"] = "mixed"
     threads: Size = 1

@@ -44,9 +44,10 @@ FREE = {
     "training": "dropout learning_rate rho epsilon batch_size epochs patience validation_fraction window_frames "
     "first_frames retrain_growth retrain_frames reinitialize max_validation_loss select keep_versions "
     "data_parallel mixed_precision xla threads",
-    "steering": "strategy window_rounds window_frames outlier_fraction_min outlier_fraction_max min_samples "
-    "lof_neighbours restart_fraction round_reports children_per_parent min_latent_distance "
-    "instant_model copy_velocities_probability walkers_per_ligand_min walkers_per_ligand_max threads",
+    "steering": "strategy options coordinate coordinate_goal window_rounds window_frames outlier_fraction_min "
+    "outlier_fraction_max min_samples lof_neighbours restart_fraction round_reports children_per_parent "
+    "min_latent_distance instant_model copy_velocities_probability walkers_per_ligand_min walkers_per_ligand_max "
+    "threads",
     "file": "iterations retrain_every newest_iterations random_older aggregate",
     "faults": "hang_after stopped_after start_within failures_per_run",
     "output": "progress progress_interval imd_port imd_address",

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from .dynamics import PROGRAMS, EmulationSection, EngineSection, FeaturesSection, SimulationSection, SystemSection
+from .strategies import BUILT_IN, check_strategy
 from .values import (
+    LARGEST,
     Auto,
     Bounds,
     Count,
@@ -19,6 +21,7 @@ from .values import (
     Interface,
     Name,
     NonNegative,
+    PlugIn,
     Positive,
     Section,
     Size,
@@ -79,7 +82,7 @@ class AggregationSection(Section):
 class TrainingSection(Section):
     """[training]: the model, its rounds (IV-D of the paper), and which of its versions steer."""
 
-    model: Annotated[str, Bounds(pattern=r"^[A-Za-z_][\w.-]*(:[A-Za-z_]\w*)?$")] = "cvae"
+    model: PlugIn = "cvae"
     options: dict[str, Any] = field(default_factory=dict)
     latent_dimensions: Size | Auto = "auto"
     dense_units: Size = 128
@@ -117,7 +120,12 @@ class TrainingSection(Section):
 class SteeringSection(Section):
     """[steering]: which frames are rare, and which walkers restart from them."""
 
-    strategy: Literal["ml", "greedy", "ml_rmsd", "ml_lof", "ml_contacts", "random", "none"] = "ml_rmsd"
+    strategy: PlugIn = "ml_rmsd"
+    options: dict[str, Any] = field(default_factory=dict)
+    coordinate: Name | None = None
+    coordinate_goal: Literal["down", "up"] | Annotated[float, Bounds(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)] = (
+        "down"
+    )
     window_rounds: Positive = 5.0
     window_frames: Count = 20_000
     outlier_fraction_min: Fraction = 0.05
@@ -139,6 +147,13 @@ class SteeringSection(Section):
             raise ValueError("outlier_fraction_min must not exceed outlier_fraction_max")
         if self.walkers_per_ligand_max is not None and self.walkers_per_ligand_min > self.walkers_per_ligand_max:
             raise ValueError("walkers_per_ligand_min must not exceed walkers_per_ligand_max")
+        check_strategy(self.strategy, self.options)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What a built-in strategy needs of the run; one of the user's own says so where it is loaded."""
+        built_in = BUILT_IN.get(self.strategy)
+        return frozenset() if built_in is None else built_in.needs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +211,7 @@ class Config(Section):
         self._gradients_can_be_summed()
         self._strategy_has_its_model()
         self._target_is_there_where_it_is_needed()
+        self._order_parameters_are_there_where_they_are_needed()
         self._ligands_are_there_where_they_are_needed()
         self._iterations_have_their_mode()
         self._programs_have_their_engine()
@@ -207,21 +223,33 @@ class Config(Section):
             raise ValueError(f"model {settings.model} learns by MPI: set training.data_parallel to auto or mpi")
 
     def _strategy_has_its_model(self) -> None:
-        if self.training.model == "none" and self.steering.strategy.startswith("ml"):
+        if self.training.model == "none" and self.steering.needs & {"latents", "outliers"}:
             raise ValueError(f"strategy {self.steering.strategy} needs a model: set training.model to cvae")
 
     def _target_is_there_where_it_is_needed(self) -> None:
         if self.system.target is not None:
             return
-        if self.steering.strategy in ("greedy", "ml_rmsd"):
+        if "coordinate" in self.steering.needs and self.steering.coordinate is None:
             raise ValueError(
-                f"strategy {self.steering.strategy} needs a target: set system.target, or "
+                f"strategy {self.steering.strategy} needs a target: set system.target or steering.coordinate, or "
                 "steering.strategy to ml_lof or ml_contacts"
             )
         if self.run.target_rmsd_angstrom is not None:
             raise ValueError("run.target_rmsd_angstrom needs a target: set system.target")
         if self.simulation.engine == "emulated":
             raise ValueError("the engine emulated moves from the start to the target: set system.target")
+
+    def _order_parameters_are_there_where_they_are_needed(self) -> None:
+        names, steering = [p.name for p in self.features.order_parameters], self.steering
+        if steering.coordinate is not None and steering.coordinate not in names:
+            known = f"choose one of {', '.join(names)}, or add it to" if names else "add it to"
+            raise ValueError(
+                f"steering.coordinate {steering.coordinate} is no order parameter: {known} features.order_parameters"
+            )
+        if steering.coordinate is None and steering.coordinate_goal != "down":
+            raise ValueError("steering.coordinate_goal is for an order parameter: set steering.coordinate to its name")
+        if "order_parameters" in steering.needs and not names:
+            raise ValueError(f"strategy {steering.strategy} needs order parameters: add some to features")
 
     def _ligands_are_there_where_they_are_needed(self) -> None:
         kinds = {p.kind for p in self.features.order_parameters}
@@ -254,6 +282,12 @@ class Config(Section):
             raise ValueError("emulation.trajectory is replayed by one engine only: set simulation.engine to emulated")
         if self.emulation.training_seconds and self.training.model == "none":
             raise ValueError("emulation.training_seconds needs rounds of training: set training.model, to pca say")
+
+    @property
+    def coordinate(self) -> int | None:
+        """Which of the order parameters strategies rank by; None for the RMSD."""
+        names, name = [p.name for p in self.features.order_parameters], self.steering.coordinate
+        return None if name is None else names.index(name)
 
     @property
     def note(self) -> str:

@@ -64,6 +64,8 @@ def seconds(text: object) -> object:
 Duration = Annotated[Positive, Check(seconds, "before")]
 #: What becomes a part of names of files.
 Name = Annotated[str, Bounds(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+#: What is built in, or the user's own: its entry point, or module:attribute.
+PlugIn = Annotated[str, Bounds(pattern=r"^[A-Za-z_][\w.-]*(:[A-Za-z_]\w*)?$")]
 
 
 def printable(name: T) -> T:

@@ -22,7 +22,7 @@ def shortfalls(records: np.ndarray, roles: tuple[str, ...], facts: dict[str, Any
     records, roles
         The ranks' newest status records, shape (n_ranks,), and their roles.
     facts
-        mode, strategy, model, first_frames, round_frames, archive, walkers: of the settings and the layout.
+        mode, strategy, needs_model, model, first_frames, round_frames, archive, walkers: of settings and layout.
     """
     said = [_dropped(records, roles, facts)]
     if not of_role(records, roles, "simulation")["frames"].sum():
@@ -71,7 +71,7 @@ def _no_report(records: np.ndarray, roles: tuple[str, ...], facts: dict[str, Any
 
 def _no_model(records: np.ndarray, roles: tuple[str, ...], facts: dict[str, Any]) -> str:
     training = of_role(records, roles, "training")
-    if facts["model"] == "none" or not facts["strategy"].startswith("ml") or training["version"].max(initial=0) > 0:
+    if facts["model"] == "none" or not facts["needs_model"] or training["version"].max(initial=0) > 0:
         return ""
     window, wall = float(training["window"].sum()), float(training["wall_s"].max(initial=0))
     if window >= facts["first_frames"]:
@@ -93,7 +93,7 @@ def _no_model(records: np.ndarray, roles: tuple[str, ...], facts: dict[str, Any]
 
 def _no_round(records: np.ndarray, roles: tuple[str, ...], facts: dict[str, Any]) -> str:
     inference = of_role(records, roles, "inference")
-    if inference["rounds"].any() or (not facts["instant_model"] and facts["strategy"].startswith("ml")):
+    if inference["rounds"].any() or (not facts["instant_model"] and facts["needs_model"]):
         return ""
     window, wall = float(inference["window"].sum()), float(inference["wall_s"].max(initial=0))
     if window >= facts["round_frames"]:

@@ -196,6 +196,7 @@ class Leader:
         return {
             "archive": config.aggregation.archive,
             "model": config.training.model,
+            "needs_model": bool(config.steering.needs & {"latents", "outliers"}),
             "first_frames": config.training.first_frames,
             "round_frames": inference_frames(config, self.context.layout.n_walkers)[0],
             "instant_model": config.steering.instant_model,

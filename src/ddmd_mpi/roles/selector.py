@@ -39,6 +39,8 @@ class RestartSelector:
     ------
     ModelError
         What can be known of a model to come before it is made.
+    ConfigError
+        If a strategy of the user's own cannot be had.
     """
 
     def __init__(self, context: Context, mailboxes: CommandChannel):
@@ -51,11 +53,14 @@ class RestartSelector:
             config.run.seed,
             config.features.ligand_contacts,
             LigandCensus(topologies_at_begin(context), len(config.system.topologies), self.settings),
+            config.coordinate,
         )
         self.embedding: Embedding | None = None
         self.unmade = False  # whether the model could not be made
         if self.policy.needs_model:
             model.check(config.training, context.info.n_residues)
+        # Whether the strategy's last verdict was as it must be.
+        self._sound = True
         self.rounds = last_round(context.info.directory / "rounds.jsonl")
         context.status.record["rounds"] = context.status.record["iterations"] = self.rounds
         self.tracker: RestartTracker
@@ -129,7 +134,9 @@ class RestartSelector:
             started, clock = time.monotonic(), time.perf_counter()
             latents = self.embed(block)
             embedded = time.perf_counter()
-            outliers = None if latents is None else find_outliers(latents, self.settings)
+            outliers = None
+            if latents is not None and self.policy.needs_outliers:
+                outliers = find_outliers(latents, self.settings)
             found = time.perf_counter()
             wait_until(started + stage_seconds(context.config, "inference", self.rounds), context.control.poll)
             restarts = self.policy.choose(block, latents, outliers, self.tracker.idle(block))
@@ -140,6 +147,16 @@ class RestartSelector:
                 decisions=len(restarts), embed_s=embedded - clock, outliers_s=found - embedded, model_version=version
             )
         self.record(block, outliers, restarts, version)
+
+    def complain(self) -> dict[str, str]:
+        """Say in the log what is wrong with the strategy's verdict, once until it is sound again; for the records."""
+        complaint = self.policy.strategy.complaint
+        if complaint is not None and self._sound:
+            self.context.log.error("%s; the run continues", complaint)
+        elif complaint is None and not self._sound:
+            self.context.log.info("strategy %s decides again", self.settings.strategy)
+        self._sound = complaint is None
+        return {} if complaint is None else {"complaint": complaint}
 
     def embed(self, block: FrameBlock) -> np.ndarray | None:
         """Latents of the window; None for a strategy that needs none, or with a model that fails."""
@@ -191,6 +208,7 @@ class RestartSelector:
                 "median_rmsd_angstrom": float(np.median(rmsd)) if len(rmsd) else None,
                 "decisions": len(restarts),
                 **self.walkers_per_ligand(),
+                **self.complain(),
             }
         )
         self.context.log.info(

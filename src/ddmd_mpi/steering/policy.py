@@ -7,7 +7,7 @@ frame is used once, a segment has few children, and the frames chosen together a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,10 @@ import numpy as np
 
 from ..config.schema import SteeringSection
 from ..frames.block import FrameBlock
+from .candidates import Candidates, Choice, Ranking
 from .ligand_quota import LigandCensus
 from .outliers import Outliers
-from .strategies import NEEDS_MODEL, STRATEGIES, Candidates, Ranking
+from .plugins import GuardedStrategy
 
 #: ``min_latent_distance = "auto"`` as a fraction of the median noise radius: half of the way to the tenth neighbour.
 #: Frames that coincide with so many others are left out of the median, or it would be 0 where most maps are equal.
@@ -54,6 +55,13 @@ class Policy:
         Which order parameter is the number of ligand contacts, None for none.
     census
         The walkers' ligands; None for a run of one topology.
+    coordinate
+        Which order parameter is ``steering.coordinate``; None for the RMSD.
+
+    Raises
+    ------
+    ConfigError
+        If a strategy of the user's own cannot be had.
     """
 
     def __init__(
@@ -63,8 +71,12 @@ class Policy:
         seed: int,
         contacts: int | None = None,
         census: LigandCensus | None = None,
+        coordinate: int | None = None,
     ):
-        self.settings, self.n_walkers, self._contacts = settings, n_walkers, contacts
+        self.settings, self.n_walkers = settings, n_walkers
+        self._contacts, self._coordinate = contacts, coordinate
+        self.strategy = GuardedStrategy(settings)
+        self._memory: Mapping[str, Any] = {}
         self.census = LigandCensus(np.zeros(n_walkers, int), 1, settings) if census is None else census
         self._generator = np.random.default_rng(seed)
         self._used: set[tuple[int, int]] = set()  # (walker, frame)
@@ -77,17 +89,25 @@ class Policy:
             self._children[walker, segment] += 1
 
     def state(self) -> dict[str, Any]:
-        """The state of the random numbers; what JSON can hold."""
-        return dict(self._generator.bit_generator.state)
+        """The state of the random numbers, and what the strategy remembers; what JSON can hold."""
+        memory = {"strategy": self.strategy.name, "memory": self._memory}
+        return {**self._generator.bit_generator.state, **memory}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore a :meth:`state`."""
-        self._generator.bit_generator.state = state
+        """Restore a :meth:`state`; another strategy starts without a memory."""
+        if state.get("strategy") == self.strategy.name:
+            self._memory = state["memory"]
+        self._generator.bit_generator.state = {k: v for k, v in state.items() if k not in ("strategy", "memory")}
+
+    @property
+    def needs_outliers(self) -> bool:
+        """Whether the strategy ranks outliers."""
+        return "outliers" in self.strategy.needs
 
     @property
     def needs_model(self) -> bool:
-        """Whether the strategy ranks outliers, and so chooses nothing before the first model."""
-        return self.settings.strategy in NEEDS_MODEL
+        """Whether the strategy needs latents, and so chooses nothing before the first model."""
+        return self.needs_outliers or "latents" in self.strategy.needs
 
     def choose(
         self, block: FrameBlock, latents: np.ndarray | None, outliers: Outliers | None, may_restart: np.ndarray
@@ -106,18 +126,23 @@ class Policy:
         newest = newest_frames(block["walker"], block["frame"], self.n_walkers)
         seen = np.flatnonzero(may_restart & (newest >= 0))
         self.census.update(seen, block["topology"][newest[seen]])
-        strategy = STRATEGIES.get(self.settings.strategy)
-        if strategy is None or (self.needs_model and outliers is None):
+        missing = (self.needs_outliers and outliers is None) or (self.needs_model and latents is outliers is None)
+        if missing:
             return []
-        n, column = len(block), self._contacts
-        contacts = np.full(n, np.nan) if column is None else block["order_parameters"][:, column]
-        ranking = strategy(Candidates(block["rmsd"], outliers or Outliers.none(n), self._generator, contacts))
-        current = walker_scores(ranking.score, newest)
+        candidates = self._window(block, latents, outliers)
+        verdict = self.strategy.verdict(candidates)
+        if verdict is None:
+            return []
+        if verdict.memory is not None:
+            self._memory = verdict.memory
+        if isinstance(verdict, Choice):
+            return self._carried_out(verdict, candidates, newest, may_restart)
+        current = walker_scores(verdict.score, newest)
         walkers = [w for w in worse_walkers(current, self.settings.restart_fraction) if may_restart[w]]
         distance = self._distance(outliers)
         chosen: list[Restart] = []
-        for index in self._candidates(block, ranking, latents):
-            score, topology = ranking.score[index], int(block["topology"][index])
+        for index in best_first(verdict, candidates.usable):
+            score, topology = verdict.score[index], int(block["topology"][index])
             if not walkers or score >= current[walkers[0]]:
                 break
             walker = next((w for w in walkers if score < current[w] and self.census.allows(w, topology)), None)
@@ -127,17 +152,43 @@ class Policy:
                 chosen.append(self._restart(block, index, walker, newest[walker], score, current[walker]))
         return chosen
 
+    def _window(self, block: FrameBlock, latents: np.ndarray | None, outliers: Outliers | None) -> Candidates:
+        """What the strategy is given."""
+        n, column = len(block), self._contacts
+        usable = block["slot_generation"] > 0
+        if latents is not None:
+            usable &= np.isfinite(latents).all(axis=1)
+        return Candidates(
+            block=block,
+            coordinate=goal_distance(block, self._coordinate, self.settings.coordinate_goal),
+            usable=usable,
+            n_walkers=self.n_walkers,
+            generator=self._generator,
+            outliers=outliers or Outliers.none(n),
+            latents=latents,
+            contacts=np.full(n, np.nan) if column is None else block["order_parameters"][:, column],
+            options=self.strategy.options,
+            memory=self._memory,
+        )
+
+    def _carried_out(
+        self, choice: Choice, candidates: Candidates, newest: np.ndarray, may_restart: np.ndarray
+    ) -> list[Restart]:
+        """The restarts that a strategy has chosen outright, as far as walkers and frames can take part."""
+        block, score = candidates.block, candidates.coordinate
+        current = walker_scores(score, newest)
+        chosen = []
+        for walker in np.flatnonzero(may_restart & (newest >= 0) & (choice.frames >= 0)):
+            index = int(choice.frames[walker])
+            topology = int(block["topology"][index])
+            if candidates.usable[index] and self.census.allows(walker, topology):
+                self.census.move(walker, topology)
+                chosen.append(self._restart(block, index, walker, newest[walker], score[index], current[walker]))
+        return chosen
+
     def give_back(self, frames: Iterable[tuple[int, int]]) -> None:
         """Let frames, (walker, frame), be chosen again: nobody has started from them."""
         self._used -= set(frames)
-
-    def _candidates(self, block: FrameBlock, ranking: Ranking, latents: np.ndarray | None) -> np.ndarray:
-        """Frames that may be restart points and whose coordinates are kept, best first."""
-        usable = ranking.eligible & np.isfinite(ranking.score) & (block["slot_generation"] > 0)
-        if latents is not None:
-            usable &= np.isfinite(latents).all(axis=1)
-        order = np.argsort(ranking.score, kind="stable")
-        return order[usable[order]]
 
     def _admissible(
         self, block: FrameBlock, index: int, latents: np.ndarray | None, chosen: list[int], distance: float
@@ -171,6 +222,23 @@ class Policy:
         radius = np.empty(0) if outliers is None else outliers.noise_radius
         radius = radius[np.isfinite(radius) & (radius > 0)]  # 0 if a map comes again and again
         return AUTO_DISTANCE * float(np.median(radius)) if len(radius) else 0.0
+
+
+def goal_distance(block: FrameBlock, coordinate: int | None, goal: float | str) -> np.ndarray:
+    """What strategies rank by, lower is better, shape (n,): the RMSD, angstrom, or an order parameter by its goal."""
+    if coordinate is None:
+        return block["rmsd"]
+    values = block["order_parameters"][:, coordinate].astype(np.float64)
+    if isinstance(goal, str):
+        return values if goal == "down" else -values
+    return np.abs(values - goal)
+
+
+def best_first(ranking: Ranking, usable: np.ndarray) -> np.ndarray:
+    """Frames that may be restart points and whose coordinates are kept, best first."""
+    usable = usable & ranking.eligible & np.isfinite(ranking.score)
+    order = np.argsort(ranking.score, kind="stable")
+    return order[usable[order]]
 
 
 def newest_frames(walker: np.ndarray, frame: np.ndarray, n_walkers: int) -> np.ndarray:

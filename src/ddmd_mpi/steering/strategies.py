@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import numpy as np
 
-from .outliers import Outliers
-
-
-class Candidates(NamedTuple):
-    """The window of n frames as the strategies see it."""
-
-    rmsd: np.ndarray  # (n,) angstrom
-    outliers: Outliers
-    generator: np.random.Generator
-    contacts: np.ndarray  # (n,) between protein and ligand; NaN if they are not counted
-
-
-class Ranking(NamedTuple):
-    """The verdict on every frame of the window."""
-
-    score: np.ndarray  # (n,) lower is better
-    eligible: np.ndarray  # (n,) bool: may be a restart point
+from .adaptive import fast, knn, least_counts, reap
+from .candidates import Candidates, Choice, Ranking, Strategy
 
 
 def ml(candidates: Candidates) -> Ranking:
@@ -33,7 +15,7 @@ def ml(candidates: Candidates) -> Ranking:
 
 def ml_rmsd(candidates: Candidates) -> Ranking:
     """Outliers only, the lowest RMSD to the target first."""
-    return Ranking(candidates.rmsd, candidates.outliers.mask)
+    return Ranking(candidates.coordinate, candidates.outliers.mask)
 
 
 def ml_lof(candidates: Candidates) -> Ranking:
@@ -48,17 +30,29 @@ def ml_contacts(candidates: Candidates) -> Ranking:
 
 def greedy(candidates: Candidates) -> Ranking:
     """Every frame, the lowest RMSD to the target first."""
-    return Ranking(candidates.rmsd, np.ones(len(candidates.rmsd), bool))
+    return Ranking(candidates.coordinate, np.ones(len(candidates), bool))
 
 
 def random(candidates: Candidates) -> Ranking:
     """Every frame, in random order."""
-    return Ranking(candidates.generator.random(len(candidates.rmsd)), np.ones(len(candidates.rmsd), bool))
+    return Ranking(candidates.generator.random(len(candidates)), np.ones(len(candidates), bool))
 
 
-#: Strategies by their name in the settings; "none" ranks nothing.
-STRATEGIES: dict[str, Callable[[Candidates], Ranking]] = {
-    f.__name__: f for f in (ml, greedy, ml_rmsd, ml_lof, ml_contacts, random)
+def published(candidates: Candidates) -> Choice:
+    """Every walker: walker i takes the outlier with the i-th lowest RMSD; of all frames if the outliers are too few.
+
+    The rule of DeepDriveMD-S (agent of DeepDriveMD-streaming, commit 62f3465). Frames are used again and again.
+    """
+    allowed = candidates.usable & np.isfinite(candidates.coordinate)
+    outliers = allowed & candidates.outliers.mask
+    pool = np.flatnonzero(outliers if outliers.sum() >= candidates.n_walkers else allowed)
+    best = pool[np.argsort(candidates.coordinate[pool], kind="stable")][: candidates.n_walkers]
+    frames = np.full(candidates.n_walkers, -1)
+    frames[: len(best)] = best
+    return Choice(frames)
+
+
+#: Strategies by their name in the settings; "none" decides nothing. What they need is in config/strategies.py.
+STRATEGIES: dict[str, Strategy] = {
+    f.__name__: f for f in (ml, ml_rmsd, ml_lof, ml_contacts, greedy, random, least_counts, fast, knn, reap, published)
 }
-#: Those that rank outliers, and so wait for the first model.
-NEEDS_MODEL = frozenset({"ml", "ml_rmsd", "ml_lof", "ml_contacts"})

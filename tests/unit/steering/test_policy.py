@@ -2,36 +2,16 @@
 
 import numpy as np
 import pytest
+from frame_windows import choose, pairs, window
 
 from ddmd_mpi.config.schema import SteeringSection
-from ddmd_mpi.frames.block import FrameBlock
 from ddmd_mpi.steering.outliers import Outliers
 from ddmd_mpi.steering.policy import AUTO_DISTANCE, COPY_VELOCITIES, Policy
-
-
-def window(rows) -> FrameBlock:
-    """Frames from rows of (simulation, segment, frame, rmsd[, slot_generation])."""
-    rows = [(*row, 1)[:5] for row in rows]
-    names = {"walker": "i4", "segment": "i4", "frame": "i8", "rmsd": "f4", "slot_generation": "i8"}
-    columns = {n: np.array(column, t) for (n, t), column in zip(names.items(), zip(*rows, strict=True), strict=True)}
-    columns["topology"] = np.zeros(len(rows), np.int32)
-    contacts = {"contact_counts": np.zeros((len(rows), 1), np.uint16), "contact_columns": np.zeros(0, np.uint16)}
-    return FrameBlock({**columns, **contacts})
 
 
 def policy(n_walkers: int = 4, seed: int = 1, **changes) -> Policy:
     settings = {"strategy": "greedy", "min_latent_distance": 0.0, **changes}
     return Policy(SteeringSection(**settings), n_walkers, seed)
-
-
-def choose(chooser: Policy, block: FrameBlock, latents=None, outliers=None, may_restart=None):
-    may_restart = np.ones(chooser.n_walkers, bool) if may_restart is None else np.array(may_restart)
-    return chooser.choose(block, latents, outliers, may_restart)
-
-
-def pairs(restarts, block: FrameBlock) -> list[tuple[int, int]]:
-    """(walker, source frame) of each restart."""
-    return [(r.walker, int(block["frame"][r.index])) for r in restarts]
 
 
 #: Walkers 0 .. 3 are now at 9, 5, 8 and 4; walker 1 was at 1 and 2 before, walker 3 at 3.
