@@ -228,6 +228,19 @@ def test_commands_hold_for_the_client_and_not_for_the_walker(serving):
     assert (next_step(), next_step()) == (300, 600)
 
 
+def test_a_frame_that_is_taken_at_once_does_not_wait_for_the_thread(serving, monkeypatch):
+    one = serving()
+    connection, said = connected(one)
+    connection.sendall(header(Kind.GO))
+    wait_for(lambda: one._clients[7].ready)
+    with monkeypatch.context() as patch:
+        patch.setattr(one, "_ring", lambda: pytest.fail("the thread was needed"))
+        for index in range(3):
+            one.publish(7, frame(index))
+            found = said.unpack(read(connection, said.frame_bytes(N_ATOMS)), N_ATOMS)
+            assert found[Kind.TIME][2] == frame(index).step
+
+
 def test_a_client_that_reads_nothing_delays_nobody_and_gets_the_newest_frames(serving, monkeypatch):
     one, large = serving(), 100_000
     connection, said = connected(one)

@@ -31,6 +31,8 @@ MOST_ATOMS = 10_000_000
 READ_BYTES = 65_536
 #: Commands that change nothing here: the run waits for nobody.
 IGNORED = (Kind.WAIT, Kind.IO_ERROR)
+#: That a client has gone, or cannot be understood, or that a frame cannot be packed for it.
+SENDING_ERRORS = (OSError, EngineError, OverflowError, ValueError, struct.error)
 
 
 class Client:
@@ -44,10 +46,12 @@ class Client:
         Those that wait for it.
     pending
         What is left of the frame that is being sent.
+    broken
+        Whether sending has failed.
     """
 
     def __init__(self, connection: socket.socket, session: Session, version: int):
-        self.connection, self.ready = connection, False
+        self.connection, self.ready, self.broken = connection, False, False
         self.frames: deque[Frame] = deque(maxlen=WAITING_FRAMES)
         self.pending = memoryview(handshake(session, version))
         self._session, self._version = session, version
@@ -172,6 +176,8 @@ class Server:
         self._clients: dict[int, Client] = {}
         self._newest: dict[int, Frame] = {}
         self._lock = Lock()
+        # Of all that is sent: by the thread, or at once by the one that publishes a frame.
+        self._sending = Lock()
         self._over = False
         self._bell, self._ears = socket.socketpair()
         for end in (self._bell, self._ears):
@@ -207,7 +213,8 @@ class Server:
             if client is None:
                 return
             client.offer(frame)
-        self._ring()
+        if not self._sent(walker, client):
+            self._ring()
 
     def free(self) -> None:
         """Send away every client, once it has what it takes at once."""
@@ -224,6 +231,19 @@ class Server:
         listener.listen()
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ, walker)
+
+    def _sent(self, walker: int, client: Client) -> bool:
+        """Send what a client takes at once, sooner than the thread is awake; whether that was all."""
+        if not self._sending.acquire(blocking=False):
+            return False
+        try:
+            if self._clients.get(walker) is client:
+                client.send()
+        except SENDING_ERRORS:
+            client.broken = True
+        finally:
+            self._sending.release()
+        return not (client.broken or client.pending or client.frames)
 
     def _ring(self) -> None:
         """Wake the thread; a full pipe has woken it already."""
@@ -272,13 +292,16 @@ class Server:
     def _serve(self, walker: int) -> None:
         """Hear and send what can be heard and sent now; close what has ended."""
         client = self._clients[walker]
-        try:
-            client.receive(partial(self._begin, walker))
-            client.send()
-            client.check()
-        except (OSError, EngineError, OverflowError, ValueError, struct.error):
-            self._drop(walker)
-            return
+        with self._sending:
+            try:
+                client.receive(partial(self._begin, walker))
+                client.send()
+                client.check()
+            except SENDING_ERRORS:
+                client.broken = True
+            if client.broken:
+                self._drop(walker)
+                return
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.pending else 0)
         self._selector.modify(client.connection, wanted, walker)
 
