@@ -78,17 +78,17 @@ def gmx() -> Path:
     return GMX
 
 
-def gromacs_alanine(directory: Path, water: bool = False) -> tuple[Path, Path]:
+def gromacs_alanine(directory: Path, water: bool = False, box: str = "cubic") -> tuple[Path, Path]:
     """Alanine dipeptide for GROMACS, 22 atoms; in a box of water some hundred molecules more."""
     (directory / "heavy.pdb").write_text(ALANINE)
-    return pdb2gmx(directory, directory / "heavy.pdb", water)
+    return pdb2gmx(directory, directory / "heavy.pdb", water, box)
 
 
-def pdb2gmx(directory: Path, pdb: Path, water: bool = False) -> tuple[Path, Path]:
+def pdb2gmx(directory: Path, pdb: Path, water: bool = False, box: str = "cubic") -> tuple[Path, Path]:
     """Make a GROMACS topology, which includes files of :func:`force_fields`, and coordinates of a protein."""
     files = ("-f", pdb, "-o", "m.gro", "-p", "m.top", "-i", "posre.itp")
     run_gmx(directory, "pdb2gmx", *files, "-ff", "amber99sb-ildn", "-water", "tip3p", "-ignh")
-    run_gmx(directory, "editconf", "-f", "m.gro", "-o", "m.gro", "-bt", "cubic", "-d", "0.8")
+    run_gmx(directory, "editconf", "-f", "m.gro", "-o", "m.gro", "-bt", box, "-d", "0.8" if box == "cubic" else "1.0")
     if water:
         run_gmx(directory, "solvate", "-cp", "m.gro", "-p", "m.top", "-o", "m.gro")
         (directory / "minimisation.mdp").write_text(MINIMISATION)

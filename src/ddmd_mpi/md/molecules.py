@@ -115,7 +115,7 @@ def build_molecule(molecule: Molecule, simulation: SimulationSection) -> openmm.
     }
     with combining(files):
         system = (molecule.maker or _force_field(molecule))(simulation, options)
-    _check_bonds(molecule, system)
+    check_bonds(molecule, system)
     if box is not None:
         _check_width(system, box, files.coordinates)
         system.setDefaultPeriodicBoxVectors(*box)
@@ -144,7 +144,7 @@ def nonbonded(cutoff_nm: float | None, box_nm: np.ndarray | None, charmm: bool =
     return {"nonbondedMethod": app.CutoffNonPeriodic, "nonbondedCutoff": cutoff_nm * unit.nanometer}
 
 
-def _check_bonds(molecule: Molecule, system: openmm.System) -> None:
+def check_bonds(molecule: Molecule, system: openmm.System) -> None:
     """Refuse coordinates that hold other atoms than the topology, or the same in another order: bonds are torn."""
     shortest, longest = BOND_LENGTHS_NM
     bonds = [system.getConstraintParameters(i) for i in range(system.getNumConstraints())]

@@ -20,7 +20,7 @@ from ..structure.ligand_pose import LigandPose
 from ..structure.periodic import bring_together, molecules_of
 from .complexes import build_row, read_row
 from .coordinates import bonds_of, read_coordinates, read_structure, whole
-from .molecules import Molecule
+from .molecules import Molecule, check_bonds
 from .prepared import Prepared
 from .residues import is_ligand, is_protein
 from .structures import Structures, build_system, check_same_residues, descriptor_atoms, load_structures
@@ -114,7 +114,10 @@ def load_topology(config: Config, index: int, target_nm: np.ndarray | None = Non
 
     def build() -> openmm.System:
         with of_row(config, index):
-            return build_row(row, molecule, simulation)
+            system = build_row(row, molecule, simulation)
+            if row.start is not None:
+                check_bonds(structures.molecule, system)
+            return system
 
     return Topology(index, row.name, structures, pose, build)
 
@@ -212,7 +215,8 @@ def _started(structures: Structures, path: Path) -> Structures:
             "its solvent to implicit or vacuum"
         )
     box = molecule.box_nm if molecule.box_nm is None or found.box_nm is None else found.box_nm
-    molecule = replace(molecule, positions_nm=found.positions_nm, box_nm=box)
+    files = replace(molecule.files, coordinates=path)
+    molecule = replace(molecule, files=files, positions_nm=found.positions_nm, box_nm=box)
     return replace(structures, positions_nm=found.positions_nm, molecule=molecule)
 
 

@@ -273,6 +273,9 @@ def test_a_program_that_is_none_is_refused(tmp_path, script, said):
 def test_arguments_are_those_of_the_build_and_the_rank():
     build, simulation = gromacs.Build("GROMACS", "2024.1", "gmx", ("gmx",), True, True), SimulationSection(threads=2)
     assert gromacs.arguments(build, simulation, 1, []) == ["-ntomp", "2", "-pin", "off", "-ntmpi", "1", "-gpu_id", "1"]
+    assert gromacs.arguments(replace(build, gpu=False), simulation, 1, [])[-2:] == ["-nb", "cpu"]
+    on_cpu = SimulationSection(platform="CPU")
+    assert gromacs.arguments(build, on_cpu, 1, [])[-2:] == ["-nb", "cpu"]
     given = gromacs.arguments(replace(build, thread_mpi=False), simulation, None, ["-pin", "on"])
     assert given == ["-ntomp", "2", "-nb", "cpu", "-pin", "on"]
 

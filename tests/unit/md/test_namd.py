@@ -19,7 +19,8 @@ from ddmd_mpi.config.dynamics import SimulationSection
 from ddmd_mpi.errors import ConfigError, EngineError, InputError
 from ddmd_mpi.md.coordinates import write_pdb
 from ddmd_mpi.md.engines import check_molecule, engine_maker, keep_topology
-from ddmd_mpi.md.programs.namd import AMBER, CHARMM, check_settings, files, version
+from ddmd_mpi.md.programs.engine import Start
+from ddmd_mpi.md.programs.namd import AMBER, CHARMM, check_settings, files, program_maker, version
 from ddmd_mpi.md.programs.namd_files import (
     configuration,
     read_positions,
@@ -215,6 +216,26 @@ def test_another_program_or_an_old_one_is_refused(tmp_path):
             version(str(path))
     path.write_text("#!/bin/sh\necho 'Charm++> x'; echo 'Info: NAMD 3.0.2 for Linux'\n")
     assert version(str(path)) == "3.0.2"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "given", "expected"),
+    [
+        (None, {}, ["+setcpuaffinity", "+p2", "run.namd"]),
+        (3, {}, ["+setcpuaffinity", "+p2", "+devices", "3", "run.namd"]),
+        (3, {"platform": "CPU"}, ["+setcpuaffinity", "+p2", "run.namd"]),
+    ],
+)
+def test_a_build_for_gpus_is_given_that_of_its_rank(namd, tmp_path, gpu, given, expected):
+    program, prmtop, inpcrd = namd
+    simulation = {"threads": 2, **given}
+    engine = {"arguments": ["+setcpuaffinity"]}
+    config = validate(settings(inpcrd, prmtop, program, simulation=simulation, engine=engine))
+    topology = load_topology(config, 0)
+    keep_topology(config, topology, tmp_path)
+    program_ = program_maker(config, gpu, tmp_path)(topology)
+    start = Start(topology.structures.positions_nm, None, np.zeros((3, 3)))
+    assert program_.run(tmp_path, start, 1) == [str(program), *expected]
 
 
 def test_a_psf_has_its_parameters_one_a_line(tmp_path):

@@ -15,6 +15,7 @@ from ddmd_mpi.config.dynamics import EngineSection, SimulationSection
 from ddmd_mpi.config.schema import FaultsSection
 from ddmd_mpi.errors import EngineError
 from ddmd_mpi.md.prepared import Particles, State
+from ddmd_mpi.md.programs import child as child_module
 from ddmd_mpi.md.programs.child import (
     SCRATCH,
     Child,
@@ -63,7 +64,7 @@ class Script:
         self.script, self.starts = script, []
 
     def run(self, directory, start, seed):
-        for path in directory.glob("frame-*"):
+        for path in (*directory.glob("frame-*"), *directory.glob("begun")):
             path.unlink()
         self.starts.append((start, seed))
         return ["/bin/sh", "-c", self.script]
@@ -71,7 +72,7 @@ class Script:
     def output(self, directory):
         class Output:
             def begun(self):
-                return True
+                return any((directory / name).exists() for name in ("begun", "frame-0"))
 
             def frame(self, index):
                 path = directory / f"frame-{index}"
@@ -221,6 +222,48 @@ def test_a_child_that_sleeps_hangs_and_one_that_computes_does_not(engine):
     computing = engine(f"{sys.executable} -S -c '{spins}'; {THREE}", hang_after=1.0)
     computing.advance(SIMULATION.steps_per_report)
     assert computing.state().potential_energy == 0
+
+
+def test_one_that_is_slow_to_start_is_waited_for_while_it_computes(engine):
+    """In the step that a restart takes before anything else; one that sleeps there hangs."""
+    spins = "import time; end = time.monotonic() + 3\nwhile time.monotonic() < end: pass"
+    slow = engine(f"{sys.executable} -S -c '{spins}'; echo > begun; sleep 1000", hang_after=1.0)
+    slow.advance(1)
+    assert (slow._directory / "begun").exists()
+    asleep = engine("sleep 1000", hang_after=1.0)
+    with pytest.raises(EngineError, match="script was ended: process .* has used no processor for"):
+        asleep.advance(1)
+
+
+def test_one_that_never_starts_to_step_is_ended_after_the_time_of_a_start(engine):
+    computing = engine("while :; do :; done", hang_after=1.0, start_within=2.0)
+    with pytest.raises(EngineError, match="script was ended: process .* has written no frame for"):
+        computing.advance(1)
+
+
+def test_one_that_cannot_be_killed_is_a_failure_and_the_next_is_started(engine, monkeypatch):
+    """A process that waits for a disk that is gone ignores even that signal."""
+    moved = engine("echo 0 > frame-0; sleep 1000")
+    moved.advance(SIMULATION.steps_per_report)
+    child = moved._child
+    with monkeypatch.context() as patch:
+        patch.setattr(child_module, "END_SECONDS", 0.05)
+        patch.setattr(child, "_kill", lambda: None)
+        with pytest.raises(EngineError, match=f"process {child.pid} was killed and has not ended for 0.05 s"):
+            moved.set_state(np.ones((N_ATOMS, 3)), seed=3)
+    moved.set_state(np.ones((N_ATOMS, 3)), seed=4)
+    moved.advance(SIMULATION.steps_per_report)
+    assert moved._child.pid != child.pid
+    child.end()
+
+
+def test_frames_that_a_file_system_shows_late_are_taken_in_their_order(engine):
+    moved = engine(f"sleep 1; {THREE}")
+    energies = []
+    for _ in range(4):
+        moved.advance(SIMULATION.steps_per_report)
+        energies.append(moved.state().potential_energy)
+    assert energies == [0, 1, 2, 0]
 
 
 def test_a_child_that_computes_and_reports_no_more_hangs(engine):

@@ -150,6 +150,18 @@ def test_an_own_start_leaves_the_pose(tmp_path):
     np.testing.assert_array_equal(again.pose.ligand_nm, first.pose.ligand_nm)
 
 
+def test_a_start_with_its_atoms_in_another_order_is_named(villin, tmp_path):
+    settings, (first, *_) = villin
+    start, x = tmp_path / "start.pdb", first.structures.positions_nm.copy()
+    x[[3, 200]] = x[[200, 3]]
+    with start.open("w") as file:
+        app.PDBFile.writeFile(first.structures.topology, x * unit.nanometer, file)
+    rows = [replace(settings.system.complexes[0], start=start), *settings.system.complexes[1:]]
+    torn = replace(settings, system=replace(settings.system, complexes=rows))
+    with pytest.raises(InputError, match="row 1 of system.complexes.*start.pdb does not fit .* nm apart"):
+        load_topology(torn, 0).build()
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -1,4 +1,4 @@
-"""The engine "amber": AMBER's sander how it is found, what it cannot do, and what it reads."""
+"""The engine "amber": how AMBER's sander is found, what it cannot do, and what it reads."""
 
 from __future__ import annotations
 
