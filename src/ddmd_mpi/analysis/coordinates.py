@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError, RunDirectoryError
+from ..errors import RunDirectoryError
+from .libraries import needed
 
 if TYPE_CHECKING:
     import MDAnalysis
@@ -72,10 +73,8 @@ def check_length(file: TrajectoryFile, n_frames: int) -> None:
 
 def universe(files: list[TrajectoryFile]) -> MDAnalysis.Universe:
     """The frames of these files, one file after the other."""
-    try:
+    with needed("a universe needs MDAnalysis"):
         import MDAnalysis
-    except ImportError as error:
-        raise InputError(f"a universe needs MDAnalysis ({error}): pip install MDAnalysis") from error
     with readable(files[0].path):
         found = MDAnalysis.Universe(str(files[0].topology), [str(file.path) for file in files])
     expected = sum(len(file.rows) for file in files)

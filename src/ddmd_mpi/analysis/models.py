@@ -18,6 +18,7 @@ from ..errors import InputError, ModelError
 from ..frames.block import FrameBlock
 from ..rundir.files import parse_object, read_bytes
 from ..structure.contacts import contact_csr, round_positions
+from .libraries import needed
 
 #: Atoms of the frames that are read at a time: 120 MB of positions.
 ATOMS_AT_A_TIME = 10_000_000
@@ -147,7 +148,8 @@ def read_trajectory(trajectory: Path, topology: Path, descriptor: list[str] | li
     """Positions of the descriptor atoms, nm, shape (n, n_residues, 3), some frames after the other."""
     from ..md.coordinates import read_pdb
 
-    mdtraj = import_mdtraj()
+    with needed("reading trajectories needs MDTraj"):
+        import mdtraj
     if trajectory.suffix.lower() not in TRAJECTORIES:
         raise InputError(f"the trajectory {trajectory} is not read: give one of {', '.join(TRAJECTORIES)}")
     for path in (trajectory, topology):
@@ -159,21 +161,6 @@ def read_trajectory(trajectory: Path, topology: Path, descriptor: list[str] | li
     pieces = mdtraj.iterload(str(trajectory), top=known, chunk=max(1, ATOMS_AT_A_TIME // known.n_atoms))
     for piece in readable(pieces, trajectory, topology):
         yield piece.xyz[:, chosen]
-
-
-def import_mdtraj() -> Any:
-    """The library that reads trajectories.
-
-    Raises
-    ------
-    InputError
-        If it is not installed.
-    """
-    try:
-        import mdtraj
-    except ImportError as error:
-        raise InputError(f"reading trajectories needs MDTraj ({error}): pip install 'ddmd-mpi[analysis]'") from error
-    return mdtraj
 
 
 def descriptor_indices(atoms: Any, topology: Path, descriptor: list[str] | list[int] | str) -> list[int]:

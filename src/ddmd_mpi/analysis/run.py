@@ -18,6 +18,7 @@ import numpy as np
 from ..errors import InputError, RunDirectoryError
 from . import coordinates, lineage
 from .frame_table import order_of_time, read_frames
+from .libraries import needed
 from .lineage import Segment, Source
 from .models import TrainedModel, open_model
 from .records import Record, is_span, number, read_json, read_lines, read_toml, table
@@ -146,10 +147,8 @@ class Run:
         InputError
             If pandas is not installed.
         """
-        try:
+        with needed("a table needs pandas, Run.frames does not"):
             import pandas
-        except ImportError as error:
-            raise InputError(f"a table needs pandas ({error}): pip install pandas, or use Run.frames") from error
         return pandas.DataFrame({name: self.frames[name] for name in self.frames.dtype.names or ()})
 
     @cached_property

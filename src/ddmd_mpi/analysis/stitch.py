@@ -16,7 +16,8 @@ from ..md.coordinates import read_pdb, write_pdb
 from ..md.selection import select
 from ..structure import ANGSTROM_PER_NM
 from .coordinates import TrajectoryFile, read_piece
-from .models import ATOMS_AT_A_TIME, descriptor_indices, import_mdtraj
+from .libraries import needed
+from .models import ATOMS_AT_A_TIME, descriptor_indices
 from .records import Record, table
 from .routes import Route
 from .run import Run
@@ -68,7 +69,8 @@ def stitch(
     RunDirectoryError
         If a trajectory lacks frames, or the route goes through several topologies.
     """
-    mdtraj = import_mdtraj()
+    with needed("reading trajectories needs MDTraj"):
+        import mdtraj
     files = [_file_of(run, row) for row in route.rows[[0, -1]]]
     if files[0].topology != files[1].topology:
         raise RunDirectoryError(

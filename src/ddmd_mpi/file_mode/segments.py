@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -24,8 +24,16 @@ COLUMNS = tuple(f for f in FIELDS if Hop.COORDINATES in f.hops)
 #: What is passed on to training and inference.
 FEATURES = tuple(f for f in COLUMNS if Hop.FEATURES in f.hops)
 COORDINATES = ("positions", "velocities", "box")
-#: The shape of every column of a file.
-Shapes = dict[str, tuple[int, ...]]
+
+
+class Stored(NamedTuple):
+    """A column in a file: what the file calls it, and its shape."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+Shapes = dict[str, Stored]
 #: Shown in place of a frame whose file is gone: no walker has this index.
 GONE = -1
 
@@ -131,7 +139,7 @@ class Segments:
             return file["positions"][row], file["velocities"][row], file["box"][row]
 
     def shapes(self, iteration: int, walker: int) -> Shapes:
-        """The shape of every column of a walker's file.
+        """Name and shape of every column of a walker's file.
 
         Raises
         ------
@@ -140,7 +148,7 @@ class Segments:
         """
         path = self.path(iteration, walker)
         with hdf5.reading(path, self._identity(iteration, walker)) as file:
-            return {name: dataset.shape for name, dataset in self._columns(file, path).items()}
+            return {name: Stored(data.name.lstrip("/"), data.shape) for name, data in self._columns(file, path).items()}
 
     def aggregate(self, iteration: int, shapes: Mapping[int, Shapes]) -> int:
         """Write the file that shows the frames of these walkers, one after the other; returns its bytes.
@@ -156,23 +164,15 @@ class Segments:
 
         def fill(file: h5py.File) -> None:
             file.attrs["walkers"] = list(shapes)
-            file.attrs["frames"] = [shape["walker"][0] for shape in shapes.values()]
-            n_atoms = {shape["positions"][1] for shape in shapes.values()}
+            file.attrs["frames"] = [columns["walker"].shape[0] for columns in shapes.values()]
+            n_atoms = {columns["positions"].shape[1] for columns in shapes.values()}
             for field in COLUMNS if len(n_atoms) == 1 else (f for f in COLUMNS if "atoms" not in f.shape):
-                names = [self._name_in(self.path(iteration, walker), field.name) for walker in shapes]
-                layout = _joined(sources, names, field, [shape[field.name] for shape in shapes.values()])
+                layout = _joined(sources, field, [columns[field.name] for columns in shapes.values()])
                 missing = GONE if field.name == "walker" else None
                 hdf5.describe(file.create_virtual_dataset(field.name, layout, fillvalue=missing), field)
             file["order_parameters"].attrs["names"] = list(self.order_parameters)
 
         return hdf5.write(path, self._identity(iteration), fill)
-
-    def _name_in(self, path: Path, name: str) -> str:
-        """What a file of a walker calls a column."""
-        if name not in FORMER_NAMES:
-            return name
-        with h5py.File(path) as file:
-            return name if name in file else FORMER_NAMES[name]
 
     def _sources(self, iteration: int, walkers: Iterable[int]) -> list[str]:
         """The files of these walkers as the file that shows them all names them."""
@@ -233,13 +233,11 @@ def _features(
     )
 
 
-def _joined(
-    sources: Sequence[str], names: Sequence[str], field: Field, shapes: Sequence[tuple[int, ...]]
-) -> h5py.VirtualLayout:
-    """Datasets of several files one after the other."""
-    stops = np.cumsum([0, *(shape[0] for shape in shapes)])
-    layout = h5py.VirtualLayout((int(stops[-1]), *shapes[0][1:]), field.dtype)
-    for source, name, shape, start in zip(sources, names, shapes, stops[:-1], strict=True):
+def _joined(sources: Sequence[str], field: Field, columns: Sequence[Stored]) -> h5py.VirtualLayout:
+    """Datasets of several files, concatenated."""
+    stops = np.cumsum([0, *(shape[0] for _, shape in columns)])
+    layout = h5py.VirtualLayout((int(stops[-1]), *columns[0].shape[1:]), field.dtype)
+    for source, (name, shape), start in zip(sources, columns, stops[:-1], strict=True):
         if shape[0]:
             layout[start : start + shape[0]] = h5py.VirtualSource(source, name, shape, field.dtype)
     return layout

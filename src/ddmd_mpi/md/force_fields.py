@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from openmm import app
 
-from ..errors import InputError
-from .trusted_files import load_force_field
+from .trusted_files import explaining, load_force_field
 
 if TYPE_CHECKING:
     from .molecule_files import MoleculeFiles
@@ -25,13 +24,8 @@ def force_field(files: MoleculeFiles) -> app.ForceField:
     InputError
         If one of them cannot be read.
     """
-    try:
+    with explaining(lambda reason: f"{files.said_by} is not a force field that OpenMM can read: {reason}"):
         return _read_force_field(files.force_field)
-    except InputError:
-        raise
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{files.said_by} is not a force field that OpenMM can read: {reason}") from error
 
 
 @lru_cache(maxsize=4)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from ..errors import InputError
 from .coordinates import Coordinates
 from .programs.lammps_files import n_atoms_of, read_data
 from .programs.lammps_order import check_order
-from .trusted_files import GromacsTopology, check_file, reading, system_xml
+from .trusted_files import GromacsTopology, check_file, explaining, reading, system_xml
 
 Solvent = Literal["auto", "explicit", "implicit", "vacuum"]
 #: A format's own way to make an OpenMM system, given the settings and the keyword arguments that formats share.
@@ -91,16 +91,9 @@ class Parsed:
     n_atoms: int
 
 
-@contextmanager
-def combining(files: MoleculeFiles) -> Iterator[None]:
-    """Turn whatever OpenMM raises on files that do not go together into an InputError that names them."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{files.said_by} cannot be applied to {files.coordinates}: {reason}") from error
+def combining(files: MoleculeFiles) -> AbstractContextManager[None]:
+    """Explain errors of OpenMM on files that do not fit each other by a sentence that names them."""
+    return explaining(lambda reason: f"{files.said_by} cannot be applied to {files.coordinates}: {reason}")
 
 
 def kind_of(topology: Path | None) -> str:

@@ -8,7 +8,7 @@ unpickles the function of a ``PythonForce``. Force fields that come with OpenMM,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,19 @@ def check_file(path: Path, what: str) -> None:
 
 
 @contextmanager
+def explaining(sentence: Callable[[str], str]) -> Iterator[None]:
+    """Turn any error of OpenMM on a user's files into an InputError; `sentence` gets its first line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(sentence((str(error) or type(error).__name__).splitlines()[0])) from error
+
+
+@contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever a reader of OpenMM raises into an InputError that names the file and says what it should be.
+    """Explain errors of a reader of OpenMM by a sentence that names the file and says what it should be.
 
     Parameters
     ----------
@@ -74,13 +85,8 @@ def reading(path: Path, what: str) -> Iterator[None]:
         What is expected, with its article.
     """
     check_file(path, what)
-    try:
+    with explaining(lambda reason: f"{path} cannot be read as {what} ({reason}): correct it, or give another file"):
         yield
-    except InputError:
-        raise
-    except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path} cannot be read as {what} ({reason}): correct it, or give another file") from error
 
 
 def check_positions(positions_nm: np.ndarray, path: Path) -> None:

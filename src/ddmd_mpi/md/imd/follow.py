@@ -17,7 +17,7 @@ from ..trajectory_repair import coordinate_ends, shape
 from .protocol import Frame
 
 #: Of a frame of DCD: the cell between its two lengths, and what precedes each axis.
-CELL, CELL_BYTES, LENGTH_BYTES = struct.Struct("<4x6d4x"), 56, 4
+CELL, CELL_BYTES = struct.Struct("<4x6d4x"), 56
 
 
 class CoordinateReader:

@@ -38,7 +38,6 @@ class Kind(IntEnum):
     WAIT = 16
 
 
-VERSIONS = (2, 3)
 HEADER = struct.Struct("!ii")
 #: Of a server's bodies, by its byte order: step, temperature and eight energies; time step, time and step; box vectors.
 ENERGIES, TIME, BOX = "i9f", "ddq", "9f"
