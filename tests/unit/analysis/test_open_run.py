@@ -217,5 +217,5 @@ def test_the_table_has_the_columns_of_the_frames(steered, monkeypatch):
 
 def test_a_table_names_pandas_if_it_is_missing(steered, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(InputError, match="pip install pandas"):
+    with pytest.raises(InputError, match="a table needs pandas, Run.frames does not"):
         open_run(steered).table()
