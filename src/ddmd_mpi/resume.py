@@ -182,7 +182,7 @@ def refuse_if_alive(directory: Path, silent_after: float = SILENT_SECONDS, watch
 
 
 def read_view(directory: Path) -> dict[str, Any] | None:
-    """The live view in ``status.json``; None if there is none that can be read."""
+    """The live view in ``status.json``; None if there is no readable one."""
     try:
         view = parse_object(read_bytes(directory / "status.json"))
         return view if isinstance(view["time"], float) else None

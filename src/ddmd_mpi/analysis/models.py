@@ -39,7 +39,7 @@ def open_model(path: Path | str, threads: int = 1, model: str | None = None) -> 
     Raises
     ------
     ModelError
-        If there is none that can be read.
+        If there is no readable one.
     """
     return TrainedModel(Path(path), threads, model)
 
@@ -151,7 +151,7 @@ def read_trajectory(trajectory: Path, topology: Path, descriptor: list[str] | li
     with needed("reading trajectories needs MDTraj"):
         import mdtraj
     if trajectory.suffix.lower() not in TRAJECTORIES:
-        raise InputError(f"the trajectory {trajectory} is not read: give one of {', '.join(TRAJECTORIES)}")
+        raise InputError(f"the trajectory {trajectory} has an unknown format: give one of {', '.join(TRAJECTORIES)}")
     for path in (trajectory, topology):
         if not path.is_file():
             raise InputError(f"the file {path} does not exist")

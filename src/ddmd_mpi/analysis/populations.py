@@ -136,7 +136,7 @@ def estimate(data: Stretches, question: Question, n_samples: int = 100, seed: in
     if data.n_stretches < MIN_STRETCHES or len(data) - data.n_stretches < MIN_PAIRS:
         raise InputError(
             f"there are {len(data)} frames in {data.n_stretches} stretches, and {MIN_PAIRS} transitions in "
-            f"{MIN_STRETCHES} stretches are the least: continue the run"
+            f"{MIN_STRETCHES} stretches are needed at least: continue the run"
         )
     scaled = data.features / np.maximum(data.features.std(axis=0), 1e-12)
     states = _states(scaled, question, seed)

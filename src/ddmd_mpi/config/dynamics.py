@@ -175,7 +175,7 @@ class SimulationSection(Section):
             near = f"{math.floor(reports) * self.report_interval_ps:g}"
             raise ValueError(
                 f"segment_ps must be a whole number of reports, not {reports:.2f} of report_interval_ps: "
-                f"set it to {near}, say"
+                f"set it, for example, to {near}"
             )
 
     @property

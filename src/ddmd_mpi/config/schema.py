@@ -281,7 +281,7 @@ class Config(Section):
         if self.emulation.trajectory is not None and self.simulation.engine != "emulated":
             raise ValueError("emulation.trajectory is replayed by one engine only: set simulation.engine to emulated")
         if self.emulation.training_seconds and self.training.model == "none":
-            raise ValueError("emulation.training_seconds needs rounds of training: set training.model, to pca say")
+            raise ValueError("emulation.training_seconds needs rounds of training: set training.model (to pca, ...)")
 
     @property
     def coordinate(self) -> int | None:

@@ -39,7 +39,7 @@ def myself() -> Process:
 
 
 def look_at(pid: int) -> tuple[str, int] | None:
-    """State (a letter, proc(5)) and start of a process; None where there is none, or no ``/proc``."""
+    """State (a letter, proc(5)) and start of a process; None if there is none, or no ``/proc``."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return fields[0], int(fields[19])

@@ -4,8 +4,8 @@ A thread of Python watches, by the awake clock: time in which the process was su
 library holds the interpreter's lock forever, that thread cannot run; then the first aggregator declares the rank lost,
 and a rank of its node ends it by :func:`end_process`, which makes it write its stack without the interpreter.
 
-What takes long (a first load, a round) may promise many minutes. It works all the same: a process that meanwhile uses
-no processor, and has no thread that waits for a disk, waits for something that does not come.
+What takes long (a first load, a round) may promise many minutes. A hang is noticed even then: a process that uses no
+CPU, and has no thread that waits for a disk, waits for something that does not come.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def _counts(n_ranks: int, ranks: RanksSection) -> tuple[int | None, int, int]:
     if n_ranks < MIN_RANKS:
         raise LayoutError(
             f"{_count(n_ranks, 'rank')} {'is' if n_ranks == 1 else 'are'} too few: each of the four roles needs one, "
-            f"so start at least {MIN_RANKS} ranks, for example mpiexec -n {MIN_RANKS}, or take --mode file"
+            f"so start at least {MIN_RANKS} ranks, for example mpiexec -n {MIN_RANKS}, or use --mode file"
         )
     training = 1 if ranks.training == "auto" else ranks.training
     inference = 1 if ranks.inference == "auto" else ranks.inference

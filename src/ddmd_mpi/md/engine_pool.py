@@ -73,7 +73,7 @@ class EnginePool:
         Raises
         ------
         EngineError
-            If there is none, and none can be made.
+            If there is none and none can be created.
         """
         at = next((i for i, b in enumerate(self._idle) if b.topology.index == index), None)
         body = self._new(index, walker) if at is None else self._idle.pop(at)

@@ -102,7 +102,7 @@ def kind_of(topology: Path | None) -> str:
     Raises
     ------
     InputError
-        If the file is missing or none that is known.
+        If the file is missing, or of an unknown kind.
     """
     if topology is None:
         return "force field"
@@ -233,7 +233,7 @@ def _lammps(files: MoleculeFiles, topology: Path, found: Coordinates, _box: np.n
     try:
         data = read_data(topology)
     except (OSError, ValueError, IndexError) as error:
-        raise InputError(f"{topology} is no LAMMPS data file that can be used: {error}") from error
+        raise InputError(f"{topology} cannot be used as a LAMMPS data file: {error}") from error
     n_atoms, atoms = len(data.masses), list(found.topology.atoms())
     if n_atoms == len(atoms):
         try:

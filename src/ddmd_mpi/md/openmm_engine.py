@@ -154,7 +154,7 @@ class OpenMMEngine:
         Parameters
         ----------
         stop
-            Asked in every iteration of the minimiser, whether to leave it at that.
+            Called in every iteration of the minimiser: whether to stop early.
         """
         relaxed = self._relaxed.get(self.platform)
         with _engine_errors("start"):

@@ -71,7 +71,7 @@ def find(name: str) -> type:
 
 def _checked(name: str, found: object) -> type:
     if not inspect.isclass(found):
-        raise ConfigError(f"simulation.engine {name} is no class (got {found!r}): see docs/engines.md")
+        raise ConfigError(f"simulation.engine {name} is not a class (got {found!r}): see docs/engines.md")
     missing = [method for method in METHODS if not callable(getattr(found, method, None))]
     if missing:
         raise ConfigError(f"simulation.engine {name} lacks {', '.join(missing)}: see docs/engines.md")

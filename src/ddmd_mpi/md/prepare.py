@@ -88,7 +88,7 @@ def in_water(
     if edge > LARGEST_BOX_NM:
         raise InputError(
             f"a box of water around it would be {edge:.0f} nm wide, and {LARGEST_BOX_NM:g} nm at most are "
-            "made: correct the positions that lie far out, or take --solvent implicit"
+            "made: correct the positions that lie far out, or use --solvent implicit"
         )
     alone = complexes.Atoms(topology, positions_nm)
     return complexes.solvated(alone, load_force_field(tuple(force_field)), padding_nm=PADDING_NM)

@@ -221,7 +221,7 @@ def _started(structures: Structures, path: Path) -> Structures:
 
 
 def _ligand_atoms(topology: app.Topology, names: list[str]) -> np.ndarray:
-    """Indices of the atoms of the residues with these names or ids; unasked, of those that nothing else can be."""
+    """Indices of the atoms of the residues with these names or ids; by default, of those that can be a ligand."""
     residues = list(topology.residues())
     if names:
         missing = [n for n in names if not any(n in (r.name, r.id) for r in residues)]

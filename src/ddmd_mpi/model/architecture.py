@@ -61,7 +61,7 @@ class Architecture:
         return log(density / (1 - density))
 
     def at_once(self, n_frames: int) -> int:
-        """Frames of `n_frames` that go through the network at a time for want of memory: a divisor of their number."""
+        """Frames of `n_frames` that pass through the network at a time, to save memory: a divisor of their number."""
         most = max(1, PIXELS_AT_ONCE // self.size**2)
         return max(n for n in range(1, n_frames + 1) if n_frames % n == 0 and n <= most)
 

@@ -24,7 +24,7 @@ log = logging.getLogger("ddmd_mpi")
 
 
 class Guarded(Model):
-    """Whatever the model raises becomes a ModelError, and what it gives back is looked at.
+    """Exceptions of the model become a ModelError, and its results are checked.
 
     The frames that it is given cannot be written to: they are the run's own.
     """

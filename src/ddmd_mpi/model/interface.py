@@ -139,7 +139,7 @@ class Model(ABC):
         """Restore a :meth:`state`."""
         self.load(arrays)
 
-    def free(self) -> None:  # noqa: B027 - most models have nothing to give back
+    def free(self) -> None:  # noqa: B027 - most models have nothing to release
         """Give back what lies outside Python. Collective over the ranks that train together."""
 
 

@@ -136,7 +136,7 @@ class ModelWeights:
         Raises
         ------
         ModelError
-            If there are none that can be read.
+            If there are no readable ones.
         """
         try:
             metadata = parse_object(read_bytes(path / "metadata.json"))

@@ -172,7 +172,7 @@ class Store:
         return [(m[1], int(m[2]), int(m[3])) for m in map(_PART.fullmatch, self._names()) if m]
 
     def newest(self, skip: Callable[[CheckpointError], object]) -> Manifest:
-        """The newest checkpoint that is complete; `skip` is told of each newer one that is not.
+        """The newest checkpoint that is complete; `skip` is called for each newer one that is not.
 
         Raises
         ------

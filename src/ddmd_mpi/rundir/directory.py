@@ -25,7 +25,7 @@ LIBRARIES = ("adios2", "h5py", "horovod", "mpi4py", "numpy", "openmm", "scikit-l
 
 
 def create_run_directory(requested: Path | None, usecase: str, mode: str = "stream") -> Path:
-    """Make a fresh run directory with the sub-directories of `mode`; unasked it is ``runs/USECASE-DATE-TIME``.
+    """Make a fresh run directory with the sub-directories of `mode`; by default ``runs/USECASE-DATE-TIME``.
 
     Raises
     ------

@@ -45,7 +45,7 @@ def read_npz(path: Path, most: int = MAX_BYTES, only: Collection[str] | None = N
     Raises
     ------
     OSError
-        If there is no such file, or it is none that can be (see :func:`.files.check_regular`).
+        If the file is missing or is not regular (see :func:`.files.check_regular`).
     ValueError
         If it is damaged, compressed, or holds anything but arrays of plain numbers, bytes and text.
     """

@@ -1,7 +1,7 @@
 """Who answers at an address: a listener on every host, and a probe that connects to the listeners of others.
 
 A listener answers each connection with its token. So an address that leads to another machine, or back to the host that
-asks, as the bridge of a container runtime does, is told from one that leads to the host in question.
+asks, such as the bridge of a container runtime, is distinguished from one that leads to the host in question.
 """
 
 from __future__ import annotations

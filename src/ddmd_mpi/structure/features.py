@@ -43,7 +43,7 @@ class FeatureCalculator:
     Raises
     ------
     ConfigError
-        If an order parameter names residues that it cannot use, or a ligand where there is none.
+        If an order parameter names residues that it cannot use, or a ligand although there is none.
     """
 
     def __init__(

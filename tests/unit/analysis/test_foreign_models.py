@@ -71,5 +71,5 @@ def test_a_model_of_absurd_size_is_not_made(tmp_path, n):
 @pytest.mark.parametrize("name", ["x.h5", "x.hdf5", "x.lh5", "x.pkl", "x.pdb.gz", "x"])
 def test_trajectories_that_hold_more_than_numbers_are_not_read(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
-    with pytest.raises(InputError, match=r"is not read: give one of \.dcd, \.xtc"):
+    with pytest.raises(InputError, match=r"has an unknown format: give one of \.dcd, \.xtc"):
         next(read_trajectory(tmp_path / name, tmp_path / "x.pdb", ["CA"]))

@@ -192,7 +192,7 @@ def test_the_files_of_a_program_are_taken_over_for_its_engine(tmp_path, monkeypa
     settings, _ = loaded(tmp_path / "a", "alanine")
     assert settings.simulation.engine == "gromacs"
     assert [note for note in notes if note.startswith("the program gmx of the engine gromacs")]
-    with pytest.raises(InputError, match="the engine amber needs an AMBER topology, and .*alanine.top is none"):
+    with pytest.raises(InputError, match="the engine amber needs an AMBER topology, which .*alanine.top is not"):
         new_system(tmp_path / "b", replace(top, engine="amber"))
     assert not (tmp_path / "b").exists()
 

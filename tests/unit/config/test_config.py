@@ -71,7 +71,10 @@ def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
         ("steering.strategy=best", "steering.strategy"),
         ("steering.outlier_fraction_min=0.9", "must not exceed"),
         ("simulation.segment_ps=0.001", "at least one report_interval_ps"),
-        ("simulation.segment_ps=0.6", "whole number of reports, not 2.50 of report_interval_ps: set it to 0.48, say"),
+        (
+            "simulation.segment_ps=0.6",
+            "whole number of reports, set it, for example, to 0.48",
+        ),
         ("simulation.timestep_fs=7", "whole number of timesteps"),
         ("training.model=none", "needs a model"),
         ("streams.interface=10.1.0.1", "10.1.0.0/16"),

@@ -134,7 +134,7 @@ def test_four_ranks_take_one_role_each():
 
 @pytest.mark.parametrize("n", [0, 1, 3])
 def test_fewer_than_four_ranks_are_too_few(n):
-    cure = "at least 4 ranks, for example mpiexec -n 4, or take --mode file"
+    cure = "at least 4 ranks, for example mpiexec -n 4, or use --mode file"
     with pytest.raises(LayoutError, match=f"^{n} rank.* too few: .*{cure}$"):
         plan([0] * n, [0], AUTO, "auto")
 

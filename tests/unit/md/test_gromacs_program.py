@@ -249,7 +249,7 @@ def test_what_it_cannot_honour_is_refused(tmp_path, given, said):
 
 
 def test_a_molecule_in_other_files_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"needs a GROMACS topology, and .*m.gro is none"):
+    with pytest.raises(InputError, match=r"needs a GROMACS topology, which .*m.gro is not"):
         check_molecule(settings(tmp_path, topology=None), SimpleNamespace(box_nm=BOX))
 
 

@@ -111,7 +111,7 @@ def test_a_data_file_says_masses_in_the_order_of_the_ids(tmp_path):
     with pytest.raises(ValueError, match="its atoms must have the ids 1 to 3"):
         read_data(path)
     path.write_text(DATA.replace("2 1.008\n", ""))
-    with pytest.raises(ValueError, match="it says no mass of the atom type 2"):
+    with pytest.raises(ValueError, match="it has no mass of the atom type 2"):
         read_data(path)
     path.write_text(DATA.replace("0 3 zlo zhi", "0 3 zlo zhi\n0 0 0 xy xz yz"))
     with pytest.raises(ValueError, match="its box is not rectangular"):

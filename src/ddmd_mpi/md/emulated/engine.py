@@ -89,7 +89,7 @@ class EmulatedEngine:
         self._state = None
 
     def _show(self, positions: np.ndarray, velocities: np.ndarray | None) -> State:
-        """Make the state of these positions, with Maxwell velocities for want of others."""
+        """Make the state of these positions, with Maxwell velocities, because there are no others."""
         if velocities is None:
             velocities = self._rng.standard_normal((self.n_atoms, 3), np.float32)
             velocities *= self._speed

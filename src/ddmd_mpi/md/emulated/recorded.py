@@ -23,7 +23,7 @@ def read_frames(path: Path, n_atoms: int) -> Frames:
     Raises
     ------
     InputError
-        If there is no such file, it is none that is understood, or it is of another molecule.
+        If the file is missing, has an unknown format, or is of another molecule.
     """
     if not path.is_file():
         raise InputError(f"the trajectory {path} does not exist: correct emulation.trajectory")

@@ -36,7 +36,7 @@ def free_port() -> int:
         with suppress(OSError), socket.socket() as probe:
             probe.bind(("", port))
             return port
-    raise EngineError(f"no port of {PORTS.start} to {PORTS.stop - 1} is free: end what has them")
+    raise EngineError(f"no port of {PORTS.start} to {PORTS.stop - 1} is free: stop a program that uses one of them")
 
 
 class Receiver:
@@ -99,7 +99,7 @@ class Receiver:
             session = self._greeting.session
             missing = [name for name in self.needed if not getattr(session, name)]
             if missing:
-                raise EngineError(f"the program sends no {missing[0]} by IMD: it must")
+                raise EngineError(f"the program sends no {missing[0]} by IMD, which the engine needs")
 
     def first(self) -> dict[Kind, np.ndarray | tuple] | None:
         """The packets of the oldest frame that is left, in the units of the program; None if it is not complete.

@@ -76,7 +76,7 @@ class Client:
         OSError
             If it is gone.
         EngineError
-            If its session cannot go on: the walker has other atoms now.
+            If its session must end because the walker has other atoms now.
         """
         while self.pending or self.frames:
             if not self.pending:
@@ -93,7 +93,7 @@ class Client:
         if self._asked and not self.pending:
             self._took = time.monotonic()
         if time.monotonic() - self._took > PATIENCE_SECONDS:
-            raise EngineError(f"it has taken nothing for {PATIENCE_SECONDS:g} s")
+            raise EngineError(f"it has read nothing for {PATIENCE_SECONDS:g} s")
 
     def receive(self, begin: Callable[[], None]) -> None:
         """Hear what it says; `begin` is called once it is ready.
@@ -120,9 +120,9 @@ class Client:
                 return
             kind, count = HEADER.unpack_from(self._inbox)
             del self._inbox[: HEADER.size]
-            self._obey(kind, count, begin)
+            self._answer(kind, count, begin)
 
-    def _obey(self, kind: int, count: int, begin: Callable[[], None]) -> None:
+    def _answer(self, kind: int, count: int, begin: Callable[[], None]) -> None:
         """Do what a command says, as far as it concerns nobody else."""
         if kind == Kind.GO:
             self._asked = True
@@ -139,7 +139,7 @@ class Client:
         elif kind == Kind.DISCONNECT:
             raise EngineError("it has left")
         elif kind == Kind.KILL:
-            raise EngineError("it wants to end the run, which is refused")
+            raise EngineError("it asked to end the run, which a client cannot do")
         elif kind not in IGNORED:
             raise EngineError(f"it does not speak IMD: a packet {kind} came")
 

@@ -198,7 +198,7 @@ class Patience:
         self._idle = 0.0 if busy or ticks != self._ticks else self._idle + pause
         self._ticks = ticks
         if self._idle > self._idle_limit:
-            raise EngineError(f"process {child.pid} hangs: it has used no processor for {self._idle:.0f} s")
+            raise EngineError(f"process {child.pid} hangs: it has used no CPU for {self._idle:.0f} s")
         if self._silent > self.silent_limit:
             raise EngineError(f"process {child.pid} has written no frame for {self._silent:.0f} s")
 
@@ -216,7 +216,7 @@ def scratch_of(engine: EngineSection, directory: Path) -> Path:
     path = Path(os.path.expandvars(engine.scratch))
     if not path.is_absolute():
         raise EngineError(
-            f"engine.scratch = {engine.scratch} is no absolute path here: correct it, or set its variable"
+            f"engine.scratch = {engine.scratch} is not an absolute path here: correct it, or set its variable"
         )
     return path
 

@@ -1,4 +1,4 @@
-"""A walker in a program of its own, which computes on while frames are taken from the files that it writes.
+"""A walker in a program of its own, which runs while frames are read from the files that it writes.
 
 The program runs a segment at a time. A state that is set ends it and starts it again from there.
 """
@@ -29,7 +29,7 @@ SEED_PRIME = 1_000_003
 
 
 class Start(NamedTuple):
-    """Where a program begins: positions (n_atoms, 3) nm; velocities nm/ps or None; box (3, 3) nm or zero."""
+    """Where a program starts: positions (n_atoms, 3) nm; velocities nm/ps or None; box (3, 3) nm or zero."""
 
     positions: np.ndarray
     velocities: np.ndarray | None
@@ -40,21 +40,21 @@ class Output(Protocol):
     """What one start of a program writes."""
 
     def begun(self) -> bool:
-        """Whether it has set up and steps."""
+        """Whether it has finished its setup and takes steps."""
 
     def frame(self, index: int) -> State | None:
-        """Its frame number `index`, from 0; None if it is not whole yet. Asked for in this order."""
+        """Its frame number `index`, from 0; None if it is not complete yet. Indices ascend from call to call."""
 
 
 class Program(Protocol):
-    """How one program is told what to do, and what it writes; all files lie in its working directory.
+    """The input of one program, and what it writes; all files lie in its working directory.
 
     Attributes
     ----------
     name
         Of the engine.
     log
-        File that says why it ended.
+        File with the reason why it ended.
     n_reports
         Frames of a run.
     """
@@ -64,7 +64,7 @@ class Program(Protocol):
     n_reports: int
 
     def run(self, directory: Path, start: Start | None, seed: int) -> list[str]:
-        """Write the input of a run; the command. Without a start it goes on where the last run has ended."""
+        """Write the input of a run; the command. Without a start, continue where the last run ended."""
 
     def output(self, directory: Path) -> Output:
         """What the run writes."""
@@ -92,7 +92,7 @@ class ProgramEngine:
     scratch
         The program's working directory is made in it.
     relaxed
-        The minimised start by engine, nm: what the first engine of a topology finds, the others take.
+        The minimised start by engine, nm: the first engine of a topology sets it, the others use it.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class ProgramEngine:
             scratch.mkdir(parents=True, exist_ok=True)
             self._directory = Path(tempfile.mkdtemp(prefix=f"{program.name}-", dir=scratch))
         except OSError as error:
-            raise EngineError(f"there is no place to run {program.name} in {scratch}: {error.strerror}") from error
+            raise EngineError(f"no directory for {program.name} can be made in {scratch}: {error.strerror}") from error
         self._child: Child | None = None
         # Of the child, while there is one.
         self._output: Output
@@ -132,12 +132,12 @@ class ProgramEngine:
         self._state: State | None = None
 
     def start(self, seed: int, stop: Callable[[], bool] | None = None) -> None:
-        """Put the walker on the start, minimised when the config asks for it, with velocities from `seed`.
+        """Put the walker at the start, minimised if the config asks for it, with velocities drawn from `seed`.
 
         Parameters
         ----------
         stop
-            Asked again and again, whether to leave the minimisation at that.
+            Called repeatedly: whether to stop the minimisation early.
         """
         positions, box = np.asarray(self._structures.positions_nm, np.float64), self._structures.box_nm
         if self._simulation.minimize:
@@ -154,7 +154,7 @@ class ProgramEngine:
     ) -> None:
         """Continue from another state: the program is ended; see :meth:`OpenMMEngine.set_state`.
 
-        It is started again by the next :meth:`poll` or :meth:`advance`, from whose thread: it dies with that thread.
+        The next :meth:`poll` or :meth:`advance` starts it again, in the calling thread; it dies with that thread.
         """
         self._stop()
         box = np.zeros((3, 3)) if box is None or not self._structures.periodic else np.asarray(box, np.float64)
@@ -174,12 +174,12 @@ class ProgramEngine:
         )
 
     def poll(self) -> bool:
-        """Whether the next report is there, and is the state from now on; starts the program where none runs.
+        """Whether the next report has arrived and become the state; starts the program if it is not running.
 
         Raises
         ------
         EngineError
-            If the program has ended too early, hangs, or writes what cannot be read.
+            If the program has ended too early, hangs, or writes output that cannot be read.
         """
         child = self._child
         if child is not None and self._taken == self._program.n_reports:
@@ -200,26 +200,26 @@ class ProgramEngine:
         return min(LONGEST_PAUSE, max(SHORTEST_PAUSE, PAUSE_OF_REPORT * usual))
 
     def advance(self, n_steps: int) -> None:
-        """Integrate `n_steps` steps: returns when the report is there that they reach, or once the program steps."""
+        """Integrate `n_steps` steps: return once the report that they reach is there, or the program takes steps."""
         self._ahead += n_steps
         while self._child is None or not self._begun or self._ahead >= self._simulation.steps_per_report:
             if not self.poll():
                 time.sleep(POLL_SECONDS)
 
     def state(self) -> State:
-        """The last report; before the first one the state that was set, whose energy and drawn velocities are NaN."""
+        """The last report; before the first one, the state that was set, with NaN as energy and drawn velocities."""
         if self._state is None:
             raise EngineError(f"{self.platform} has no state yet")
         return self._state
 
     def snapshot(self) -> dict[str, np.ndarray]:
-        """All that a later session needs to go on: the last report; without velocities that are still to be drawn."""
+        """What a later session needs to resume: the last report, without velocities if they are still to be drawn."""
         state = self.state()
         velocities = {"velocities": state.velocities} if np.isfinite(state.velocities).all() else {}
         return {"positions": state.positions, **velocities, "box": state.box}
 
     def restore(self, snapshot: dict[str, np.ndarray], seed: int) -> None:
-        """Go on from a snapshot, with noise from `seed`."""
+        """Continue from a snapshot, with noise from `seed`."""
         self.set_state(snapshot["positions"], snapshot.get("velocities"), snapshot["box"])
         self._run_seed = seed
 
@@ -245,7 +245,7 @@ class ProgramEngine:
         self._patience.begin()
 
     def _take(self, child: Child) -> bool:
-        """Take the next frame, if it is there."""
+        """Take the next frame, if it has arrived."""
         # A program may end between a look at its files and one at itself.
         code = child.exit_code
         self._begun = self._begun or self._output.begun()
@@ -278,7 +278,7 @@ class ProgramEngine:
             raise self._failure(f"was ended: {error}") from error
 
     def _finish(self, child: Child) -> None:
-        """The program has given its last frame: let it write where it has ended."""
+        """The program has written its last frame: let it write its final state."""
         code = child.exit_code
         if code is None:
             self._look(child)
@@ -288,7 +288,7 @@ class ProgramEngine:
         self._child = None
 
     def _stop(self) -> None:
-        """Leave what the program computes."""
+        """Stop the program."""
         if self._child is not None:
             child, self._child = self._child, None
             child.end()

@@ -62,7 +62,7 @@ def read_data(path: Path) -> Data:
     Raises
     ------
     ValueError
-        If it is none, or lacks what is needed.
+        If it is not a data file, or lacks what is needed.
     """
     lines = [line.partition("#")[0].split() for line in path.read_text(errors="replace").splitlines()]
     n_atoms = n_atoms_of("\n".join(" ".join(cells) for cells in lines[:HEAD_LINES])) or 0
@@ -72,7 +72,7 @@ def read_data(path: Path) -> Data:
         raise ValueError(f"its atoms must have the ids 1 to {n_atoms}")
     missing = next((cells[2] for cells in atoms if cells[2] not in of_type), None)
     if missing is not None:
-        raise ValueError(f"it says no mass of the atom type {missing}")
+        raise ValueError(f"it has no mass of the atom type {missing}")
     first = BEFORE_COORDINATES.get(len(atoms[0])) if atoms else None
     if first is None:
         raise ValueError(f"its atoms are not of the atom_style {' or '.join(ATOM_STYLES)}")

@@ -54,7 +54,7 @@ def _hydrogens(data: Data) -> np.ndarray:
 
 
 def _without_repartitioning(data: Data, hydrogens: np.ndarray) -> np.ndarray:
-    """Masses, amu, shape (n_atoms,), with what hydrogens have got given back to the atoms that they are bonded to."""
+    """Masses, amu, shape (n_atoms,), with the repartitioned mass of hydrogens returned to their heavy atoms."""
     masses = data.masses.copy()
     for first, second in (data.bonds.T, data.bonds.T[::-1]):
         given = np.where(hydrogens[second] & ~hydrogens[first], data.masses[second] - HYDROGEN_AMU, 0.0)

@@ -31,7 +31,7 @@ class Settings(NamedTuple):
 
     @property
     def reach_nm(self) -> float:
-        """What takes the place of a cutoff where there is none."""
+        """What replaces a cutoff if there is none."""
         return STRETCH * self.length_nm + MARGIN_NM
 
     def box(self, box_nm: np.ndarray) -> np.ndarray:
@@ -115,7 +115,7 @@ def interactions(simulation: SimulationSection, settings: Settings) -> dict[str,
 #: What the extra input may set in place of what is written here.
 OPEN = {"rlist", "nstlist", "verlet-buffer-tolerance", "dispcorr", "tau-p", "compressibility", "nstenergy", "emtol"}
 OPEN |= {"coulomb-modifier", "vdw-modifier"}
-#: What is not written here and other settings decide all the same.
+#: Not written here, but determined by other settings.
 TAKEN = {"tinit", "init-step", "tcoupl", "gen-vel", "simulation-part", "mass-repartition-factor"}
 
 

@@ -22,7 +22,7 @@ from .mdp import Settings, dynamics, mdp, minimisation
 NAME = "gromacs"
 #: Files of a run, in its working directory.
 INPUT, BEGIN, RUN, FRAMES, LOG = "run.mdp", "start.trr", "run.tpr", "frames.trr", "md.log"
-#: Warnings of grompp that a run begins with all the same; its errors are errors.
+#: A run starts despite this many warnings of grompp; errors are errors.
 WARNINGS = "10000"
 #: Columns of the log.
 WIDTH = 15

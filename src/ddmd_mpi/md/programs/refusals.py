@@ -48,7 +48,7 @@ def topology_of(config: Config, name: str, kinds: Collection[str], needed: str, 
     Raises
     ------
     InputError
-        If it is none of these `kinds`.
+        If it is not one of these `kinds`.
     """
     from ..molecule_files import kind_of
 
@@ -56,7 +56,7 @@ def topology_of(config: Config, name: str, kinds: Collection[str], needed: str, 
     kind = kind_of(topology)
     if topology is None or kind not in kinds:
         found = config.system.start if topology is None else topology
-        raise InputError(f"the engine {name} needs {needed}, and {found} is none: set system.topology to {cure}")
+        raise InputError(f"the engine {name} needs {needed}, which {found} is not: set system.topology to {cure}")
     return topology, kind
 
 

@@ -20,7 +20,7 @@ NAME = "amber"
 KJ_PER_KCAL = 4.184
 ANGSTROM_PER_NM = 10.0
 KCAL_PER_ANGSTROM = 1.0 / (KJ_PER_KCAL * ANGSTROM_PER_NM)
-#: Å: no cutoff; and that up to which pairs count for the effective radii, 25 Å unless told.
+#: Å: no cutoff; and that up to which pairs count for the effective radii, 25 Å by default.
 NO_CUTOFF, NO_RADIUS_CUTOFF = 9999.0, 999.0
 PERIODIC_CUTOFF_NM = 1.0
 BAROSTAT_STEPS = 25
