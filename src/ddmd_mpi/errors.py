@@ -11,7 +11,7 @@ BAD_INPUT = 2
 class DDMDError(Exception):
     """Base of every error that ends a run with one sentence and exit code 2."""
 
-    #: Whether the other ranks do not hear of it, because they wait inside MPI for the rank that has met it.
+    #: Whether the other ranks do not learn of it, because they wait inside MPI for the rank that has met it.
     alone = False
 
 

@@ -69,7 +69,7 @@ def installed() -> list[Finding]:
 
 
 def horovod(version: str) -> Finding:
-    """Whether Horovod loads, seen in a process of its own: with it comes TensorFlow."""
+    """Whether Horovod loads, seen in a separate process: with it comes TensorFlow."""
     tried = subprocess.run([sys.executable, "-c", LOAD_HOROVOD], capture_output=True, text=True, check=False)
     if tried.returncode == 0:
         return "horovod", True, f"{version}, loads"
@@ -109,7 +109,7 @@ def trials(n_gpus: int) -> Iterator[Finding]:
 
 
 def tried(what: str, *arguments: str) -> Finding:
-    """Run one of :mod:`.trials` in a process of its own."""
+    """Run one of :mod:`.trials` in a separate process."""
     command = [sys.executable, "-m", f"{__package__}.trials", *arguments]
     try:
         done = subprocess.run(

@@ -8,7 +8,7 @@ from .. import config as configuration
 from ..config.dynamics import PROGRAMS
 
 LAMMPS = "lammps"
-#: Up to so many atoms: report_interval_ps and segment_ps. On one core, segments then take some tens of seconds.
+#: Up to this many atoms: report_interval_ps and segment_ps. On one core, segments then take some tens of seconds.
 PACES = ((250, 0.24, 9.6), (800, 0.2, 4.0), (10**9, 0.2, 2.0))
 FEW_RESIDUES = 100
 SMALL_RING_MB, RING_FRAMES, BYTES_PER_ATOM = 24.0, 400, 24
@@ -56,7 +56,7 @@ PROGRAM = """\
 
 
 def config_text(name: str, system: dict[str, Any], n_atoms: int, notes: list[str], engine: str = "openmm") -> str:
-    """The text of the config of a system of so many atoms; every choice is a setting, with its reason.
+    """The text of the config of a system of this many atoms; every choice is a setting, with its reason.
 
     Parameters
     ----------

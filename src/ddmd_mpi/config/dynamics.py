@@ -28,7 +28,7 @@ from .values import (
 
 #: Before the name of a file that OpenMM brings in its app/data.
 OF_OPENMM = "openmm:"
-#: Engines that are programs of their own, see md/programs.
+#: Engines that are separate programs, see md/programs.
 PROGRAMS = ("amber", "gromacs", "lammps", "namd")
 
 

@@ -129,7 +129,7 @@ def by_content(section: str, key: str, value: Any, digest: Callable[[str], str])
 
 
 def digest_of(path: Path, otherwise: str = MISSING) -> str:
-    """SHA-256 of a file's content; `otherwise` for what is no file that can be read."""
+    """SHA-256 of a file's content; `otherwise` if it is not a readable file."""
     try:
         return sha256_of(path) if path.is_file() else otherwise
     except OSError:

@@ -144,7 +144,7 @@ class FailureDetector:
         return order.index(self._rank) if self._rank in order else len(order)
 
     def check(self, within: float, on_disk: bool = False) -> None:
-        """Beat for the next `within` seconds (see :meth:`.watchdog.Watchdog.beat`), and look who is lost.
+        """Beat for the next `within` seconds (see :meth:`.watchdog.Watchdog.beat`), and check for lost ranks.
 
         Raises
         ------
@@ -166,7 +166,7 @@ class FailureDetector:
             self._note(new)
 
     def suspend(self, seconds: float) -> None:
-        """Look no longer who is lost; this process ends if it has not by itself after so many seconds."""
+        """Stop checking for lost ranks; this process ends if it has not by itself after this many seconds."""
         self._watchdog.beat(seconds, on_disk=True)
 
     def cause_of(self, error: Exception) -> Exception:

@@ -1,4 +1,4 @@
-"""The heartbeat of a rank: one call in every turn of every loop, and a promise before whatever takes long."""
+"""The heartbeat of a rank: one call in every turn of every loop, and a promise before every long operation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..clock import monotonic
 from ..config.schema import FaultsSection
 from ..monitor.status import POST_SECONDS, StatusPost
 
-#: What takes long may take so many times as long as it did at most so far.
+#: What takes long may take this many times as long as it did at most so far.
 LONGER = 5.0
 
 
 class Detector(Protocol):
-    """Beats the watchdog of this process and looks who is lost: a :class:`.detector.FailureDetector`."""
+    """Beats the watchdog of this process and checks for lost ranks: a :class:`.detector.FailureDetector`."""
 
     def check(self, within: float, on_disk: bool = False) -> None: ...
 
@@ -48,7 +48,7 @@ class Heartbeat:
     status
         Posts the record, which says within how many seconds the next heartbeat follows.
     detector
-        Beats the watchdog and looks who is lost.
+        Beats the watchdog and checks for lost ranks.
     settings
         The next heartbeat follows within ``hang_after``; for the first time within ``start_within`` for what takes
         as long as a start.
@@ -77,7 +77,7 @@ class Heartbeat:
             self.beat()
 
     def beat(self) -> None:
-        """Post the record, beat the watchdog and look who is lost, now; raises as a call does."""
+        """Post the record, beat the watchdog and check for lost ranks, now; raises as a call does."""
         clock = monotonic()
         if self._open:
             self._open[-1].longest = max(self._open[-1].longest, clock - self._beaten)
@@ -119,4 +119,4 @@ class Heartbeat:
         finally:
             self._open.pop()
             self._longest[what] = max(self._longest.get(what, 0.0), silence.longest, monotonic() - self._beaten)
-        self.beat()  # the others are no longer to wait that long for this rank
+        self.beat()  # the others no longer need to wait that long

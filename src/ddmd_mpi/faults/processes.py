@@ -86,7 +86,7 @@ class NodeProcesses:
         return self
 
     def kill_after(self, seconds: float) -> None:
-        """From now on kill processes that stay stopped for so many seconds."""
+        """From now on kill processes that stay stopped for this many seconds."""
         self._limit = seconds
 
     def pid(self, rank: int) -> int:

@@ -1,4 +1,4 @@
-"""When a run ends: its duration, the end of its job, a signal; and how every rank hears of it.
+"""When a run ends: its duration, the end of its job, a signal; and how every rank learns of it.
 
 A signal sets a flag and nothing else. The rank that got one says so in its status record; the first aggregator reads
 those and puts the reason into its bulletin, which all ranks look at as they look at their clocks.
@@ -52,7 +52,7 @@ class Signals:
         return self
 
     def handle(self, number: int, _frame: object = None) -> None:
-        """Note the first one; leave at a second one that is no echo of it."""
+        """Note the first one; exit at a second one that is not its echo."""
         if not self.received:
             self.received, self._when = number, self._clock()
         elif self._clock() - self._when > ECHO_SECONDS:
@@ -218,7 +218,7 @@ class Control:
         return self.over
 
     def want(self, reason: StopReason) -> None:
-        """Stop for a reason of my own, and let the others hear of it; it outdoes any other."""
+        """Stop for a reason of my own, and tell the others; it outdoes any other."""
         self.stop = reason
         self._stop_now()
         self.tell(self.stop)

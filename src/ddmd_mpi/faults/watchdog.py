@@ -58,7 +58,7 @@ class Watchdog:
         self._thread.start()
 
     def beat(self, within: float, on_disk: bool = False) -> None:
-        """Say that the loop turns, and that it will again within so many seconds.
+        """Say that the loop turns, and that it will again within this many seconds.
 
         With `on_disk` they may pass in waiting for a disk or a file system, idle.
         """

@@ -115,7 +115,7 @@ class FrameFiles:
         events
             Of the stage that reads.
         share, n_shares
-            Which of so many equal shares: readers that train together have one each.
+            Which of this many equal shares: readers that train together have one each.
         """
         generator = np.random.default_rng([self.context.config.run.seed, len(self.written)])
         chosen = choose_iterations(

@@ -20,7 +20,7 @@ from ..rundir.files import check_regular, reason
 FORMAT = {"program": "ddmd-mpi", "version": 1}
 #: The file format of HDF5 1.10, in which the structure of a file is checksummed, though not its numbers.
 LIBRARY = "v110"
-#: HDF5 enlarges a file in memory by so many bytes at a time.
+#: HDF5 enlarges a file in memory by this many bytes at a time.
 GROWTH = 1 << 20
 MAX_BYTES = 1 << 40
 
@@ -102,7 +102,7 @@ def column(file: h5py.File, name: str, shown: Collection[str] = ()) -> h5py.Data
     Raises
     ------
     ValueError
-        If it is no such dataset, or announces more bytes than there are.
+        If it is not such a dataset, or announces more bytes than there are.
     """
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         raise ValueError(f"its {name} is missing, or a link to another file")

@@ -153,7 +153,7 @@ class Segments:
     def aggregate(self, iteration: int, shapes: Mapping[int, Shapes]) -> int:
         """Write the file that shows the frames of these walkers, one after the other; returns its bytes.
 
-        Frames of different atoms are no one array: their positions and velocities are in the walkers' files only.
+        If walkers have different atoms, positions and velocities are in the walkers' files only.
 
         Raises
         ------

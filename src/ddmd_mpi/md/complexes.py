@@ -88,7 +88,7 @@ def build_row(row: ComplexRow, molecule: Molecule, simulation: SimulationSection
 
 @dataclass(frozen=True)
 class Source:
-    """A file, equal to any other with the same content; of a force field that is no file, its name counts."""
+    """A file, equal to any other with the same content; a force field that is not a file counts by its name."""
 
     digest: str
     path: Path = field(compare=False)

@@ -233,7 +233,7 @@ class XTCFile:
 def open_file(
     path: Path, structures: AnyParticles, simulation: SimulationSection, n_frames: int | None
 ) -> CoordinateFile:
-    """A coordinate file of the format that the suffix of `path` names: a new one, or one of so many frames."""
+    """A coordinate file of the format that the suffix of `path` names: a new one, or one of this many frames."""
     interval, timestep_ps = simulation.steps_per_report, simulation.timestep_fs * 1e-3
     if path.suffix == ".xtc":
         return XTCFile(path, structures.n_atoms, timestep_ps, n_frames)

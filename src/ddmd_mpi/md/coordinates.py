@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..structure.periodic import make_whole
 from .trusted_files import OPENMM_DATA, check_positions, reading
 
-#: Cells up to this edge are no cells: 1 angstrom stands for "none" in PDB files of microscopy and NMR.
+#: Smaller cells are not cells: 1 angstrom means "none" in PDB files from microscopy and NMR.
 NO_CELL_NM = 0.11
 #: No bond is longer.
 LONGEST_BOND_NM = 0.3
@@ -60,7 +60,7 @@ def located(path: Path) -> Path:
 
 
 def read_pdb(path: Path) -> tuple[app.Topology, np.ndarray]:
-    """Topology and positions, nm, shape (n_atoms, 3), of the first model of a PDB or mmCIF file; a cell is no box."""
+    """Topology and positions, nm, shape (n_atoms, 3), of the first model of a PDB or mmCIF file, without its cell."""
     found, topology = read_structure(path)
     topology.setPeriodicBoxVectors(None)
     return topology, found.positions_nm

@@ -44,7 +44,7 @@ class Engine(Protocol):
 
 
 def is_program(config: Config) -> bool:
-    """Whether the walkers are moved by a program of its own."""
+    """Whether the walkers are moved by a separate program."""
     return config.simulation.engine in PROGRAMS
 
 

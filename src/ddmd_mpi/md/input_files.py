@@ -244,7 +244,7 @@ def _lines(path: Path, directories: tuple[Path, ...], depth: int) -> Iterator[st
 
 
 def check_readable(path: Path, setting: str) -> None:
-    """Raise an InputError if `path`, which a setting names, is no regular file that can be read."""
+    """Raise an InputError unless `path`, which a setting names, is a regular file that can be read."""
     try:
         check_regular(path, sys.maxsize)
         with path.open("rb"):

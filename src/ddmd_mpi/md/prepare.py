@@ -18,7 +18,7 @@ from .velocities import draw_velocities, inverse_masses
 
 HOT_KELVIN = 500.0
 HOT_PS = 100.0
-#: Up to so many atoms the entire time is affordable on one core; pairs, and so the cost, grow with the square.
+#: Up to this many atoms the entire time is affordable on one core; pairs, and so the cost, grow with the square.
 HOT_ATOMS = 200
 SHORTEST_PS = 5.0
 TIMESTEP_FS, HYDROGEN_AMU = 4.0, 3.0

@@ -180,7 +180,7 @@ def _positions(fixer: Any) -> np.ndarray:
 
 
 def named(residues: list[Residue], most: int = 6) -> str:
-    """Names and numbers of residues, at most so many of them."""
+    """Names and numbers of residues, at most this many of them."""
     texts = [f"{r.name}{r.id}" for r in residues]
     return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
@@ -195,7 +195,7 @@ def _replace(fixer: Any) -> list[str]:
 
 
 def _remove(fixer: Any, drop: tuple[str, ...], path: Path, linked: set[Place]) -> list[str]:
-    """Take away what is no protein; refuse what may be part of the question."""
+    """Remove what is not protein; reject what may matter."""
     others = [r for r in fixer.topology.residues() if not is_protein(r) or r.name in drop]
     if not any(is_amino_acid(r) and r.name not in drop for r in fixer.topology.residues()):
         raise InputError(f"{path} holds no protein: give a file with one, or --topology and --coordinates")

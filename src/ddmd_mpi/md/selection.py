@@ -69,7 +69,7 @@ def parse(selection: str) -> Test:
 def default_descriptor(topology: app.Topology) -> tuple[list[str] | str, int, str]:
     """The descriptor of a new system, how many atoms it chooses, and a sentence on why.
 
-    C-alpha atoms; if the system has fewer than four of them, the heavy atoms of all that is no water, ion or lipid.
+    C-alpha atoms; if the system has fewer than four of them, the heavy atoms of everything but water, ions and lipids.
     """
     n_calpha = sum(a.name in CALPHA and is_amino_acid(a.residue) for a in topology.atoms())
     if n_calpha >= MINIMAL_CALPHA:

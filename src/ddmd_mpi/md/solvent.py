@@ -14,7 +14,7 @@ from .residues import count
 if TYPE_CHECKING:
     from .molecule_files import MoleculeFiles
 
-#: So many ions may belong to a fold, more of them are a solution; those of one charge rarely belong to a fold.
+#: This many ions may belong to a fold, more of them are a solution; those of one charge rarely belong to a fold.
 MAX_IONS, MAX_SALT = 8, 2
 #: Of a box without water, g/cm3; crystals and liquids have 0.5 and more.
 LEAST_DENSITY = 0.3
@@ -133,7 +133,7 @@ def _by_box(files: MoleculeFiles, kind: str, wet: str, box_nm: np.ndarray | None
 
 
 def _density(topology: app.Topology, box_nm: np.ndarray) -> float:
-    """Density of a box, g/cm3; infinite for particles that are no atoms."""
+    """Density of a box, g/cm3; infinite for particles that are not atoms."""
     elements = [atom.element for atom in topology.atoms()]
     if any(element is None for element in elements):
         return np.inf

@@ -20,7 +20,7 @@ from ..errors import RunDirectoryError
 from ..rundir.files import is_whole, parse_object
 
 XTC_MAGIC, XTC_LONG_MAGIC = 1995, 2023
-XTC_HEAD_BYTES, XTC_SMALL_ATOMS = 56, 9  # up to so many atoms are not compressed
+XTC_HEAD_BYTES, XTC_SMALL_ATOMS = 56, 9  # up to this many atoms are not compressed
 DCD_HEAD_BYTES, DCD_CELL_BYTE = 196, 48  # as coordinate_files.py writes it
 
 
@@ -107,7 +107,7 @@ def _rows(index: Path, *, several: bool) -> tuple[bytes, list[Row]]:
 
 
 def _whole(rows: Sequence[Row], n_frames: Mapping[str | None, int]) -> int:
-    """How many of these rows have all their frames, one after the other, in files of so many."""
+    """How many of these rows have all their frames, one after the other, in files of this many."""
     taken: Counter[str | None] = Counter()
     for i, row in enumerate(rows):
         if row.number != taken[row.file] or row.number >= n_frames.get(row.file, 0):
@@ -117,7 +117,7 @@ def _whole(rows: Sequence[Row], n_frames: Mapping[str | None, int]) -> int:
 
 
 def _segments(path: Path, n_frames: int) -> list[dict[str, Any]]:
-    """The complete segments of a walker with so many frames; the lines behind them are cut off."""
+    """The complete segments of a walker with this many frames; the lines behind them are cut off."""
     kept, size = [], 0
     for line in path.read_bytes().split(b"\n")[:-1]:
         try:
@@ -152,7 +152,7 @@ def shape(path: Path) -> tuple[int, bool]:
 
 
 def coordinate_ends(path: Path, n_atoms: int, periodic: bool, most: int, start: int = 0) -> list[int]:
-    """Where the head of a coordinate file ends, and each of its complete frames up to so many.
+    """Where the head of a coordinate file ends, and each of its complete frames up to this many.
 
     Parameters
     ----------

@@ -40,7 +40,7 @@ MAX_CHARACTERS = 100_000
 
 
 def check_file(path: Path, what: str) -> None:
-    """Raise an InputError if `path` is no regular file of a size that a molecule's file can have.
+    """Raise an InputError unless `path` is a regular file of a size that a molecule's file can have.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def load_force_field(names: tuple[str, ...]) -> app.ForceField:
     InputError
         If a file could run code.
     Exception
-        Of any kind, OpenMM's, if a file is no force field.
+        Any of OpenMM's, if a file is not a force field.
     """
     found: list[str] = []
     for name in names:

@@ -215,7 +215,7 @@ def hash_frames(walker: np.ndarray, frame: np.ndarray, seed: int) -> np.ndarray:
 
 
 def n_batches(n_frames: int, batch_size: int) -> int:
-    """Batches that hold so many frames."""
+    """Batches that hold this many frames."""
     return -(-n_frames // batch_size)
 
 

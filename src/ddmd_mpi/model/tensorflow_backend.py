@@ -34,7 +34,7 @@ def start(threads: int, gpu: int | None) -> None:
         import keras
     if keras.config.backend() != "tensorflow":
         raise ModelError(
-            f"Keras runs already, on {keras.config.backend()}: open the model in a process of its own, or "
+            f"Keras runs already, on {keras.config.backend()}: open the model in a separate process, or "
             "set KERAS_BACKEND=tensorflow before Keras is imported"
         )
     import tensorflow as tf

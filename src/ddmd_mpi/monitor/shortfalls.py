@@ -33,7 +33,7 @@ def shortfalls(records: np.ndarray, roles: tuple[str, ...], facts: dict[str, Any
 
 
 def _dropped(records: np.ndarray, roles: tuple[str, ...], facts: dict[str, Any]) -> str:
-    """Weights that newer ones replace are no loss."""
+    """Weights that newer ones replace do not count as lost."""
     counts = records["hop_dropped"].sum(axis=0)[: STREAM_KINDS.index(WEIGHTS)].astype(int)
     if not counts.any():
         return ""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Between two looks whether all are there, s.
+#: Between two checks whether all are there, s.
 PAUSE = 0.005
 
 
@@ -39,7 +39,7 @@ class Meeting:
         Raises
         ------
         TimeoutError
-            After so many seconds. The meeting is then of no more use.
+            After this many seconds. The meeting is then of no more use.
         """
         barrier, deadline = self._comm.Ibarrier(), monotonic() + seconds
         while not barrier.Test():

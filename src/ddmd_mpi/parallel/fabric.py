@@ -1,7 +1,7 @@
 """Where the records of the control plane lie: in shared memory on one node, in messages between nodes.
 
 Off RDMA networks a one-sided operation completes only while its target is inside MPI, and a window whose communicator
-spans nodes is no shared memory even at home. So each window belongs to one node, and using it needs no other rank.
+spans nodes is not shared memory, even on one node of it. So each window belongs to one node and needs no other rank.
 Between nodes records travel as messages of a few hundred bytes, which the sender never waits for and the receiver takes
 when it looks. Hence no rank ever waits for the progress of another one.
 """

@@ -22,7 +22,7 @@ from .hosts import Peer, program
 from .launcher import cannot_start, mismatch, tell_script
 
 T = TypeVar("T")
-#: For tests and benchmarks: so many ranks count as a node, so that one machine has the control plane of many.
+#: For tests and benchmarks: this many ranks count as a node, so that one machine has the control plane of many.
 PRETENDED_NODES = "DDMD_MPI_RANKS_PER_NODE"
 #: Messages on the communicator of all ranks bear no other tag, and nobody waits for long for who does not take his.
 SAID_TAG, TOLD_SECONDS = 1, 1.0
@@ -198,7 +198,7 @@ def library() -> str:
 
 
 def split_by_node(comm: MPI.Comm, ranks_per_node: str | None) -> MPI.Comm:
-    """Collective over `comm`: the ranks that share memory, or, if nodes are simulated, the next so many ranks."""
+    """Collective over `comm`: the ranks that share memory, or, if nodes are simulated, the next this many ranks."""
     if ranks_per_node:
         return comm.Split(comm.rank // int(ranks_per_node), comm.rank)
     return comm.Split_type(MPI.COMM_TYPE_SHARED, key=comm.rank)

@@ -34,7 +34,7 @@ LAUNCHERS = (
 )
 #: Ranks of this host alone, so no more than there are in all.
 LOCAL_SIZE = "MPI_LOCALNRANKS"
-#: In a step of Slurm one of these is set; a batch script has the number of tasks of its whole job, and is no step.
+#: In a step of Slurm one of these is set; a batch script has the number of tasks of its entire job, and is not a step.
 STEP_VARIABLES = ("SLURM_STEP_ID", "SLURM_STEPID", "SLURM_STEP_NUM_TASKS")
 SRUN_CURE = (
     '"srun --mpi=list" shows what srun offers (pmix for Open MPI, pmi2 for MPICH): name it by --mpi, or use '

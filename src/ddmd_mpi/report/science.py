@@ -282,7 +282,7 @@ def row_of_frame(run: Run, walker: int, frame: int) -> int:
 
 
 def shown_walkers(run: Run, wanted: list[int], most: int = MAX_WALKERS) -> list[int]:
-    """At most so many walkers to draw: those wanted, and others evenly chosen."""
+    """At most this many walkers to draw: those wanted, and others evenly chosen."""
     walkers = np.unique(run.timeline["walker"]).astype(int)
     wanted = [w for w in dict.fromkeys(wanted) if w in walkers]
     others = np.setdiff1d(walkers, wanted)

@@ -7,7 +7,7 @@ import numpy as np
 from ..analysis.records import Record, column, number
 from ..analysis.run import Run
 
-#: Keys of an epoch that are no term of its loss.
+#: Keys of an epoch that are not terms of its loss.
 NO_TERMS = {"name", "role", "rank", "start", "end", "round", "epoch", "loss", "validation_loss"}
 WAYS = {"horovod": "Horovod", "mpi": "MPI"}
 

@@ -61,7 +61,7 @@ def serve(output: OutputSection, simulation: SimulationSection, walkers: Iterabl
 
 
 def check_ports(output: OutputSection, n_walkers: int) -> None:
-    """Raise a ConfigError if there are not so many ports from ``output.imd_port`` on."""
+    """Raise a ConfigError if there are not this many ports from ``output.imd_port`` on."""
     if output.imd_port is not None and output.imd_port + n_walkers - 1 > LAST_PORT:
         raise ConfigError(
             f"output.imd_port = {output.imd_port} leaves no port for each of {n_walkers} walkers: set it to "

@@ -195,7 +195,7 @@ class Context:
         return model_threads(self.layout, self.rank, len(os.sched_getaffinity(0))) if wanted == "auto" else wanted
 
     def should_give_up(self) -> bool:
-        """Beat, look who is lost and what is ordered; whether to wait no longer for another rank."""
+        """Beat, check for lost ranks and what is ordered; whether to wait no longer for another rank."""
         self.heartbeat()
         self.detector.poll()
         self.control.poll()

@@ -43,7 +43,7 @@ class Propagator:
         self.ahead = 0
         self.rate = 0.0
         self.steps_per_report = config.simulation.steps_per_report
-        # A turn ends after so many seconds, so that walkers of large topologies do not hold up those of small ones.
+        # A turn ends after this many seconds, so that walkers of large topologies do not hold up those of small ones.
         self.turn_s = config.simulation.turn if len(config.system.topologies) > 1 else float("inf")
         self._walker = walker
         self._events = events

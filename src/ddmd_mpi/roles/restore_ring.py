@@ -2,7 +2,7 @@
 
 The archives have them. Which frame has which place of which ring follows from the window in the checkpoint alone, so
 aggregators and inference work it out each by itself, whatever the number of aggregators. A frame that no archive has
-leaves its place empty, and is no restart point.
+leaves its place empty, and is not a restart point.
 """
 
 from __future__ import annotations

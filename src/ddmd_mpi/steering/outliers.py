@@ -80,7 +80,7 @@ def _query_gpu(neighbours_class: type, points: np.ndarray, k: int) -> NeighbourG
 
 @dataclass(frozen=True)
 class Outliers:
-    """What is rare in a window of n frames. Frames with non-finite latents are no outliers; their numbers are NaN."""
+    """The outliers of a window of n frames. Frames with non-finite latents are not outliers; their values are NaN."""
 
     mask: np.ndarray  # (n,) bool
     eps: float  # DBSCAN's eps, in the unit of the latents; NaN if method is "lof"

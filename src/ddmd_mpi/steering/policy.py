@@ -21,7 +21,7 @@ from .outliers import Outliers
 from .plugins import GuardedStrategy
 
 #: ``min_latent_distance = "auto"`` as a fraction of the median noise radius: half of the way to the tenth neighbour.
-#: Frames that coincide with so many others are left out of the median, or it would be 0 where most maps are equal.
+#: Frames that coincide with this many others are left out of the median, or it would be 0 where most maps are equal.
 AUTO_DISTANCE = 0.5
 #: Velocity seed that asks for a copy of the frame's velocities.
 COPY_VELOCITIES = -1

@@ -75,7 +75,7 @@ class StreamEnds:
     def traffic(self) -> dict[str, Any]:
         """What went through my writing ends, as fields of the status record.
 
-        A version of the model that a newer one replaced before it was sent is no loss: ``dropped`` and ``max_queue``
+        A version of the model that a newer one replaced before it was sent is not lost: ``dropped`` and ``max_queue``
         leave the weights out.
         """
         if not self.opened:

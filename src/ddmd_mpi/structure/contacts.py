@@ -53,7 +53,7 @@ def contact_csr(rounded: np.ndarray, cutoff_angstrom: float) -> tuple[np.ndarray
     rounded
         Positions in 0.01 angstrom, int16, shape (n, 3).
     cutoff_angstrom
-        Pairs at exactly this distance are no contacts.
+        Pairs at exactly this distance are not contacts.
 
     Returns
     -------

@@ -32,7 +32,7 @@ class LigandPose(NamedTuple):
         ligand: np.ndarray,
         box_nm: np.ndarray,
     ) -> LigandPose:
-        """The pose in these positions of all atoms, nm, shape (n_atoms, 3); a box of zeros is none."""
+        """The pose in these positions of all atoms, nm, shape (n_atoms, 3); zeros mean no box."""
         near = nearest_image(positions_nm[ligand], positions_nm[receptor], box_nm)
         return cls(descriptor, receptor, ligand, positions_nm[descriptor], near)
 
@@ -55,7 +55,7 @@ def ligand_contacts(receptor_nm: np.ndarray, ligand_nm: np.ndarray, cutoff_nm: f
     receptor_nm, ligand_nm
         Heavy atoms (or beads) of each, nm, shapes (n, 3) and (m, 3).
     cutoff_nm
-        Pairs at exactly this distance are no contacts.
+        Pairs at exactly this distance are not contacts.
     """
     from scipy.spatial.distance import cdist
 
@@ -107,7 +107,7 @@ def nearest_image(ligand_nm: np.ndarray, receptor_nm: np.ndarray, box_nm: np.nda
     ligand_nm, receptor_nm
         nm, shapes (m, 3) and (n, 3); neither is broken by the box.
     box_nm
-        Box vectors in OpenMM's reduced form, one a row, nm, shape (3, 3); a box of zeros is no box.
+        Box vectors in OpenMM's reduced form, one a row, nm, shape (3, 3); zeros mean no box.
     """
     if not box_nm.any():
         return ligand_nm

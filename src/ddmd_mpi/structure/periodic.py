@@ -70,7 +70,7 @@ def bring_together(positions_nm: np.ndarray, molecules: np.ndarray, box_nm: np.n
     molecules
         Index of the molecule of each, shape (n,); which comes first stays where it is.
     box_nm
-        Box vectors in OpenMM's reduced form, nm, shape (3, 3); a box of zeros is no box.
+        Box vectors in OpenMM's reduced form, nm, shape (3, 3); zeros mean no box.
     """
     names, first = np.unique(molecules, return_index=True)
     if len(names) == 1 or not box_nm.any():

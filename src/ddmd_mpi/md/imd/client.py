@@ -15,7 +15,7 @@ from .protocol import ATOM_BYTES, GREETING_BYTES, Greeting, Kind, greeting, head
 LOCAL = "127.0.0.1"
 #: Below those that the system gives to outgoing connections.
 PORTS = range(20_000, 32_000)
-#: So many ports lie between those of processes that follow each other: walkers that start together need not collide.
+#: This many ports lie between those of processes that follow each other: walkers that start together need not collide.
 PORTS_OF_A_PROCESS = 32
 READ_BYTES = 1 << 20
 _given = count()

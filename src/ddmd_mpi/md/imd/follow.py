@@ -94,7 +94,7 @@ class Follower:
         self._files: dict[str, CoordinateReader] = {}
 
     def news(self, most: int) -> list[Frame]:
-        """At most so many of the frames that are new since the last call, the newest ones.
+        """At most this many of the frames that are new since the last call, the newest ones.
 
         Raises
         ------

@@ -22,7 +22,7 @@ from .protocol import FORCE_BYTES, HEADER, Frame, Kind, Session, handshake, pack
 WAITING_FRAMES = 16
 #: A client has so long to say that it is ready, or to take a part of what is sent.
 PATIENCE_SECONDS = 60.0
-#: Between two looks for clients that have stalled, if there are any.
+#: Between two checks for clients that have stalled, if there are any.
 LOOK_SECONDS = 1.0
 #: Pause after a client that cannot be welcomed.
 REFUSED_SECONDS = 0.1

@@ -1,1 +1,1 @@
-"""Engines that are programs of their own: each walker's is a child process that runs segment by segment."""
+"""Engines that are separate programs: each walker's is a child process that runs segment by segment."""

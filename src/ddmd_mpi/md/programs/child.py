@@ -24,7 +24,7 @@ LOG = "program.log"
 LOG_LINES = 20
 #: That a killed process may take to end: the kernel may be writing its memory to a disk.
 END_SECONDS = 10.0
-#: A silent child has at least so many times what a report has taken so far.
+#: A silent child has at least this many times what a report has taken so far.
 SILENT_REPORTS = 10
 #: Between two looks at the processor time; a pause of this process counts as one look at most.
 LOOK_SECONDS = 5.0
@@ -33,7 +33,7 @@ BUSY = "RD"
 
 
 def child_environment(threads: int, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of a child: nothing of MPI's, and so many threads."""
+    """The environment of a child: nothing of MPI's, and this many threads."""
     kept = {name: value for name, value in environment.items() if not name.startswith(OF_MPI)}
     return kept | {"OMP_NUM_THREADS": str(threads)}
 
@@ -209,7 +209,7 @@ def scratch_of(engine: EngineSection, directory: Path) -> Path:
     Raises
     ------
     EngineError
-        If that is no absolute path.
+        If that is not an absolute path.
     """
     if engine.scratch is None:
         return directory / SCRATCH

@@ -1,4 +1,4 @@
-"""A walker in a program of its own, which runs while frames are read from the files that it writes.
+"""A walker in a separate program, which runs while frames are read from the files that it writes.
 
 The program runs a segment at a time. A state that is set ends it and starts it again from there.
 """
@@ -21,7 +21,7 @@ from ...errors import EngineError
 from ..prepared import AnyParticles, State
 from .child import LOG, Child, Patience, last_lines
 
-#: Between two looks for a frame, where the engine itself waits for it.
+#: Between two checks for a frame, where the engine itself waits for it.
 POLL_SECONDS = 0.005
 #: Elsewhere: at least, at most, and as a part of the time that a report takes.
 SHORTEST_PAUSE, LONGEST_PAUSE, PAUSE_OF_REPORT = 0.01, 0.1, 0.05

@@ -13,7 +13,7 @@ from ...structure import ANGSTROM_PER_NM
 
 #: nm/ps of a unit of velocity of "units real", Å/fs.
 VELOCITY = 100.0
-#: The head of a data file ends before so many lines.
+#: The head of a data file ends before this many lines.
 HEAD_LINES = 40
 ATOM_STYLES = ("full", "molecular")
 #: Words of a line of Atoms before the coordinates, by the number of words: of both styles, with and without images.
@@ -51,7 +51,7 @@ class Data(NamedTuple):
 
 
 def n_atoms_of(head: str) -> int | None:
-    """Number of atoms by the head of a data file; None if it is no data file."""
+    """Number of atoms by the head of a data file; None if it is not a data file."""
     found = {what: int(count) for count, what in _COUNT.findall(head)}
     return found.get("atoms") if "atom types" in found else None
 

@@ -137,7 +137,7 @@ class Lammps:
             raise EngineError(f"{NAME} has written no minimised start: {error}") from error
 
     def _clear(self, directory: Path) -> None:
-        """Nothing of an earlier run may be taken for this one's."""
+        """Files of an earlier run must not be mistaken for this one's."""
         for name in (ENERGIES, BEGIN):
             (directory / name).unlink(missing_ok=True)
 

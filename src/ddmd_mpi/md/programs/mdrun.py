@@ -107,7 +107,7 @@ class Mdrun:
         trr.write_frame(directory / BEGIN, start.positions, start.velocities, self._settings.box(start.box))
 
     def _write(self, directory: Path, values: Mapping[str, object]) -> list[str]:
-        # Nothing of an earlier run may be taken for this one's.
+        # Files of an earlier run must not be mistaken for this one's.
         for name in (FRAMES, LOG, RUN):
             (directory / name).unlink(missing_ok=True)
         (directory / INPUT).write_text(mdp(values, self._settings.extra))

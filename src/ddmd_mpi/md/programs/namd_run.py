@@ -88,7 +88,7 @@ def dynamics(simulation: SimulationSection, system: System, seed: int, port: int
 
 
 def minimisation(simulation: SimulationSection, system: System) -> dict[str, object]:
-    """The entries of a minimisation: so many iterations, since NAMD knows no criterion."""
+    """The entries of a minimisation: this many iterations, since NAMD knows no criterion."""
     return {
         **system.files,
         "binCoordinates": f"{BEGIN}.coor",

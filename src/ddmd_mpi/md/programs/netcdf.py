@@ -20,7 +20,7 @@ NM_PER_ANGSTROM = 0.1
 #: AMBER's unit of time is 1/20.455 ps; velocities are stored in Å per that unit.
 AMBER_TIME = 20.455
 VELOCITY = NM_PER_ANGSTROM * AMBER_TIME
-#: A file that has changed within so many seconds may be half written: the header first, a frame after its number.
+#: A file that has changed within this many seconds may be half written: the header first, a frame after its number.
 SETTLED_SECONDS = 2.0
 
 
