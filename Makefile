@@ -105,9 +105,8 @@ QUICK_ROOMS := $(addprefix tests/unit/,config core faults frames layout monitor 
 test-quick: install  ## Run a choice of the unit tests, for the loop of editing and testing (about a minute)
 	$(BIN)/python -m pytest -n 2 --dist worksteal --failed-first -q $(QUICK_ROOMS)
 
-test-%: install  ## Hammer windows, mailboxes and rings on N ranks: make test-4
-	for program in windows_semantics mailbox_hammer ring_hammer; do \
-	  jobscripts/ranks.sh $* $(abspath $(BIN))/python tests/mpi/$$program.py || exit 1; done
+test-%: install  ## Hammer windows, mailboxes, rings and messages on N ranks: make test-4
+	$(BIN)/python -m pytest --ranks $* tests/mpi/test_windows.py tests/mpi/test_collectives.py
 
 test-unit: install torch programs  ## Run the unit tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit
