@@ -15,6 +15,7 @@ import numpy as np
 from . import __version__
 from . import config as configuration
 from . import resume as resuming
+from .config.dynamics import EMULATED
 from .config.schema import Config
 from .config.strategies import BUILT_IN
 from .errors import ConfigError, DDMDError, LayoutError
@@ -294,7 +295,7 @@ def found_topologies(config: Config, directory: Path | None) -> Found:
     from .md.structures import write_topology
     from .md.topologies import check_topologies
 
-    emulated = config.simulation.engine == "emulated"
+    emulated = config.simulation.engine in EMULATED
     atoms_of: list[int] = []
     target_nm = np.empty((0, 3))
     prepared: list[Prepared] = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import config as configuration
-from ..config.dynamics import PROGRAMS
+from ..config.dynamics import EMULATED, PROGRAMS
 from ..config.schema import Config
 from ..errors import ConfigError, DDMDError, sentence
 from .checks import Finding, shown
@@ -61,8 +61,8 @@ def findings(name: str, program: str | None) -> Iterator[Finding]:
     from ..md import engines
     from ..md.topologies import load_topology
 
-    if name == "emulated":
-        raise ConfigError("the engine emulated computes nothing that could be checked: name another one")
+    if name in EMULATED:
+        raise ConfigError(f"the engine {name} computes nothing that could be checked: name another one")
     settings = small_molecule(name, program, STEPS, 2.0)
     engines.check_engine(settings, 0, None)
     yield name, True, engines.described(settings)

@@ -30,6 +30,8 @@ from .values import (
 OF_OPENMM = "openmm:"
 #: Engines that are separate programs, see md/programs.
 PROGRAMS = ("amber", "gromacs", "lammps", "namd")
+#: Engines that compute no forces, see md/emulated.
+EMULATED = ("emulated", "markov")
 
 
 #: Names of protein atoms, indices, or a selection.
@@ -203,10 +205,11 @@ class EngineSection(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class EmulationSection(Section):
-    """[emulation]: what the engine "emulated" shows and how fast, and how long rounds of the model are made to take."""
+    """[emulation]: what the engines "emulated" and "markov" show, how fast, and how long rounds of the model take."""
 
     report_seconds: Positive = 1.0
     trajectory: File | None = None
+    markov_model: File | None = None
     training_seconds: NonNegative = 0.0
     inference_seconds: NonNegative = 0.0
     jitter: Fraction = 0.0

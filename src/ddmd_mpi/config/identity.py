@@ -24,7 +24,7 @@ FIXED = {
     "simulation": "engine timestep_fs hydrogen_mass_amu nonbonded_cutoff_nm temperature_kelvin friction_per_ps "
     "pressure_bar report_interval_ps trajectory_format",
     "engine": "input extra_input options",
-    "emulation": "trajectory",
+    "emulation": "trajectory markov_model",
     "features": "cutoff_angstrom ligand_cutoff_angstrom order_parameters",
     "training": "model options latent_dimensions dense_units filters initial_weights",
     "output": "directory",

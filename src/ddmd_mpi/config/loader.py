@@ -27,7 +27,7 @@ PATHS = {
     "engine": ("input",),
     "streams": ("adios2_xml",),
     "training": ("initial_weights",),
-    "emulation": ("trajectory",),
+    "emulation": ("trajectory", "markov_model"),
 }
 #: The same in a row of system.complexes.
 ROW_PATHS = ("coordinates", "topology", "parameters", "ligand", "start")

@@ -280,6 +280,10 @@ class Config(Section):
     def _emulation_has_its_stage(self) -> None:
         if self.emulation.trajectory is not None and self.simulation.engine != "emulated":
             raise ValueError("emulation.trajectory is replayed by one engine only: set simulation.engine to emulated")
+        if (self.emulation.markov_model is not None) != (self.simulation.engine == "markov"):
+            raise ValueError(
+                "the engine markov and emulation.markov_model go together: set both, or take the use case bba-go-markov"
+            )
         if self.emulation.training_seconds and self.training.model == "none":
             raise ValueError("emulation.training_seconds needs rounds of training: set training.model (to pca, ...)")
 
@@ -296,6 +300,8 @@ class Config(Section):
         if self.simulation.engine == "emulated":
             kind = "made up" if emulation.trajectory is None else f"replayed from {emulation.trajectory.name}"
             notes.append(f"emulated molecular dynamics: the frames are {kind}, one in {emulation.report_seconds:g} s")
+        if emulation.markov_model is not None:
+            notes.append(f"no molecular dynamics: frames are draws from the Markov model {emulation.markov_model.name}")
         stretched = [
             f"{stage} take {spent:g} s"
             for stage, spent in (

@@ -56,7 +56,7 @@ def check_strategy(name: str, options: Mapping[str, Any]) -> None:
     if name not in BUILT_IN:
         if place_of(name, GROUP) is None:
             raise ValueError(
-                f"there is no strategy {name}: choose one of {', '.join(BUILT_IN)}, or give an entry point or "
+                f"unknown steering.strategy {name}: choose one of {', '.join(BUILT_IN)}, or give an entry point or "
                 "module:function"
             )
         return

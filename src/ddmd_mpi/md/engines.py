@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ..config.dynamics import PROGRAMS
+from ..config.dynamics import EMULATED, PROGRAMS
 from ..config.schema import Config
 from .prepared import AnyParticles, Prepared, State
 
 if TYPE_CHECKING:
     from .topologies import Topology
-BUILT_IN = ("openmm", "emulated", *PROGRAMS)
+BUILT_IN = ("openmm", *EMULATED, *PROGRAMS)
 
 
 class Engine(Protocol):
@@ -64,7 +64,7 @@ def check_engine(config: Config, n_atoms: int, gpu: int | None) -> str:
         If the engine is not here, or cannot honour a setting.
     """
     name = config.simulation.engine
-    if name == "emulated":
+    if name in EMULATED:
         return name
     if is_program(config):
         program = _program(name)
@@ -95,7 +95,7 @@ def described(config: Config) -> str:
 
 def check_molecule(config: Config, structures: AnyParticles) -> None:
     """Raise an InputError if the engine cannot move this molecule, or has nothing to show of it."""
-    if config.simulation.engine == "emulated":
+    if config.simulation.engine in EMULATED:
         from .emulated.engine import motion
 
         motion(structures, config.simulation, config.emulation)
@@ -132,7 +132,7 @@ def engine_maker(
         The run directory.
     """
     simulation = config.simulation
-    if simulation.engine == "emulated":
+    if simulation.engine in EMULATED:
         from .emulated.engine import EmulatedEngine
 
         return lambda topology, seed: EmulatedEngine(topology.structures, simulation, config.emulation, seed)

@@ -182,7 +182,7 @@ def test_needs_that_the_run_cannot_meet_are_refused_before_it_starts(policy):
 
 def test_a_name_that_stands_for_nothing_lists_the_strategies():
     with pytest.raises(
-        ConfigError, match=r"no strategy greddy: choose one of ml, .* or give an entry point or module:f"
+        ConfigError, match=r"unknown steering.strategy greddy: choose one of ml, .* or give an entry point or module:f"
     ):
         config.load("cln025", assignments=("steering.strategy=greddy",))
     assert config.load("cln025", assignments=("steering.strategy=fast", "steering.options={alpha=2.5}"))

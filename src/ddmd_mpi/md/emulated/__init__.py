@@ -1,1 +1,1 @@
-"""Motion without molecular dynamics: frames that are made up, or replayed from a trajectory."""
+"""Motion without molecular dynamics: frames made up, replayed from a trajectory, or drawn from a Markov model."""

@@ -1,4 +1,4 @@
-"""An engine that costs next to nothing: its frames are made up or recorded, and it stands in for a GPU.
+"""An engine that costs next to nothing: its frames are made up, recorded or drawn, and it stands in for a GPU.
 
 It computes no forces and takes no time by itself; how long a report takes is its walker's business.
 """
@@ -11,6 +11,7 @@ import numpy as np
 
 from ...config.dynamics import EmulationSection, SimulationSection
 from ..prepared import AnyParticles, State
+from .markov import MarkovMotion, check_model, read_model
 from .recorded import RecordedMotion, read_frames
 from .synthetic import GAS_CONSTANT, SyntheticMotion
 
@@ -21,7 +22,8 @@ class EmulatedEngine:
     Parameters
     ----------
     structures, simulation, emulation
-        The molecule and its settings; ``emulation.trajectory`` names frames to replay, else they are made up.
+        The molecule and its settings; ``emulation.markov_model`` names a Markov model to draw frames from,
+        ``emulation.trajectory`` frames to replay, else they are made up.
     seed
         Of all random numbers.
 
@@ -31,9 +33,8 @@ class EmulatedEngine:
         If the trajectory cannot be replayed.
     """
 
-    platform = "emulated"
-
     def __init__(self, structures: AnyParticles, simulation: SimulationSection, emulation: EmulationSection, seed: int):
+        self.platform = simulation.engine
         self.n_atoms = len(structures.positions_nm)
         self._steps_per_report, self._seed = simulation.steps_per_report, seed
         self._speed = thermal_speeds(structures, simulation.temperature_kelvin)
@@ -99,8 +100,12 @@ class EmulatedEngine:
 
 def motion(
     structures: AnyParticles, simulation: SimulationSection, emulation: EmulationSection
-) -> SyntheticMotion | RecordedMotion:
+) -> SyntheticMotion | RecordedMotion | MarkovMotion:
     """What moves a walker."""
+    if emulation.markov_model is not None:
+        model = read_model(emulation.markov_model)
+        check_model(model, emulation.markov_model, len(structures.positions_nm), simulation.report_interval_ps)
+        return MarkovMotion(model, structures)
     if emulation.trajectory is None:
         return SyntheticMotion(structures, simulation.temperature_kelvin)
     return RecordedMotion(read_frames(emulation.trajectory, len(structures.positions_nm)), structures)
