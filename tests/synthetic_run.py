@@ -209,3 +209,17 @@ class SyntheticRun:
 def write_lines(path: Path, records: list[dict]) -> None:
     """Write records as JSON lines."""
     path.write_text("".join(json.dumps(r) + "\n" for r in records))
+
+
+def in_format_1(directory: Path) -> None:
+    """Write the records of a run as format 1 has them."""
+    old = {"walker": "simulation", "source_walker": "source_simulation"}
+    for path in directory.rglob("*.jsonl"):
+        records = [
+            {old.get(key, key): value for key, value in record.items()}
+            for record in map(json.loads, path.read_text().splitlines())
+        ]
+        for record in records:
+            if "source" in record:
+                record["source"] = {old.get(key, key): value for key, value in record["source"].items()}
+        write_lines(path, records)

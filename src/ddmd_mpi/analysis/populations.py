@@ -22,7 +22,6 @@ from .intervals import Interval, expit, interval, logit
 from .lag import Scan, chosen_lag, scan_lags
 from .transitions import Stretches, Transitions, counts, counts_of_blocks, lineage_blocks, transitions
 
-METHODS = ("msm", "riteweight")
 #: How many random clusterings are drawn, and into how many lineages the frames are divided for the bootstrap.
 N_CLUSTERINGS, N_BLOCKS = 30, 40
 MAX_STATES, FRAMES_PER_STATE, CLUSTERED, KMEANS_STEPS = 60, 40, 20_000, 20
@@ -83,7 +82,7 @@ class Populations:
     scan
         The slowest implied timescale at each lag.
     answers
-        By method.
+        By method: ``msm``, ``riteweight``, and ``msm_twice`` at about twice the lag if the scan got there.
     edges
         Edges of the bins of each coordinate.
     missing
@@ -103,18 +102,24 @@ class Populations:
 
     @property
     def target(self) -> Interval:
-        """Population of the target: RiteWeight's value, and the intervals of both methods together."""
-        return self.answers["riteweight"].target.hull(self.answers["msm"].target)
+        """Population of the target: RiteWeight's value, and the intervals of all methods together."""
+        return self._of_all("target")
 
     @property
     def there(self) -> Interval:
         """Mean first passage time to the target, ps: as :attr:`target`."""
-        return self.answers["riteweight"].there.hull(self.answers["msm"].there)
+        return self._of_all("there")
 
     @property
     def back(self) -> Interval:
         """Mean first passage time from the target, ps: as :attr:`target`."""
-        return self.answers["riteweight"].back.hull(self.answers["msm"].back)
+        return self._of_all("back")
+
+    def _of_all(self, name: str) -> Interval:
+        found: Interval = getattr(self.answers["riteweight"], name)
+        for answer in self.answers.values():
+            found = found.hull(getattr(answer, name))
+        return found
 
 
 def estimate(data: Stretches, question: Question, n_samples: int = 100, seed: int = 0) -> Populations:
@@ -149,12 +154,17 @@ def estimate(data: Stretches, question: Question, n_samples: int = 100, seed: in
     edges = {
         name: np.linspace(v.min(), np.nextafter(v.max(), np.inf), N_BINS + 1) for name, v in question.columns.items()
     }
-    bins = {name: np.searchsorted(edges[name], v[pairs.start], "right") - 1 for name, v in question.columns.items()}
+    bin_of = {name: np.searchsorted(edges[name], v, "right") - 1 for name, v in question.columns.items()}
+    bins = {name: v[pairs.start] for name, v in bin_of.items()}
     solutions = {
-        "msm": _by_markov(pairs, states, blocks, samples, question, bins),
-        "riteweight": _by_riteweight(pairs, states, blocks, samples, question, bins, clusterings),
+        "msm": (lag, _by_markov(pairs, states, blocks, samples, question, bins)),
+        "riteweight": (lag, _by_riteweight(pairs, states, blocks, samples, question, bins, clusterings)),
     }
-    answers = {name: _answer(found, lag * question.report_ps) for name, found in solutions.items()}
+    if twice := next((point.lag for point in scan if point.lag >= 2 * lag), None):
+        later = transitions(data, twice, states)
+        own = {name: v[later.start] for name, v in bin_of.items()}
+        solutions["msm_twice"] = (twice, _by_markov(later, states, blocks, samples, question, own))
+    answers = {name: _answer(found, own_lag * question.report_ps) for name, (own_lag, found) in solutions.items()}
     crossings = verdict.fewest_crossings(data, blocks, _committor(pairs, states, question))
     missing = verdict.missing(pairs, states, question.source, question.target, scan, crossings, answers)
     return Populations(lag * question.report_ps, scan, answers, edges, missing)

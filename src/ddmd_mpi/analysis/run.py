@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import MDAnalysis
     import pandas
 
+#: More frames than a walker has.
+WALKER_KEY = 1 << 40
 MARKS = ("config.toml", "summary.json", "environment.json", "decisions.jsonl", "events", "trajectories")
 
 
@@ -135,9 +137,14 @@ class Run:
 
     def row(self, walker: int, frame: int) -> int | None:
         """Row of a frame of a walker; None if there is none."""
-        begin, end = np.searchsorted(self.frames["walker"], [walker, walker + 1])
-        at = begin + int(np.searchsorted(self.frames["frame"][begin:end], frame))
-        return at if at < end and self.frames["frame"][at] == frame else None
+        key = walker * WALKER_KEY + frame
+        at = int(np.searchsorted(self._keys, key))
+        return at if at < len(self._keys) and self._keys[at] == key else None
+
+    @cached_property
+    def _keys(self) -> np.ndarray:
+        """Walker and frame of each row as one ascending number, to search by."""
+        return self.frames["walker"].astype(np.int64) * WALKER_KEY + self.frames["frame"]
 
     def table(self) -> pandas.DataFrame:
         """The frames as a table of pandas.
@@ -266,7 +273,9 @@ class Run:
             If there is no such version.
         """
         found = {int(path.name[1:]): path for path in self.directory.glob("models/v*") if path.name[1:].isdigit()}
-        version = max(found, default=None) if version is None else version
+        if version is None and not found:
+            raise InputError(f"{self.directory} has no published model yet")
+        version = max(found) if version is None else version
         if version not in found:
             known = f"{min(found)} to {max(found)}" if found else "none"
             raise InputError(f"{self.directory} has no model of version {version} (it has {known})")

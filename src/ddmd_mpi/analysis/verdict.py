@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Protocol
 
 import numpy as np
@@ -136,11 +137,11 @@ def _intervals(answers: Mapping[str, Regions]) -> list[str]:
 
 
 def _agreement(answers: Mapping[str, Regions]) -> list[str]:
-    first, *others = answers.values()
     found = []
     for what, of in (("the target's population", "target"), ("the passage to the target", "there")):
-        if not all(getattr(first, of).meets(getattr(other, of)) for other in others):
-            found.append(f"{' and '.join(answers)} contradict each other on {what}")
+        for (a, first), (b, second) in combinations(answers.items(), 2):
+            if not getattr(first, of).meets(getattr(second, of)):
+                found.append(f"{a} and {b} contradict each other on {what}")
     return found
 
 

@@ -79,7 +79,7 @@ def paragraph(found: Populations, source: Region, target: Region, n_frames: int,
     lines = [verdict, *(f"  {sentence}" for sentence in found.missing)]
     lines.append(
         f"{n_frames} frames in {n_stretches} stretches; transitions at a lag of {found.lag_ps:g} ps. Intervals are "
-        "95 %, by bootstrap over lineages, of both methods together; single methods are in populations.csv."
+        "95 %, by bootstrap over lineages, of all methods together; single methods are in populations.csv."
     )
     lines.append(f"Population of {target}: {said(found.target)}.")
     lines.append(f"Mean first passage time from {source} to {target}: {said(found.there, 'ps')}.")

@@ -9,12 +9,16 @@ import numpy as np
 from ..analysis.populations import Populations
 from . import style
 
-COLOURS = {"msm": style.ROLE_COLOURS["simulation"], "riteweight": style.ROLE_COLOURS["aggregation"]}
-NAMES = {"msm": "Markov state model", "riteweight": "RiteWeight"}
+COLOURS = {
+    "msm": style.ROLE_COLOURS["simulation"],
+    "riteweight": style.ROLE_COLOURS["aggregation"],
+    "msm_twice": style.ROLE_COLOURS["training"],
+}
+NAMES = {"msm": "Markov state model", "riteweight": "RiteWeight", "msm_twice": "Markov state model, twice the lag"}
 
 
 def draw_free_energies(found: Populations, path: Path) -> None:
-    """Free energy along each coordinate by both methods, with 95 % intervals."""
+    """Free energy along each coordinate by all methods, with 95 % intervals."""
     with style.figure(path, height=1.0 + 3.0 * len(found.edges)) as figure:
         panels = figure.subplots(len(found.edges), 1, squeeze=False)[:, 0]
         for axes, (name, edges) in zip(panels, found.edges.items(), strict=True):

@@ -5,7 +5,7 @@ import mdtraj
 import numpy as np
 import pytest
 from synthetic_files import write_model, write_trajectories
-from synthetic_run import REPORT_PS, REPORTS_PER_SEGMENT, SyntheticRun, write_lines
+from synthetic_run import REPORT_PS, REPORTS_PER_SEGMENT, SyntheticRun, in_format_1, write_lines
 
 from ddmd_mpi.analysis import open_run
 from ddmd_mpi.analysis.asked import ask, default_regions
@@ -82,17 +82,6 @@ def test_what_is_no_run_is_refused_in_one_sentence(tmp_path, make):
 def test_a_single_walker_is_read(tmp_path):
     frames = open_run(SyntheticRun(n_walkers=1, n_rounds=2).write(tmp_path / "run")).timeline
     assert len(frames["frame"]) == 2 * REPORTS_PER_SEGMENT + 1
-
-
-def in_format_1(directory):
-    """Write the records of a run as format 1 has them."""
-    old = {"walker": "simulation", "source_walker": "source_simulation"}
-    for path in directory.rglob("*.jsonl"):
-        records = [{old.get(key, key): value for key, value in record.items()} for record in read_lines([path])]
-        for record in records:
-            if "source" in record:
-                record["source"] = {old.get(key, key): value for key, value in record["source"].items()}
-        write_lines(path, records)
 
 
 def test_records_of_format_1_are_read_as_those_of_format_2(fresh):
