@@ -46,6 +46,17 @@ def is_span(event: Record) -> bool:
     )
 
 
+def declared_parameters(settings: Record) -> list[Record]:
+    """The tables of ``features.order_parameters``."""
+    declared = table(settings.get("features")).get("order_parameters")
+    return [table(p) for p in declared] if isinstance(declared, list) else []
+
+
+def parameter_names(settings: Record) -> list[str]:
+    """The names of ``features.order_parameters``."""
+    return [p["name"] for p in declared_parameters(settings) if isinstance(p.get("name"), str) and p["name"]]
+
+
 def read_toml(path: Path) -> Record:
     """Tables of a TOML file, empty if it is missing or half written."""
     try:

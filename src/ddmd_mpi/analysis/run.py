@@ -21,7 +21,17 @@ from .frame_table import order_of_time, read_frames
 from .libraries import needed
 from .lineage import Segment, Source
 from .models import TrainedModel, open_model
-from .records import Record, is_span, number, read_json, read_lines, read_toml, table
+from .records import (
+    Record,
+    declared_parameters,
+    is_span,
+    number,
+    parameter_names,
+    read_json,
+    read_lines,
+    read_toml,
+    table,
+)
 
 if TYPE_CHECKING:
     import MDAnalysis
@@ -337,14 +347,3 @@ def open_run(directory: Path | str) -> Run:
         models=[m for m in map(read_json, sorted(directory.glob("models/*/metadata.json"))) if m],
         frames=read_frames(directory, segments, events, parameter_names(settings)),
     )
-
-
-def declared_parameters(settings: Record) -> list[Record]:
-    """The tables of ``features.order_parameters``."""
-    declared = table(settings.get("features")).get("order_parameters")
-    return [table(p) for p in declared] if isinstance(declared, list) else []
-
-
-def parameter_names(settings: Record) -> list[str]:
-    """The names of ``features.order_parameters``."""
-    return [p["name"] for p in declared_parameters(settings) if isinstance(p.get("name"), str) and p["name"]]
