@@ -17,11 +17,14 @@ from .transitions import Stretches, counts_of_blocks, transitions
 #: Candidates for the lag, in frames.
 LAGS = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200)
 #: A lag is tried if this share of all frames, and this many stretches, start a transition.
-MIN_SHARE, MIN_LONG = 0.1, 10
+MIN_SHARE, MIN_LONG = 0.25, 10
+#: Samples of the bootstrap without a timescale, at most.
+MAX_LOST = 0.05
 #: The longest lag in timescales: beyond it the second eigenvalue is lost among the noise of the others.
 MOST_LAG = 1.0
-#: Growth of the timescale that does not count, and that a lag which is twice as long must exclude.
-SAME, MOST_GROWTH = 1.1, 1.5
+#: Changes of the timescale: one that is no change even if it is certain, one that is too large even if it is not, and
+#: one that must be excluded at twice the lag.
+SAME, LARGE, MOST_GROWTH = 1.03, 1.2, 1.5
 
 
 class Scan(NamedTuple):
@@ -66,7 +69,10 @@ def scan_lags(
         count = np.tensordot(samples, counts_of_blocks(pairs, states, n_states, blocks), axes=1)
         near = MarkovModel(count[0])
         slowest = lag * report_ps * np.array([near.timescale(), *(MarkovModel(c, near).timescale() for c in count[1:])])
-        scan.append(Scan(lag, lag * report_ps, interval(slowest, np.log, np.exp), slowest))
+        timescale = interval(slowest, np.log, np.exp)
+        if scan and timescale.lost > MAX_LOST:
+            break
+        scan.append(Scan(lag, lag * report_ps, timescale, slowest))
     return scan
 
 
@@ -94,9 +100,9 @@ def _is_flat(scan: list[Scan]) -> bool:
 
 
 def _unchanged(scan: list[Scan]) -> bool:
-    """Whether the intervals of the ratios to the first timescale include about 1."""
+    """Whether the ratios to the first timescale are small, and their intervals include about 1."""
     ratios = [_growth(scan[0], point) for point in scan[1:]]
-    return not any(ratio.low > SAME or ratio.high < 1 / SAME for ratio in ratios)
+    return all(r.low < SAME and r.high > 1 / SAME and 1 / LARGE < r.value < LARGE for r in ratios)
 
 
 def _growth(first: Scan, second: Scan) -> Interval:
