@@ -221,9 +221,20 @@ class OrderParameter(Section):
 
     name: Annotated[str, Bounds(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=100)]
     kind: Literal[
-        "radius_of_gyration", "fraction_of_native_contacts", "distance", "handedness", "ligand_contacts", "ligand_rmsd"
+        "radius_of_gyration",
+        "fraction_of_native_contacts",
+        "distance",
+        "handedness",
+        "ligand_contacts",
+        "ligand_rmsd",
+        "function",
     ]
     residues: list[Annotated[int, Bounds(ge=0)]] = field(default_factory=list)
+    function: PlugIn | None = None
+
+    def __post_init__(self) -> None:
+        if (self.kind == "function") != (self.function is not None):
+            raise ValueError(f"order parameter {self.name}: kind function and function = module:function go together")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from . import ANGSTROM_PER_NM
 from .contacts import contact_csr, round_positions
 from .ligand_pose import LigandPose
 from .order_parameters import FUNCTIONS
+from .own_coordinate import OwnCoordinate
 from .periodic import bring_together
 from .rmsd import superposed_rmsd
 
@@ -43,7 +44,8 @@ class FeatureCalculator:
     Raises
     ------
     ConfigError
-        If an order parameter names residues that it cannot use, or a ligand although there is none.
+        If an order parameter names residues that it cannot use, a ligand although there is none, or a function that
+        cannot be had or fails on the target.
     """
 
     def __init__(
@@ -58,9 +60,12 @@ class FeatureCalculator:
         self.cutoff_angstrom = features.cutoff_angstrom
         for parameter in features.order_parameters:
             _check_residues(parameter, len(target_nm))
-            if parameter.kind not in FUNCTIONS and pose is None:
+            if parameter.kind.startswith("ligand_") and pose is None:
                 raise ConfigError(f"order parameter {parameter.name}: there is no ligand, leave it out")
         self._parameters, self._pose = features.order_parameters, pose
+        self._own = {p.name: OwnCoordinate(p.name, p.function) for p in self._parameters if p.function is not None}
+        for own in self._own.values():
+            own.check(self.target_nm)
         self._ligand_cutoff_nm = features.ligand_cutoff_angstrom / ANGSTROM_PER_NM
 
     def compute(
@@ -83,7 +88,7 @@ class FeatureCalculator:
         Raises
         ------
         ValueError
-            If a position is not finite or lies too far out to be rounded.
+            If a position is not finite or lies too far out to be rounded, or a function of the user's own fails.
         """
         x = descriptor_positions_nm.astype(np.float64)
         if box_nm is not None and self.molecules is not None:
@@ -103,6 +108,8 @@ class FeatureCalculator:
     def _order_parameter(
         self, parameter: OrderParameter, x: np.ndarray, positions_nm: np.ndarray | None, box_nm: np.ndarray | None
     ) -> float:
+        if parameter.name in self._own:
+            return self._own[parameter.name].value(x, self.target_nm)
         if parameter.kind in FUNCTIONS:
             return FUNCTIONS[parameter.kind](x, self.target_nm, tuple(parameter.residues))
         if self._pose is None or positions_nm is None or box_nm is None:

@@ -68,7 +68,7 @@ def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
         ("run.duration=-5", "run.duration"),
         ("run.duration=soon", "90s, 3min"),
         ("ranks.simulation=two", "ranks.simulation"),
-        ("steering.strategy=best", "there is no strategy best: choose one of ml, ml_rmsd"),
+        ("steering.strategy=best", "unknown steering.strategy best: choose one of ml, ml_rmsd"),
         ("steering.outlier_fraction_min=0.9", "must not exceed"),
         ("simulation.segment_ps=0.001", "at least one report_interval_ps"),
         (

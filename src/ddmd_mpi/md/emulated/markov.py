@@ -27,7 +27,7 @@ HALF = 0.5
 MOST_BYTES = 1 << 30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MarkovModel:
     """A reversible Markov model with frames.
 
@@ -137,6 +137,13 @@ def _model(parts: dict[str, np.ndarray]) -> MarkovModel:
     return MarkovModel(lag, starts, columns[order], values[order], nm, state)
 
 
+@lru_cache(maxsize=2)
+def most_like(model: MarkovModel, positions_nm: bytes) -> int:
+    """Index of the frame with the lowest RMSD to positions, float64; once for all walkers of a rank."""
+    x = np.frombuffer(positions_nm).reshape(-1, 3)
+    return int(np.argmin(superposed_rmsd(model.positions.astype(np.float64), x)))
+
+
 class MarkovMotion:
     """The state of one walker; a report is one step of the model.
 
@@ -150,8 +157,7 @@ class MarkovMotion:
 
     def __init__(self, model: MarkovModel, structures: AnyParticles):
         self._model = model
-        away = superposed_rmsd(model.positions.astype(np.float64), structures.positions_nm.astype(np.float64))
-        self._start = int(np.argmin(away))
+        self._start = most_like(model, structures.positions_nm.astype(np.float64).tobytes())
         self._frame = self._start
         self._due = 0.0  # reports since the last draw
 
