@@ -1,11 +1,12 @@
 """Engines that are programs beside the bare program, and how soon a restart steps again.
 
-    python benchmarks/engines.py [--program amber=PATH] [--program gromacs=PATH] [--seconds 30] [--json FILE]
+    python benchmarks/engines.py [--system cln025] [--program amber=PATH] [--seconds 30] [--turns 2] [--json FILE]
 
-Alanine dipeptide in a vacuum, a report every 50 ps. The bare program runs all steps in one go; the engine runs them in
-two segments, each of which takes at least 30 s, and takes every frame. Both are bound to one core, with this process,
-and take turns. Goals: at most 3 % above the bare program, and 0.5 s (sander, LAMMPS) or 1.5 s (GROMACS) from a restart
-command until the program steps again. Without --program those of ``make programs`` are taken.
+Alanine dipeptide (22 atoms, a report every 50 ps) or CLN025 (166 atoms, 10 ps) in a vacuum. The bare program runs all
+steps in one go; the engine runs them in two segments, each of which takes at least 30 s, and takes every frame. Both
+are bound to one core, with this process, and take turns. Goals: at most 3 % above the bare program, and 0.5 s (sander,
+LAMMPS) or 1.5 s (GROMACS) from a restart command until the program steps again. Without --program those of ``make
+programs`` are taken; for CLN025 they make its files, too.
 """
 
 from __future__ import annotations
@@ -14,32 +15,57 @@ import argparse
 import json
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
+from ddmd_mpi import config
 from ddmd_mpi.cli.engine_checks import small_molecule
 from ddmd_mpi.config.schema import Config
 from ddmd_mpi.md import engines
 from ddmd_mpi.md.affinity import stay_on_one_core
 from ddmd_mpi.md.programs.child import child_environment
-from ddmd_mpi.md.programs.engine import ProgramEngine, Start
+from ddmd_mpi.md.programs.engine import ProgramEngine
 from ddmd_mpi.md.topologies import Topology, load_topology
 
-BIN = Path(__file__).resolve().parents[1] / ".venv-programs" / "bin"
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests")]
+from lammps_files import lammps  # noqa: E402
+from programs import chignolin, force_fields, pdb2gmx  # noqa: E402
+
+BIN = ROOT / ".venv-programs" / "bin"
 PROGRAMS = {"amber": BIN / "sander", "gromacs": BIN / "gmx", "lammps": BIN / "lmp"}
-TIMESTEP_FS, REPORT_STEPS, SEGMENTS, TURNS = 2.0, 25_000, 2, 2
+TIMESTEP_FS, SEGMENTS, TURNS = 2.0, 2, 2
+REPORT_STEPS = {"alanine": 25_000, "cln025": 5_000}
 GOAL, RESTART_GOALS = 0.03, {"amber": 0.5, "gromacs": 1.5, "lammps": 0.5}
 RESTARTS = 20
 
 
-class Bench:
-    """One engine on the small molecule, in a directory of its own."""
+def cln025(name: str, place: Path) -> dict[str, dict]:
+    """Settings of CLN025 for an engine, whose files are made in a directory."""
+    system = {"target": str(config.inputs() / "cln025-target.pdb"), "descriptor": ["CA"]}
+    if name == "gromacs":
+        topology, start = pdb2gmx(place, config.inputs() / "cln025-start.pdb")
+        system["parameters"] = [str(force_fields())]
+    else:
+        topology, start = chignolin(place)
+    engine = {}
+    if name == "lammps":
+        start, topology, given = lammps(place, topology, start)
+        engine["input"] = str(given)
+    return {"system": {**system, "start": str(start), "topology": str(topology)}, "engine": engine}
 
-    def __init__(self, name: str, program: Path, place: Path, report_steps: int):
+
+class Bench:
+    """One engine on one molecule, in a directory of its own."""
+
+    def __init__(self, name: str, program: Path, place: Path, report_steps: int, system: str = "alanine"):
         self.name, self.program, self.report_steps = name, str(program), report_steps
         self.place = place / name
+        self.place.mkdir()
+        self.given = cln025(name, self.place) if system == "cln025" else {}
         (self.place / "topology").mkdir(parents=True)
         settings = self.settings(1)
         self.topology: Topology = load_topology(settings, 0)
@@ -47,20 +73,22 @@ class Bench:
 
     def settings(self, reports: int) -> Config:
         """Settings with segments of so many reports."""
-        return small_molecule(self.name, self.program, self.report_steps, TIMESTEP_FS, reports)
+        found = small_molecule(self.name, self.program, self.report_steps, TIMESTEP_FS, reports).plain()
+        for section, entries in self.given.items():
+            found[section] |= entries
+        return config.validate(found)
 
     def engine(self, reports: int) -> ProgramEngine:
         """An engine with segments of so many reports, on the start."""
         engine = engines.engine_maker(self.settings(reports), None, "CPU", self.place)(self.topology, 1)
-        structures = self.topology.structures
-        engine.set_state(structures.positions_nm, None, structures.box_nm, 1)
+        engine.start(1)
         return engine
 
     def bare(self, reports: int) -> tuple[float, float]:
         """Wall and processor time of the program alone, s."""
-        engine, structures = self.engine(reports), self.topology.structures
+        engine = self.engine(reports)
         with tempfile.TemporaryDirectory() as directory:
-            command = engine._program.run(Path(directory), Start(structures.positions_nm, None, structures.box_nm), 1)
+            command = engine._program.run(Path(directory), engine._start, 1)
             leave_out_the_stream(Path(directory))
             clock, cpu = time.perf_counter(), processor_time()
             subprocess.run(command, cwd=directory, env=child_environment(1), check=True, capture_output=True)
@@ -134,12 +162,14 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--program", action="append", default=[], metavar="ENGINE=PATH")
+    parser.add_argument("--system", choices=REPORT_STEPS, default="alanine")
+    parser.add_argument("--turns", type=int, default=TURNS)
     parser.add_argument("--seconds", type=float, default=30.0, help="of a segment")
     parser.add_argument("--quick", action="store_true", help="seconds of work: whether the script runs, no figures")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     programs = dict(text.split("=", 1) for text in options.program) or PROGRAMS
-    work = (0.2, 1, 2) if options.quick else (options.seconds, TURNS, RESTARTS)
+    work = (0.2, 1, 2) if options.quick else (options.seconds, options.turns, RESTARTS)
     stay_on_one_core(0)
     found = {}
     with tempfile.TemporaryDirectory() as directory:
@@ -147,7 +177,8 @@ def main() -> None:
             if not Path(program).exists():
                 print(f"{name}: there is no program {program}: make programs")
                 continue
-            bench = Bench(name, Path(program), Path(directory), REPORT_STEPS // (100 if options.quick else 1))
+            steps = REPORT_STEPS[options.system] // (100 if options.quick else 1)
+            bench = Bench(name, Path(program), Path(directory), steps, options.system)
             found[name] = figures = measure(bench, *work)
             described = engines.described(bench.settings(1))
             print(f"{described}: {figures['steps']} steps, {figures['segment_s']:.1f} s a segment")

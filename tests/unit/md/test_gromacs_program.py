@@ -93,6 +93,13 @@ def test_frames_without_velocities_have_none(tmp_path):
     assert trr.Reader(path).read().velocities is None
 
 
+def test_a_run_that_writes_no_velocities_is_a_failure(tmp_path):
+    frames(tmp_path / mdrun.FRAMES, 1, velocities=False)
+    (tmp_path / mdrun.LOG).write_text(LOG.format(step=0, energy="5.00000e+00"))
+    with pytest.raises(EngineError, match="frames.trr has no velocities"):
+        Output(tmp_path, 10, Images(np.array([[0, 1]]), 3), periodic=False).frame(-1)
+
+
 @pytest.mark.parametrize("place", [0, 12, 64])
 def test_a_file_of_another_kind_is_a_failure(tmp_path, place):
     """The magic number, the version, and the number of atoms."""
