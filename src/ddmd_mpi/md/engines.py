@@ -120,7 +120,11 @@ def keep_topology(config: Config, topology: Topology, directory: Path) -> None:
 
 
 def engine_maker(
-    config: Config, gpu: int | None, platform: str, directory: Path = Path()
+    config: Config,
+    gpu: int | None,
+    platform: str,
+    directory: Path = Path(),
+    waiting: Callable[[], object] = lambda: None,
 ) -> Callable[[Topology | Prepared, int], Engine]:
     """A function that makes an engine for a topology, from a seed; the topology's System is shared.
 
@@ -130,6 +134,8 @@ def engine_maker(
     ----------
     directory
         The run directory.
+    waiting
+        Called repeatedly while a program is waited for.
     """
     simulation = config.simulation
     if simulation.engine in EMULATED:
@@ -137,7 +143,7 @@ def engine_maker(
 
         return lambda topology, seed: EmulatedEngine(topology.structures, simulation, config.emulation, seed)
     if is_program(config):
-        return _program_engine_maker(config, gpu, directory)
+        return _program_engine_maker(config, gpu, directory, waiting)
     if simulation.engine != "openmm":
         return _own_engine_maker(config, gpu, directory)
     from .openmm_engine import OpenMMEngine
@@ -148,7 +154,7 @@ def engine_maker(
 
 
 def _program_engine_maker(
-    config: Config, gpu: int | None, directory: Path
+    config: Config, gpu: int | None, directory: Path, waiting: Callable[[], object]
 ) -> Callable[[Topology | Prepared, int], Engine]:
     from .programs.child import scratch_of
     from .programs.engine import ProgramEngine
@@ -158,7 +164,7 @@ def _program_engine_maker(
 
     def make(topology: Topology | Prepared, seed: int) -> Engine:
         structures, relaxed = topology.structures, topology.relaxed
-        return ProgramEngine(program(topology), structures, simulation, config.faults, seed, scratch, relaxed)
+        return ProgramEngine(program(topology), structures, simulation, config.faults, seed, scratch, relaxed, waiting)
 
     return make
 

@@ -54,7 +54,7 @@ class Ensemble:
         self.emulated = config.simulation.engine == "emulated"
         platform = check_engine(config, info.n_atoms, context.gpu)
         self._bind(platform)
-        make = engine_maker(config, context.gpu, platform, info.directory)
+        make = engine_maker(config, context.gpu, platform, info.directory, context.heartbeat)
         self.engines = EnginePool(config, self._topology, make, info.session)
         apart = self.emulated or is_program(config)
         self.side_by_side = context.layout.walkers_per_rank if apart else 1  # walkers that move at a time

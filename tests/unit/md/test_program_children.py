@@ -93,9 +93,10 @@ def engine(tmp_path):
     made = []
 
     def make(script, **faults):
-        made.append(
-            ProgramEngine(Script(script), STRUCTURES, SIMULATION, FaultsSection(**faults), 1, tmp_path / SCRATCH)
-        )
+        settings, beats = FaultsSection(**faults), []
+        given = (Script(script), STRUCTURES, SIMULATION, settings, 1, tmp_path / SCRATCH)
+        made.append(ProgramEngine(*given, waiting=lambda: beats.append(time.monotonic())))
+        made[-1].beats = beats
         made[-1].program = made[-1]._program
         made[-1].start(5)
         return made[-1]
@@ -230,6 +231,8 @@ def test_one_that_is_slow_to_start_is_waited_for_while_it_computes(engine):
     slow = engine(f"{sys.executable} -S -c '{spins}'; echo > begun; sleep 1000", hang_after=1.0)
     slow.advance(1)
     assert (slow._directory / "begun").exists()
+    # The rank says meanwhile that it is alive.
+    assert slow.beats[-1] - slow.beats[0] > 2
     asleep = engine("sleep 1000", hang_after=1.0)
     with pytest.raises(EngineError, match="script was ended: process .* has used no processor for"):
         asleep.advance(1)

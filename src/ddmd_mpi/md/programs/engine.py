@@ -93,6 +93,8 @@ class ProgramEngine:
         The program's working directory is made in it.
     relaxed
         The minimised start by engine, nm: the first engine of a topology sets it, the others use it.
+    waiting
+        Called repeatedly while :meth:`advance` waits: a program may set up slowly.
     """
 
     def __init__(
@@ -104,11 +106,12 @@ class ProgramEngine:
         seed: int,
         scratch: Path,
         relaxed: dict[str, np.ndarray] | None = None,
+        waiting: Callable[[], object] = lambda: None,
     ):
         self.platform, self.n_atoms = program.name, len(structures.positions_nm)
         self._program, self._structures, self._simulation = program, structures, simulation
         self._relaxed = {} if relaxed is None else relaxed
-        self._seed, self._faults = seed, faults
+        self._seed, self._faults, self._waiting = seed, faults, waiting
         self._patience = Patience(faults.hang_after, faults.start_within)
         try:
             scratch.mkdir(parents=True, exist_ok=True)
@@ -204,6 +207,7 @@ class ProgramEngine:
         self._ahead += n_steps
         while self._child is None or not self._begun or self._ahead >= self._simulation.steps_per_report:
             if not self.poll():
+                self._waiting()
                 time.sleep(POLL_SECONDS)
 
     def state(self) -> State:
