@@ -234,7 +234,7 @@ def test_one_that_is_slow_to_start_is_waited_for_while_it_computes(engine):
     # The rank says meanwhile that it is alive.
     assert slow.beats
     asleep = engine("sleep 1000", hang_after=1.0)
-    with pytest.raises(EngineError, match="script was ended: process .* has used no processor for"):
+    with pytest.raises(EngineError, match="script was ended: process .* has used no CPU for"):
         asleep.advance(1)
 
 

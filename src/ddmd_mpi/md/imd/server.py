@@ -20,6 +20,8 @@ from .protocol import FORCE_BYTES, HEADER, Frame, Kind, Session, handshake, pack
 
 #: Frames that wait for a slow client; the oldest are dropped.
 WAITING_FRAMES = 16
+#: Frames of so many atoms are sent at once: packing larger ones would delay the walker.
+AT_ONCE_ATOMS = 10_000
 #: A client has so long to say that it is ready, or to take a part of what is sent.
 PATIENCE_SECONDS = 60.0
 #: Between two checks for clients that have stalled, if there are any.
@@ -213,7 +215,7 @@ class Server:
             if client is None:
                 return
             client.offer(frame)
-        if not self._sent(walker, client):
+        if len(frame.positions) > AT_ONCE_ATOMS or not self._sent(walker, client):
             self._ring()
 
     def free(self) -> None:
