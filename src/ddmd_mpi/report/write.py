@@ -76,7 +76,17 @@ def _pictures(run: Run, segments: list[Segment]) -> list[Picture]:
     path = run.directory / "plots" / "ligands.png"
     if ligands.ligands(run, path):
         pictures.append(Picture("Walkers per ligand", ligands.CAPTION, path))
-    return pictures
+    return [*pictures, *_populations(run)]
+
+
+def _populations(run: Run) -> list[Picture]:
+    """What ``ddmd-mpi populations`` has said and drawn of the run, the verdict first; nothing if it was not asked."""
+    directory = run.directory / "populations"
+    drawn, said = directory / "free_energies.png", directory / "summary.txt"
+    if not drawn.is_file() or not said.is_file():
+        return []
+    caption = " ".join(said.read_text(encoding="utf-8", errors="replace").split())
+    return [Picture("Populations and free energies, with 95 % intervals", caption, drawn)]
 
 
 def _drawer(draw: Callable[[Run, Path], bool] | None, run: Run, segments: list[Segment]) -> Callable[[Path], bool]:

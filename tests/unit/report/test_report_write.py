@@ -1,3 +1,4 @@
+import base64
 import csv
 import json
 import re
@@ -71,6 +72,18 @@ def test_native_contacts_stand_beside_the_best_rmsd(reported, fresh):
 def test_a_steered_run_warns_that_populations_are_none(reported):
     page = reported[0].joinpath("report.html").read_text()
     assert "not an equilibrium sample" in page
+
+
+def test_populations_are_shown_with_their_verdict_if_they_were_estimated(fresh, reported):
+    assert "Populations and free energies" not in (reported[0] / "report.html").read_text()
+    (fresh / "populations").mkdir()
+    with figure(fresh / "populations" / "free_energies.png"):
+        pass
+    (fresh / "populations" / "summary.txt").write_text("Not enough data: do not use these numbers.\n  the target\n")
+    write_report(fresh)
+    page = (fresh / "report.html").read_text()
+    assert "Not enough data: do not use these numbers. the target" in page
+    assert base64.b64encode((fresh / "populations" / "free_energies.png").read_bytes()).decode() in page
 
 
 def test_the_decision_table_holds_latencies(reported):
