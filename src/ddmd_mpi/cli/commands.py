@@ -31,7 +31,7 @@ def run_options(command: Command) -> Command:
     """The options that resolve the settings, in the order of the help text."""
     options = [
         click.option("--usecase", help=f"One of: {', '.join(config.usecases())}."),
-        click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file over the defaults."),
+        click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file that overrides settings."),
         click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting."),
         click.option(
             "--mode",
@@ -43,7 +43,7 @@ def run_options(command: Command) -> Command:
             "--iterations",
             type=int,
             metavar="N",
-            help="File mode: how many iterations, whatever time they take; --duration may end them.",
+            help="File mode: number of iterations; no time limit unless --duration is given.",
         ),
         click.option("--target-rmsd", metavar="Å", type=float, help="Stop when a frame is this close to the target."),
         click.option("--seed", type=int, help="Seed of every random stream."),
@@ -63,7 +63,7 @@ def run_options(command: Command) -> Command:
     type=click.Path(path_type=Path),
     help="Resume the run in DIR from its newest checkpoint, on any number of ranks.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan for -n ranks and stop; needs no MPI.")
+@click.option("--dry-run", is_flag=True, help="Print the plan for -n ranks and exit; needs no MPI.")
 @click.option("-n", "n_ranks", type=click.IntRange(1), help="Number of ranks of the dry run.")
 @click.option("--ranks-per-node", type=click.IntRange(1), help="Ranks on each node of the dry run.")
 @click.option("--gpus-per-node", type=click.IntRange(0), default=0, help="GPUs on each node of the dry run.")
@@ -139,7 +139,7 @@ def resolve(
 
 @cli.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--usecase", help="Use case whose settings and structures to start from.")
+@click.option("--usecase", help="Use case whose settings and structures are written.")
 @click.option("--pdb", type=click.Path(path_type=Path), help="Your protein: a PDB or mmCIF file.")
 @click.option("--target", type=click.Path(path_type=Path), help="Target structure; default: that of --pdb.")
 @click.option(
@@ -170,24 +170,24 @@ def resolve(
 @click.option(
     "--solvent",
     type=click.Choice(["implicit", "explicit", "vacuum"]),
-    help="Default: implicit for --pdb, what the files say for --topology.",
+    help="Default: implicit for --pdb, as in the files for --topology.",
 )
 @click.option(
     "--box",
     type=click.FloatRange(0, min_open=True),
     nargs=3,
     metavar="X Y Z",
-    help="Edges of the box of --topology, nm, if its files have none.",
+    help="Edges of the box of --topology, nm; replaces the box of its files.",
 )
-@click.option("--drop", multiple=True, metavar="RESIDUE", help="Name of residues to leave out of --pdb.")
+@click.option("--drop", multiple=True, metavar="RESIDUE", help="Leave residues of this name out of --pdb; repeatable.")
 @click.option("--name", help="Name of the system; default: that of the file.")
 @click.option(
     "--engine",
     type=click.Choice(["openmm", *PROGRAMS]),
     default="openmm",
-    help="What moves the walkers of a system of your own; default: openmm.",
+    help="Engine for --pdb or --topology; default: openmm.",
 )
-@click.option("--input", type=click.Path(path_type=Path), help="Input of --engine lammps, with read_data.")
+@click.option("--input", type=click.Path(path_type=Path), help="Input file of --engine lammps, with its read_data.")
 def init(
     directory: Path, usecase: str | None, pdb: Path | None, topology: Path | None, engine: str, **options: Any
 ) -> None:
@@ -248,9 +248,9 @@ def check(interface: str | None, engine: str | None, program: str | None) -> Non
 
 @cli.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--once", is_flag=True, help="Show the state once and stop.")
+@click.option("--once", is_flag=True, help="Show the state once and exit.")
 def status(directory: Path, once: bool) -> None:
-    """A live view of the run in DIRECTORY."""
+    """Show a live view of the run in DIRECTORY."""
     from ..monitor.progress import Progress
     from .status import read_status
 
@@ -270,8 +270,8 @@ def status(directory: Path, once: bool) -> None:
 @cli.command()
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--walker", type=click.IntRange(0), required=True, help="Index of the walker.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=8889, show_default=True, help="0: a free one.")
-@click.option("--address", default="127.0.0.1", show_default=True, help="Where others may connect: 0.0.0.0 for all.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8889, show_default=True, help="0: any free port.")
+@click.option("--address", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0: all.")
 @click.option("--imd-version", type=click.Choice(["2", "3"]), default="3", show_default=True, help="VMD needs 2.")
 def watch(directory: Path, walker: int, port: int, address: str, imd_version: str) -> None:
     """Serve a walker of the running simulation in DIRECTORY to VMD, MDAnalysis or imdclient."""
@@ -302,16 +302,16 @@ def report(directory: Path) -> None:
 
 @cli.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--best", is_flag=True, help="The frame with the lowest RMSD (the default).")
-@click.option("--frame", metavar="WALKER:SEGMENT:FRAME", help="This frame.")
+@click.option("--best", is_flag=True, help="Trace the frame with the lowest RMSD (the default).")
+@click.option("--frame", metavar="WALKER:SEGMENT:FRAME", help="Frame to trace.")
 @click.option(
     "--reached",
     type=click.FloatRange(0, min_open=True),
     metavar="Å",
-    help="All first arrivals within this RMSD; the independent ones with their trajectories.",
+    help="All first arrivals within this RMSD; writes trajectories of the independent ones.",
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Where to write; default DIRECTORY/lineage.")
-@click.option("--format", "suffix", type=click.Choice(["dcd", "xtc"]), help="Of the trajectory; default: the run's.")
+@click.option("--format", "suffix", type=click.Choice(["dcd", "xtc"]), help="Default: that of the run.")
 @click.option("--superpose", is_flag=True, help="Superpose all frames on the last one, by the descriptor atoms.")
 @click.option("--solute", is_flag=True, help="Leave out water and ions.")
 def lineage(
@@ -333,13 +333,13 @@ def lineage(
     "coordinates",
     multiple=True,
     metavar="NAME",
-    help="A column of the frames, or latent; may be repeated. Default: RMSD and native contacts.",
+    help="A column of the frames, or latent; repeatable. Default: RMSD and native contacts.",
 )
 @click.option("--from", "source", metavar="REGION", help="Where passages start, such as 'rmsd_angstrom>6'.")
 @click.option("--to", "target", metavar="REGION", help="Where they end, such as 'rmsd_angstrom<3'.")
-@click.option("--topology", metavar="NAME", help="The topology, in a run of several.")
-@click.option("--samples", type=click.IntRange(50), default=100, show_default=True, help="Of the bootstrap.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of clusterings and bootstrap.")
+@click.option("--topology", metavar="NAME", help="Topology, if the run has several.")
+@click.option("--samples", type=click.IntRange(50), default=100, show_default=True, help="Bootstrap samples.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
 @click.option("--output", type=click.Path(path_type=Path), help="Where to write; default DIRECTORY/populations.")
 def populations(directory: Path, **options: Any) -> None:
     """Estimate free energies, populations and passage times of the run in DIRECTORY, with intervals and a verdict."""
