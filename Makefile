@@ -114,7 +114,7 @@ test-unit: install torch programs  ## Run the unit tests
 test-mpi: install horovod torch  ## Run the tests under mpiexec
 	$(BIN)/python -m pytest $(TWO) tests/mpi
 
-test-end-to-end: install horovod torch programs  ## Run the tests of whole runs
+test-end-to-end: install horovod torch programs  ## Run the tests of complete runs
 	$(BIN)/python -m pytest $(TWO) -m 'not alone' tests/end_to_end
 	$(BIN)/python -m pytest -m alone tests/end_to_end
 

@@ -72,14 +72,14 @@ class Bench:
         engines.keep_topology(settings, self.topology, self.place / "topology")
 
     def settings(self, reports: int) -> Config:
-        """Settings with segments of so many reports."""
+        """Settings with segments of this many reports."""
         found = small_molecule(self.name, self.program, self.report_steps, TIMESTEP_FS, reports).plain()
         for section, entries in self.given.items():
             found[section] |= entries
         return config.validate(found)
 
     def engine(self, reports: int) -> ProgramEngine:
-        """An engine with segments of so many reports, on the start."""
+        """An engine with segments of this many reports, on the start."""
         engine = engines.engine_maker(self.settings(reports), None, "CPU", self.place)(self.topology, 1)
         engine.start(1)
         return engine

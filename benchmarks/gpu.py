@@ -68,7 +68,7 @@ class Bench:
         return engine
 
     def ns_per_day(self, n_walkers: int, seconds: float, reports: bool) -> float:
-        """Of so many walkers together, by turns; with `reports` also states and features, as in the loop."""
+        """Of this many walkers together, in turn; with `reports` also states and features, as in the loop."""
         engines = [self.engine(seed + 1) for seed in range(n_walkers)]
         structures, step_ns = self.topology.structures, self.settings.simulation.timestep_fs * 1e-6
         calculator = FeatureCalculator(structures.target_nm, self.settings.features, structures.molecules)

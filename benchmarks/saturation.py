@@ -53,7 +53,7 @@ def spent(run: Path) -> dict[str, float]:
 
 
 def measure(frames_per_s: float, seconds: float) -> dict[str, float]:
-    """The figures of one run that offers so many frames a second."""
+    """The figures of one run that offers this many frames a second."""
     report_s = SIMULATIONS * WALKERS / frames_per_s
     with tempfile.TemporaryDirectory() as directory:
         run, log = Path(directory) / "run", Path(directory) / "log"

@@ -86,7 +86,7 @@ def against_keras(repeats: int, sizes: Sizes) -> dict[str, float]:
 
 
 def keras_fit(n_residues: int, block: FrameBlock) -> Callable[[int], float]:
-    """Keras' fit of the same network, optimiser and loss on dense maps: samples/s of so many frames."""
+    """Keras' fit of the same network, optimiser and loss on dense maps: samples/s of this many frames."""
     import keras
     import tensorflow as tf
 
@@ -150,7 +150,7 @@ def against_torch(repeats: int, sizes: Sizes) -> dict[str, float]:
 
 
 def torch_loop(n_residues: int, block: FrameBlock) -> Callable[[int], float]:
-    """The loop that one would write over a DataLoader and torch.optim.Adam: samples/s of so many frames."""
+    """The loop that one would write over a DataLoader and torch.optim.Adam: samples/s of this many frames."""
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 

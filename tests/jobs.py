@@ -28,7 +28,7 @@ def kill_session(session: int) -> None:
 
 
 def start(n_ranks: int, *arguments: object, **environment: str) -> subprocess.Popen[str]:
-    """The program on so many ranks, in a session of its own."""
+    """The program on this many ranks, in a session of its own."""
     command = [str(RANKS), str(n_ranks), sys.executable, "-m", "ddmd_mpi", *map(str, arguments)]
     variables = {**os.environ, "DDMD_MPI_BIN": str(Path(sys.executable).parent), **environment}
     return subprocess.Popen(

@@ -63,7 +63,7 @@ def signalled(rank: int, program: str, how: signal.Signals) -> bool:
 
 
 def failed(directory: Path) -> bool:
-    """Whether a walker fails within a while; a child that a restart was about to end anyway is none."""
+    """Whether a walker fails within a while; a child that a restart was about to end anyway does not count."""
     deadline = time.monotonic() + FAILURE_SECONDS
     while not (found := list((directory / "failures").glob("*.npz"))) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -1,6 +1,6 @@
 """A compact, self-avoiding, protein-like C-alpha chain of any length: a stand-in for the size of a large protein.
 
-The chain grows by helices, strands and loops from its middle outwards: of many ways to go on that touch nothing, the
+The chain grows by helices, strands and loops from its middle outwards: of many continuations that touch nothing, the
 one that stays nearest to the centre is taken, and a dead end is left by going back.
 """
 
@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 BOND = 3.8  # angstrom, between consecutive beads
 CLEARANCE = 4.0  # angstrom, between beads three or more apart along the chain
-N_TRIES = 96  # ways to go on; with these there are 5.8 contacts below 8 angstrom a residue, as in large proteins
+N_TRIES = 96  # continuations; with these there are 5.8 contacts below 8 angstrom a residue, as in large proteins
 MAX_BACK = 60  # beads that are taken back at a time, at most
 
 
