@@ -1,4 +1,4 @@
-"""The connections of a run: windows, messages and streams, and the context that a role is given."""
+"""The connections of a run: windows, messages and streams, and the context of a role."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user has set elsewhere, for other programs: settled before any library reads it."""
+"""Environment variables and files that are meant for other programs: corrected before any library reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of a run's frames, as the estimators take it."""
+"""The question for the estimators: which frames, coordinates and regions of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who came from whom: every segment's parent, rebuilt from the files of a run directory alone."""
+"""Lineage: the parent of every segment, rebuilt from the files of a run directory alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``ddmd-mpi check`` vouches for, tried: ``python -m ddmd_mpi.cli.trials engine|model|report``.
+"""The trials of ``ddmd-mpi check``: ``python -m ddmd_mpi.cli.trials engine|model|report``.
 
 Each trial runs in a separate process, because a library that has been set up wrongly may end its process. It prints a
 detail, or ends with what is wrong.

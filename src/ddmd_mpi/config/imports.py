@@ -1,4 +1,4 @@
-"""Finding what a setting names: an entry point of a group, or ``module:Class``; its module may raise anything."""
+"""Finds the object that a setting names: an entry point of a group, or ``module:Class``. Its module may raise anything."""
 
 from __future__ import annotations
 

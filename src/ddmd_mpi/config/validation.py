@@ -1,4 +1,4 @@
-"""What is right in settings and what is not, in one sentence. The only module that imports pydantic."""
+"""Validates settings; each error is one sentence. The only module that imports pydantic."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Who is lost, who hangs, and when to stop."""
+"""Lost ranks, hung ranks, and when to stop."""

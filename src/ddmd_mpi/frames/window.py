@@ -1,4 +1,4 @@
-"""The newest frames of a stream, in memory that does not grow: what training and inference look at."""
+"""The newest frames of a stream, in memory that does not grow: what training and inference work on."""
 
 from __future__ import annotations
 

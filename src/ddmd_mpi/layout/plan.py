@@ -1,4 +1,4 @@
-"""The plan of a job, which rank does what: pure arithmetic, the same on every rank and for ``--dry-run``.
+"""Plans a job, that is, which rank does what: pure arithmetic, the same on every rank and for ``--dry-run``.
 
 The rule, in this order:
 

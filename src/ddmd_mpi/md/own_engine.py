@@ -1,4 +1,4 @@
-"""Engines of the user's own, by ``module:Class`` or entry point; they are guarded, for their code may do anything."""
+"""Engines of the user's own, by ``module:Class`` or entry point; guarded, because their code may do anything."""
 
 from __future__ import annotations
 

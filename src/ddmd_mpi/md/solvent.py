@@ -1,4 +1,4 @@
-"""Whether a molecule is periodic: water needs a box, and a box that is given is used or refused."""
+"""Whether a molecule is periodic: water needs a box, and a given box is used or rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A third party's model between guards: its faults must not end a run whose simulations are sound."""
+"""Guards a model of a third party: its faults must not end a run whose simulations work."""
 
 from __future__ import annotations
 

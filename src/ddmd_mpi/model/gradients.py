@@ -1,4 +1,4 @@
-"""Sums of TensorFlow's gradients over the ranks that train together: by Horovod, else by MPI."""
+"""Sums of TensorFlow's gradients over the ranks that train together: by Horovod or MPI."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a run tells of itself: records, spans, the live view, logs and the summary."""
+"""Monitoring of a run: records, spans, the live view, logs and the summary."""

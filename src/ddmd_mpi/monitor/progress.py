@@ -1,4 +1,4 @@
-"""What a person sees of a run: one screen that is redrawn, or a line now and then."""
+"""The progress of a run for a person: one screen that is redrawn, or a line now and then."""
 
 from __future__ import annotations
 

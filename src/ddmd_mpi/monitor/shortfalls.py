@@ -1,4 +1,4 @@
-"""What a run has left undone or dropped, and what would have been enough: sentences for the summary's note."""
+"""What a run has not done or has dropped, and which setting would have sufficed: sentences for the summary's note."""
 
 from __future__ import annotations
 

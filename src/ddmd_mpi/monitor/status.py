@@ -1,4 +1,4 @@
-"""What every rank tells of itself, about once a second, in window memory of the first aggregator.
+"""Status records, which every rank posts about once a second in window memory of the first aggregator.
 
 The records feed the live view (``status.json``, the screen) and ``summary.json``; no collective is needed for either,
 and a rank that is lost leaves its last record.

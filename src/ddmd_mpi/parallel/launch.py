@@ -1,4 +1,4 @@
-"""The start of an MPI program: who is where, and what all ranks agree on. The only user of COMM_WORLD."""
+"""The start of an MPI program: the node of each rank, and what all ranks agree on. The only user of COMM_WORLD."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the launcher (mpiexec, srun, jsrun) says of this process in its environment, beside what MPI sees.
+"""What the launcher (mpiexec, srun, jsrun) says about this process in its environment.
 
 Started by the launcher of another MPI than the one that mpi4py uses, every process is alone in a world of its own.
 """

@@ -1,4 +1,4 @@
-"""The control plane of a run: all that its ranks tell each other beside the frames.
+"""The control plane of a run: everything that its ranks exchange besides frames.
 
 *Local first*: what a simulation reads or writes at every report (its mailboxes, its record, the leader's bulletin,
 credits) lies in shared memory of its node, in the one window of :mod:`.fabric`. What goes to other nodes travels by

@@ -1,4 +1,4 @@
-"""What a run was and what came of it, in sentences."""
+"""A run and its results, in sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every role is given: the settings, its place in the layout, and the ends of its streams."""
+"""The context of a role: the settings, its place in the layout, and the ends of its streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last checkpoint of a run that has lost a rank it cannot do without.
+"""The last checkpoint of a run that has lost an essential rank.
 
 Each surviving rank writes its part; one rank names the newest part of every rank, for the lost one an older one. All
 of it goes by files: nothing is known any more of what MPI can still do.

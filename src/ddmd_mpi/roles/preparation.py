@@ -1,4 +1,4 @@
-"""Walkers put on their start in a thread, cheapest first, while those that are ready move.
+"""Prepares the starts of walkers in a thread, cheapest first, while walkers that are ready move.
 
 OpenMM lets the other threads run while it minimises, so mailboxes, the status record and the walkers that are ready
 need not wait for a box of water.

@@ -1,4 +1,4 @@
-"""How a walker comes to its next report: by integration in calls of bounded length, or a program computes by itself."""
+"""How a walker reaches its next report: by integration in calls of bounded length, or by a separate program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that this program did not write itself: regular, of a size that can be, and shallow.
+"""Reads files that this program did not write itself: regular, of bounded size and depth.
 
 What is wrong is an OSError with a reason as ``strerror``, or a ValueError, so that a reader names it as it names a file
 that is missing or damaged.

@@ -1,4 +1,4 @@
-"""What a strategy is given and what it gives back; see docs/steering.md."""
+"""Arguments and result of a strategy; see docs/steering.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue before a stream: it never waits, and when it is full its oldest block goes."""
+"""The queue before a stream: it never waits, and drops its oldest block when it is full."""
 
 from __future__ import annotations
 

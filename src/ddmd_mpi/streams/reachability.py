@@ -1,4 +1,4 @@
-"""Who answers at an address: a listener on every host, and a probe that connects to the listeners of others.
+"""Tests who answers at an address: a listener on every host, and a probe that connects to the listeners of others.
 
 A listener answers each connection with its token. So an address that leads to another machine, or back to the host that
 asks, such as the bridge of a container runtime, is distinguished from one that leads to the host in question.

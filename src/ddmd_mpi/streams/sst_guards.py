@@ -1,4 +1,4 @@
-"""What keeps ADIOS2's SST upright, in one place. Each guard says what happens without it.
+"""All guards that ADIOS2's SST needs, in one place. Each guard says what happens without it.
 
 Measured with the serial wheel of ADIOS2 2.12.1. Two more guards are elsewhere by their nature: steps are never padded
 (:mod:`.engines`: a zero-filled payload is 10 to 20 times slower), and every stream's contact file lies in a fresh

@@ -1,4 +1,4 @@
-"""What travels of a frame in place of its coordinates: RMSD, order parameters, rounded positions, contacts."""
+"""The features of a frame, which travel instead of coordinates: RMSD, order parameters, rounded positions, contacts."""
 
 from __future__ import annotations
 

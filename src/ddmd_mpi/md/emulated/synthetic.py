@@ -1,4 +1,4 @@
-"""Made-up motion of a molecule between its start and its target: cheap, seeded, and no physics.
+"""Made-up motion of a molecule between its start and its target: cheap, seeded, and not physical.
 
 The descriptor atoms move in a few collective coordinates. The first runs along the straight way from the start (0) to
 the target (1): Brownian motion in a double well, so that a walker sits near one of the two and now and then folds or

@@ -1,4 +1,4 @@
-"""The packets of IMDv3, and of IMDv2 for programs that know no other: frames to bytes, bytes to frames.
+"""The packets of IMDv3, and of IMDv2 for programs that support nothing else: frames to bytes, bytes to frames.
 
 The protocol is that of https://imdclient.readthedocs.io: TCP; headers of two big-endian integers, what and how many;
 bodies in the byte order of the server. Lengths are in Å, velocities in Å/ps, times in ps, energies in kJ/mol.

@@ -1,4 +1,4 @@
-"""The engine "gromacs": GROMACS's gmx how it is found, what it cannot do, and what it reads."""
+"""The engine "gromacs": how GROMACS's gmx is found, what it cannot do, and what it reads."""
 
 from __future__ import annotations
 

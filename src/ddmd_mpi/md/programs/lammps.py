@@ -1,4 +1,4 @@
-"""The engine "lammps": LAMMPS how it is found, what it cannot do, and what it reads."""
+"""The engine "lammps": how LAMMPS is found, what it cannot do, and what it reads."""
 
 from __future__ import annotations
 

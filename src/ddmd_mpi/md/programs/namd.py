@@ -1,4 +1,4 @@
-"""The engine "namd": NAMD how it is found, what it cannot do, and what it reads."""
+"""The engine "namd": how NAMD is found, what it cannot do, and what it reads."""
 
 from __future__ import annotations
 
