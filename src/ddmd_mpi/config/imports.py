@@ -1,4 +1,4 @@
-"""Finds the object that a setting names: an entry point of a group, or ``module:Class``. Its module may raise anything."""
+"""Finds what a setting names: an entry point of a group, or ``module:Class``, whose module may raise anything."""
 
 from __future__ import annotations
 
