@@ -119,6 +119,38 @@ class FeatureCalculator:
         return self._pose.rmsd(positions_nm, box_nm)
 
 
+class RepeatedFeatures(FeatureCalculator):
+    """Features of an engine that shows a limited number of frames again and again: each frame is computed once."""
+
+    #: Frames that are remembered, at most.
+    MOST = 20_000
+
+    def __init__(
+        self,
+        target_nm: np.ndarray,
+        features: FeaturesSection,
+        molecules: np.ndarray | None = None,
+        pose: LigandPose | None = None,
+    ):
+        super().__init__(target_nm, features, molecules, pose)
+        self._known: dict[bytes, Features] = {}
+
+    def compute(
+        self,
+        descriptor_positions_nm: np.ndarray,
+        box_nm: np.ndarray | None = None,
+        positions_nm: np.ndarray | None = None,
+    ) -> Features:
+        """See :meth:`FeatureCalculator.compute`; what is returned is shared, and must not be changed."""
+        shown = [x.tobytes() for x in (descriptor_positions_nm, box_nm, positions_nm) if x is not None]
+        key = b"".join(shown)
+        if key not in self._known:
+            if len(self._known) >= self.MOST:
+                self._known.clear()
+            self._known[key] = super().compute(descriptor_positions_nm, box_nm, positions_nm)
+        return self._known[key]
+
+
 def _check_residues(parameter: OrderParameter, n_residues: int) -> None:
     """Raise a ConfigError if the order parameter cannot use its residues."""
     if parameter.kind == "distance" and len(parameter.residues) != 2:

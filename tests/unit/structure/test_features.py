@@ -7,7 +7,7 @@ from ddmd_mpi.config.dynamics import FeaturesSection, OrderParameter
 from ddmd_mpi.errors import ConfigError
 from ddmd_mpi.frames.block import FIELD
 from ddmd_mpi.structure.contacts import contact_csr
-from ddmd_mpi.structure.features import FeatureCalculator
+from ddmd_mpi.structure.features import FeatureCalculator, RepeatedFeatures
 
 TARGET = np.random.default_rng(0).normal(size=(10, 3))
 
@@ -34,3 +34,20 @@ def test_residues_that_cannot_be_used_are_refused(residues, message):
     parameter = OrderParameter(name="ends", kind="distance", residues=residues)
     with pytest.raises(ConfigError, match=message):
         FeatureCalculator(TARGET, FeaturesSection(order_parameters=[parameter]))
+
+
+def test_repeated_frames_are_computed_once_and_are_the_same(monkeypatch):
+    rng = np.random.default_rng(3)
+    frames = rng.normal(size=(4, 9, 3)).astype(np.float32)
+    plain = FeatureCalculator(frames[0].astype(float), FeaturesSection())
+    repeated, asked = RepeatedFeatures(frames[0].astype(float), FeaturesSection()), []
+    once = FeatureCalculator.compute
+    monkeypatch.setattr(FeatureCalculator, "compute", lambda *given: asked.append(1) or once(*given))
+    for i in (0, 1, 2, 1, 0, 3):
+        expected, found = once(plain, frames[i]), repeated.compute(frames[i])
+        for name, value in expected.items():
+            np.testing.assert_array_equal(found[name], value)
+    assert len(asked) == 4
+    monkeypatch.setattr(RepeatedFeatures, "MOST", 4)
+    repeated.compute(-frames[0])
+    assert len(repeated._known) == 1, "what is remembered is bounded"
