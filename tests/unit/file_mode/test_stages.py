@@ -27,6 +27,7 @@ from ddmd_mpi.monitor.status import StatusPost
 from ddmd_mpi.roles.context import RunInfo
 from ddmd_mpi.rundir.disk import read_lines
 from ddmd_mpi.steering.instant import INSTANT
+from ddmd_mpi.steering.plugins import GuardedStrategy
 
 N_WALKERS, N_REPORTS = 3, 4
 SETTINGS = (
@@ -331,11 +332,16 @@ def test_a_decision_becomes_a_restart_point_and_its_answer_a_line(iterate, infer
     assert all(d["decided"] <= d["delivered"] <= d["first_step"] and d["segment"] == 1 for d in found.values())
 
 
+def steer(inference, **changes):
+    """Steer by other settings."""
+    settings = replace(inference.selector.settings, **changes)
+    inference.selector.settings = inference.selector.policy.settings = settings
+    inference.selector.policy.strategy = GuardedStrategy(settings)
+
+
 def test_nothing_is_decided_without_a_model_that_the_strategy_needs(iterate, inference, restarts, caplog):
     inference.collect([iterate()])
-    inference.selector.settings = inference.selector.policy.settings = replace(
-        inference.selector.settings, strategy="ml", instant_model=False
-    )
+    steer(inference, strategy="ml", instant_model=False)
     with caplog.at_level("INFO"):
         assert inference.run(2, 0) is False
     assert "no model yet" in caplog.text
@@ -343,9 +349,7 @@ def test_nothing_is_decided_without_a_model_that_the_strategy_needs(iterate, inf
 
 
 def test_principal_components_decide_until_the_first_version_of_the_model(iterate, inference, restarts, context):
-    inference.selector.settings = inference.selector.policy.settings = replace(
-        inference.selector.settings, strategy="ml"
-    )
+    steer(inference, strategy="ml")
     inference.collect([iterate()])
     assert inference.run(2, 0) is True
     inference.collect([iterate(commanded=True)])
