@@ -77,8 +77,11 @@ def scan_lags(
 
 
 def chosen_lag(scan: list[Scan]) -> int:
-    """The first lag from which on the timescale is flat; else from which on no change is seen; else the longest."""
-    for agrees in (_is_flat, _unchanged):
+    """The first lag from which on the timescale is flat; else changes little; else does not change for certain.
+
+    If it changes for certain from every lag on, the longest one.
+    """
+    for agrees in (_is_flat, _unchanged, _uncertain):
         for i in range(len(scan) - 1):
             if agrees(scan[i:]):
                 return scan[i].lag
@@ -100,9 +103,15 @@ def _is_flat(scan: list[Scan]) -> bool:
 
 
 def _unchanged(scan: list[Scan]) -> bool:
-    """Whether the ratios to the first timescale are small, and their intervals include about 1."""
+    """Whether no change of the first timescale is certain, and none is large."""
+    ratios = [_growth(scan[0], point).value for point in scan[1:]]
+    return _uncertain(scan) and all(1 / LARGE < ratio < LARGE for ratio in ratios)
+
+
+def _uncertain(scan: list[Scan]) -> bool:
+    """Whether the intervals of all ratios to the first timescale include about 1."""
     ratios = [_growth(scan[0], point) for point in scan[1:]]
-    return all(r.low < SAME and r.high > 1 / SAME and 1 / LARGE < r.value < LARGE for r in ratios)
+    return all(ratio.low < SAME and ratio.high > 1 / SAME for ratio in ratios)
 
 
 def _growth(first: Scan, second: Scan) -> Interval:

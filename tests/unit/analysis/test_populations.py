@@ -133,6 +133,8 @@ def scan_of(*rows: tuple[int, float, float]) -> list[Scan]:
     # Every interval meets every other, since all have the same passages; within a sample the timescale grows.
     ([(1, 30, 0.02), (2, 40, 0.02), (3, 43, 0.02), (5, 50, 0.02), (8, 51, 0.02), (12, 50, 0.02)], 5, True),
     ([(1, 30, 0.02), (2, 40, 0.02), (3, 50, 0.02), (5, 60, 0.02), (8, 80, 0.02)], 8, False),
+    # It seems to grow by a lot, but not for certain.
+    ([(1, 50, 0.4), (2, 62, 0.4), (3, 70, 0.4), (5, 90, 0.4)], 1, False),
     # The growth at longer lags is unknown: that is not flat.
     ([(1, 50, 0.5), (2, 50, 0.5), (3, 51, 0.5), (5, 50, 0.5)], 1, False),
 ])  # fmt: skip
