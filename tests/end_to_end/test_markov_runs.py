@@ -1,0 +1,52 @@
+"""The whole loop on a Markov model, steered by a strategy of the user's own that now and then gives nothing."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ddmd_mpi import config
+from ddmd_mpi.analysis import open_run
+from ddmd_mpi.analysis.markov_model import read_model, states_of
+from ddmd_mpi.md.emulated.recorded import DCDFrames
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
+
+MODULE = """
+import numpy as np
+from ddmd_mpi.steering import Ranking
+
+def forgetful(seen):
+    n = seen.memory.get("rounds", 0) + 1
+    if n == 2 and not hasattr(forgetful, "failed"):
+        forgetful.failed = True
+        return None
+    return Ranking(seen.coordinate, np.ones(len(seen), bool), {"rounds": n})
+"""
+
+
+def test_a_strategy_that_fails_once_is_named_and_the_run_goes_on(ddmd_mpi, tmp_path, monkeypatch):
+    (tmp_path / "own_rounds.py").write_text(MODULE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    run = tmp_path / "run"
+    done = ddmd_mpi(
+        4, "--usecase", "bba-go-markov", "--duration", "150s", "--output", run,
+        sets=("steering.strategy=own_rounds:forgetful", "training.model=none", "simulation.walker_length_ns=0.4"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["stop_reason"] == "all simulations ended"
+    assert summary["simulation"]["frames"] == 12 * 100
+    rounds = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
+    complaint = "strategy own_rounds:forgetful gave None: a Ranking or a Choice of ddmd_mpi.steering is expected"
+    assert [r.get("complaint") for r in rounds][:3] == [None, complaint, None]
+    assert rounds[1]["decisions"] == 0
+    (log,) = (run / "logs").glob("inference-*.log")
+    assert log.read_text().count(complaint) == 1
+    assert summary["steering"]["delivered"] >= 1
+    assert open_run(run).contradictions() == []
+
+    model = read_model(config.inputs() / "bba-go-markov.npz")
+    frames = DCDFrames(run / "trajectories" / "sim-0003.dcd")
+    states = states_of(model, np.array([frames[i] for i in range(len(frames))]))
+    assert len(np.unique(states)) > 5
