@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from molecule_files import nine_waters
 from programs import LMP, ROOT, install
 
 from ddmd_mpi.config import validate
@@ -168,6 +169,12 @@ def test_repartitioned_masses_are_no_other_order(tmp_path):
     assert masses.min() < 4.0
     with pytest.raises(ValueError, match="has a mass of"):
         check_order(data._replace(masses=masses[::-1]), atoms, found[0].positions_nm, None)
+
+
+def test_hydrogens_of_water_may_be_bonded_to_each_other(tmp_path):
+    (tmp_path / "system.data").write_text(f"{DATA.replace('2 bonds', '3 bonds')}3 2 2 3\n")
+    topology, positions, _ = nine_waters()
+    check_order(read_data(tmp_path / "system.data"), list(topology.atoms())[:3], positions[:3], None)
 
 
 def test_bonds_across_the_box_are_not_torn():

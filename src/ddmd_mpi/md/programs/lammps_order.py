@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 BOND_LENGTHS_NM, STRETCHED_NM = (0.05, 0.25), 0.07
 #: Of a hydrogen, repartitioned or not; and how much lighter than its element another atom may be, amu.
 HYDROGEN_AMU, HEAVIEST_HYDROGEN_AMU, LIGHTER_AMU = 1.008, 4.7, 0.35
+#: Some files bond the hydrogens of water to each other.
+HYDROGEN_BONDS = 2
 
 
 def check_order(data: Data, atoms: list[Atom], positions_nm: np.ndarray, box_nm: np.ndarray | None) -> None:
@@ -50,7 +52,7 @@ def check_order(data: Data, atoms: list[Atom], positions_nm: np.ndarray, box_nm:
 def _hydrogens(data: Data) -> np.ndarray:
     """Which atoms are hydrogens, shape (n_atoms,): a repartitioned carbon may be as light, but has more bonds."""
     n_bonds = np.bincount(data.bonds.ravel(), minlength=len(data.masses))
-    return (data.masses < HEAVIEST_HYDROGEN_AMU) & (n_bonds <= 1)
+    return (data.masses < HEAVIEST_HYDROGEN_AMU) & (n_bonds <= HYDROGEN_BONDS)
 
 
 def _without_repartitioning(data: Data, hydrogens: np.ndarray) -> np.ndarray:
