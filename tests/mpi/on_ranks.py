@@ -22,7 +22,7 @@ START_SECONDS = 60
 GIVEN = ("comm", "directory")
 
 
-def on_ranks(*sizes: int, seconds: float = 100, **environment: str) -> Callable[[Callable[..., None]], Any]:
+def on_ranks(*sizes: int, seconds: float = 120, **environment: str) -> Callable[[Callable[..., None]], Any]:
     """Let a test function run on ranks, once for each number of them.
 
     Parameters
