@@ -148,7 +148,7 @@ def shape(path: Path) -> tuple[int, bool]:
         return int.from_bytes(head[4:8], "big"), True
     if path.suffix == ".dcd" and len(head) == DCD_HEAD_BYTES and head[4:8] == b"CORD":
         return int.from_bytes(head[-8:-4], "little"), head[DCD_CELL_BYTE] != 0
-    raise ValueError(f"{path.name} is not a {path.suffix[1:].upper()} file")
+    raise ValueError(f"{path.name} is not in the format {path.suffix[1:].upper()}")
 
 
 def coordinate_ends(path: Path, n_atoms: int, periodic: bool, most: int, start: int = 0) -> list[int]:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from ..config.schema import SteeringSection
 
@@ -51,6 +50,8 @@ def nearest_neighbours(points: np.ndarray, k: int, threads: int = 1) -> Neighbou
     on_gpu = cuml_neighbours()
     if on_gpu is not None:
         return _query_gpu(on_gpu, points, k)
+    from scipy.spatial import cKDTree
+
     tree = cKDTree(points, leafsize=LEAF_SIZE)
     distances, indices = tree.query(points, k=np.arange(1, k + 1), workers=threads)
     return NeighbourGraph(distances, indices)

@@ -77,7 +77,10 @@ def test_a_file_of_another_system_is_refused(make):
     with make() as trajectory:
         fill(make, trajectory, 0, 2)
     whole, suffix = trajectory.path.read_bytes(), trajectory.path.suffix
-    for harmed, words in ((b"\0" * 100, f"is no {suffix[1:].upper()} file"), (strange(whole, suffix), "of 27 atoms")):
+    for harmed, words in (
+        (b"\0" * 100, f"is not in the format {suffix[1:].upper()}"),
+        (strange(whole, suffix), "of 27 atoms"),
+    ):
         trajectory.path.write_bytes(harmed)
         with pytest.raises(RunDirectoryError, match=words):
             make(resume=True)
