@@ -56,6 +56,8 @@ def check_own(config: Config) -> None:
         raise ConfigError(f"strategy {name} needs a target: set system.target, or steering.coordinate")
     if "contacts" in needs and config.features.ligand_contacts is None:
         raise ConfigError(f"strategy {name} needs an order parameter of the kind ligand_contacts: add one to features")
+    if "order_parameters" in needs and not config.features.order_parameters:
+        raise ConfigError(f"strategy {name} needs order parameters: add some to features")
 
 
 class GuardedStrategy:
@@ -101,7 +103,7 @@ class GuardedStrategy:
             return None
         clock = time.perf_counter()
         try:
-            verdict = self._function(candidates)
+            verdict = _with_arrays(self._function(candidates))
         except Exception as error:  # noqa: BLE001 - foreign code
             self.complaint = f"strategy {self.name} failed: {described(error)}"
             return None
@@ -117,6 +119,13 @@ class GuardedStrategy:
         return verdict
 
 
+def _with_arrays(verdict: Ranking | Choice) -> Ranking | Choice:
+    """The verdict with arrays in place of lists; what is no verdict stays as it is."""
+    if isinstance(verdict, Ranking):
+        return verdict._replace(score=np.asarray(verdict.score), eligible=np.asarray(verdict.eligible))
+    return verdict._replace(frames=np.asarray(verdict.frames)) if isinstance(verdict, Choice) else verdict
+
+
 def what_is_wrong(verdict: object, candidates: Candidates) -> str | None:
     """Why a verdict cannot be used, the rest of a sentence; None if it can."""
     if isinstance(verdict, Ranking):
@@ -129,7 +138,7 @@ def what_is_wrong(verdict: object, candidates: Candidates) -> str | None:
 
 
 def _wrong_ranking(ranking: Ranking, n: int) -> str | None:
-    score, eligible = (np.asarray(column) for column in ranking[:2])
+    score, eligible, _ = ranking
     if score.shape != (n,) or score.dtype.kind not in "fiu":
         return f"gave scores of shape {score.shape}, {score.dtype}: one number for each of the {n} frames is expected"
     if eligible.shape != (n,) or eligible.dtype != bool:
@@ -142,7 +151,7 @@ def _wrong_ranking(ranking: Ranking, n: int) -> str | None:
 
 
 def _wrong_choice(choice: Choice, candidates: Candidates) -> str | None:
-    frames, n = np.asarray(choice.frames), len(candidates)
+    frames, n = choice.frames, len(candidates)
     if frames.shape != (candidates.n_walkers,) or frames.dtype.kind not in "iu":
         return (
             f"chose frames of shape {frames.shape}, {frames.dtype}: one index for each of the {candidates.n_walkers} "

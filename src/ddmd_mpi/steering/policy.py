@@ -6,6 +6,8 @@ frame is used once, a segment has few children, and the frames chosen together a
 
 from __future__ import annotations
 
+import copy
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -134,7 +136,7 @@ class Policy:
         if verdict is None:
             return []
         if verdict.memory is not None:
-            self._memory = verdict.memory
+            self._memory = json.loads(json.dumps(verdict.memory))  # as a resumed run has it
         if isinstance(verdict, Choice):
             return self._carried_out(verdict, candidates, newest, may_restart)
         current = walker_scores(verdict.score, newest)
@@ -153,7 +155,8 @@ class Policy:
         return chosen
 
     def _window(self, block: FrameBlock, latents: np.ndarray | None, outliers: Outliers | None) -> Candidates:
-        """What the strategy is given."""
+        """What the strategy is given: its code may do anything, but the window and the memory stay as they are."""
+        block = read_only(block)
         n, column = len(block), self._contacts
         usable = block["slot_generation"] > 0
         if latents is not None:
@@ -168,7 +171,7 @@ class Policy:
             latents=latents,
             contacts=np.full(n, np.nan) if column is None else block["order_parameters"][:, column],
             options=self.strategy.options,
-            memory=self._memory,
+            memory=copy.deepcopy(self._memory),
         )
 
     def _carried_out(
@@ -210,8 +213,8 @@ class Policy:
         source, segment, frame = (int(block[name][index]) for name in ("walker", "segment", "frame"))
         self._used.add((source, frame))
         self._children[source, segment] += 1
-        copy = self._generator.random() < self.settings.copy_velocities_probability
-        seed = COPY_VELOCITIES if copy else int(self._generator.integers(1, 2**31 - 1))
+        copied = self._generator.random() < self.settings.copy_velocities_probability
+        seed = COPY_VELOCITIES if copied else int(self._generator.integers(1, 2**31 - 1))
         rmsd, walker_rmsd = (float(block["rmsd"][i]) for i in (index, newest))
         return Restart(int(walker), int(index), float(score), float(walker_score), rmsd, seed, walker_rmsd)
 
@@ -222,6 +225,14 @@ class Policy:
         radius = np.empty(0) if outliers is None else outliers.noise_radius
         radius = radius[np.isfinite(radius) & (radius > 0)]  # 0 if a map comes again and again
         return AUTO_DISTANCE * float(np.median(radius)) if len(radius) else 0.0
+
+
+def read_only(block: FrameBlock) -> FrameBlock:
+    """The block by views that cannot be written to."""
+    columns = {name: column.view() for name, column in block.columns.items()}
+    for column in columns.values():
+        column.flags.writeable = False
+    return FrameBlock(columns)
 
 
 def goal_distance(block: FrameBlock, coordinate: int | None, goal: float | str) -> np.ndarray:

@@ -36,6 +36,16 @@ def outside(seen): return Choice(np.array([0, 5, -1]))
 def few(seen): return Choice(np.array([0]))
 def floats(seen): return Choice(np.zeros(3))
 def broken(seen): return seen.latents.mean()
+def lists(seen): return Ranking([float(x) for x in seen.coordinate], [True] * len(seen))
+def listed_rows(seen): return Choice([1, -1, 0])
+def ragged(seen): return Ranking([[1], [1, 2]], ALL)
+def writing(seen):
+    seen.memory["n"] = object()
+    seen.coordinate[:] = 0
+    return sound(seen)
+def by_number(seen): return Ranking(seen.coordinate, ALL, {2: (1, 2), "known": sorted(map(str, seen.memory))})
+@needs("order_parameters")
+def far(seen): return sound(seen)
 def forgetful(seen): return Ranking(seen.coordinate, ALL, {"x": np.zeros(2)})
 def slow(seen):
     time.sleep(0.01)
@@ -98,6 +108,8 @@ def test_a_choice_of_a_frame_whose_coordinates_are_gone_leaves_the_walker(policy
         ("outside", "chose frame 5, which is not in the window of 5 frames"),
         ("few", "one index for each of the 3 walkers"),
         ("floats", r"shape \(3,\), float64"),
+        ("ragged", "failed: ValueError: .* inhomogeneous"),
+        ("writing", "failed: ValueError: assignment destination is read-only"),
         ("broken", "failed: AttributeError: 'NoneType' object has no attribute 'mean'"),
         ("forgetful", "a memory that JSON cannot hold"),
     ],
@@ -108,6 +120,18 @@ def test_a_verdict_that_cannot_be_used_is_one_sentence_and_no_restart(policy, na
     assert re.match(f"strategy own_strategies:{name} .*{words}", chooser.strategy.complaint)
     assert "\n" not in chooser.strategy.complaint
     assert chooser.state()["memory"] == {}
+
+
+def test_lists_are_as_good_as_arrays(policy):
+    assert pairs(choose(policy("lists"), BLOCK), BLOCK) == [(0, 0)]
+    assert pairs(choose(policy("listed_rows"), BLOCK), BLOCK) == [(0, 1), (2, 0)]
+
+
+def test_a_memory_is_what_a_resumed_run_has(policy):
+    chooser = policy("by_number")
+    for _ in range(2):
+        choose(chooser, BLOCK)
+    assert chooser.state()["memory"] == {"2": [1, 2], "known": ["2", "known"]}
 
 
 def test_frames_with_nan_are_left_out(policy):
@@ -178,6 +202,9 @@ def test_needs_that_the_run_cannot_meet_are_refused_before_it_starts(policy):
     check_own(load("targeted"))
     with pytest.raises(ConfigError, match="own_strategies:modelled needs a model"):
         check_own(load("modelled", "training.model=none"))
+    check_own(load("far"))
+    with pytest.raises(ConfigError, match="own_strategies:far needs order parameters"):
+        check_own(load("far", "features.order_parameters=[]"))
 
 
 def test_a_name_that_stands_for_nothing_lists_the_strategies():
