@@ -119,6 +119,8 @@ def test_a_data_file_says_masses_in_the_order_of_the_ids(tmp_path):
         read_data(path)
     path.write_text(DATA.replace(" 1.0 0.0\n", " 1.0 0.0\n").replace("0.4 0.0", "0.0").replace("-0.8 0.0", "0.0"))
     np.testing.assert_allclose(read_data(path).positions_nm[2], [0, 0.1, 0])
+    path.write_text("file for chloride ions\n" + DATA.partition("\n")[2])
+    np.testing.assert_allclose(read_data(path).edges_nm, [0.1, 0.2, 0.3])
     path.write_text("a poem\n")
     with pytest.raises(InputError, match="LAMMPS data file"):
         kind_of(path)

@@ -64,7 +64,8 @@ def read_data(path: Path) -> Data:
     ValueError
         If it is not a data file, or lacks what is needed.
     """
-    lines = [line.partition("#")[0].split() for line in path.read_text(errors="replace").splitlines()]
+    # The first line is a title of any words.
+    lines = [line.partition("#")[0].split() for line in path.read_text(errors="replace").splitlines()[1:]]
     n_atoms = n_atoms_of("\n".join(" ".join(cells) for cells in lines[:HEAD_LINES])) or 0
     of_type = {cells[0]: float(cells[1]) for cells in _section(lines, "Masses")}
     atoms = sorted(_section(lines, "Atoms"), key=lambda cells: int(cells[0]))
@@ -87,7 +88,8 @@ def read_data(path: Path) -> Data:
 
 def _edges(head: list[list[str]]) -> np.ndarray:
     """Edges of the box, Å, shape (3,)."""
-    bounds = {cells[2]: float(cells[1]) - float(cells[0]) for cells in head if len(cells) == 4 and "lo" in cells[2]}
+    ends = [["xlo", "xhi"], ["ylo", "yhi"], ["zlo", "zhi"]]
+    bounds = {cells[2]: float(cells[1]) - float(cells[0]) for cells in head if cells[2:] in ends}
     if any("xy" in cells or "avec" in cells for cells in head) or bounds.keys() != {"xlo", "ylo", "zlo"}:
         raise ValueError("its box is not rectangular")
     return np.array([bounds[f"{axis}lo"] for axis in "xyz"])
