@@ -8,7 +8,7 @@
 # stays as it is.
 #
 # A signal to this script (or Ctrl-C) goes to the ranks, which stop cleanly; mpiexec itself would kill them. A second one,
-# at least a second after the first, ends them at once. The exit code is mpiexec's.
+# at least a second after the first, ends them at once. The exit code is that of the rank that wrote one, or else mpiexec's.
 set -eu
 
 if [ $# -lt 2 ] || ! [ "$1" -gt 0 ] 2>/dev/null; then
