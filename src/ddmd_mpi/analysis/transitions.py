@@ -12,6 +12,8 @@ import numpy as np
 
 #: The largest chance of being cut that a cluster of frames is given.
 MAX_HAZARD = 0.9
+#: Blocks of the bootstrap, at most; more of them would say no more.
+MOST_BLOCKS = 400
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ def lineage_blocks(data: Stretches, n_blocks: int) -> np.ndarray:
 
     A block is a founder with all its descendants. Where few founders have nearly all of the frames, a block is cut off
     at a stretch as soon as it has its share of the frames, 1 / `n_blocks`, and that stretch counts as a founder.
+    Where there are very many founders, several make a block: the transitions of each block are held in memory.
     """
     share = len(data) / n_blocks
     children: list[list[int]] = [[] for _ in range(data.n_stretches)]
@@ -132,7 +135,7 @@ def lineage_blocks(data: Stretches, n_blocks: int) -> np.ndarray:
     for i in order:
         if not founder[i]:
             block[i] = block[data.parent[i]]
-    return np.unique(block, return_inverse=True)[1]
+    return np.unique(block, return_inverse=True)[1] % MOST_BLOCKS
 
 
 def transitions(data: Stretches, lag: int, labels: np.ndarray) -> Transitions:

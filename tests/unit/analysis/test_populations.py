@@ -170,6 +170,11 @@ def test_a_founder_of_all_frames_is_divided():
     assert (np.diff(blocks) >= 0).all()
 
 
+def test_very_many_founders_share_blocks():
+    blocks = lineage_blocks(tree([-1] * 1000), 4)
+    assert np.bincount(blocks).tolist() == [3] * 200 + [2] * 200
+
+
 def test_parents_in_a_circle_do_not_hang():
     assert len(lineage_blocks(tree([1, 0, -1]), 2)) == 3
 
