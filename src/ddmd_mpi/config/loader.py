@@ -79,10 +79,12 @@ def load_run(file: Path, assignments: tuple[str, ...] = ()) -> Config:
 
 def _assigned(settings: dict[str, Any], assignments: tuple[str, ...]) -> Config:
     """The settings, overlaid by ``section.key=value`` assignments."""
+    given: dict[str, Any] = {}
     for assignment in assignments:
         assigned = parse_assignment(assignment)
         make_absolute(assigned, Path.cwd())
-        overlay(settings, assigned)
+        overlay(given, assigned)
+    overlay(settings, given)
     return validate(settings)
 
 
@@ -192,7 +194,9 @@ def parse_assignment(text: str) -> dict[str, Any]:
 
 
 def overlay(base: dict[str, Any], top: dict[str, Any]) -> None:
-    """Overwrite `base` by `top`, table by table."""
+    """Overwrite `base` by `top`, table by table; the options of a strategy are not those of another one."""
+    if "strategy" in top and base.get("strategy", top["strategy"]) != top["strategy"]:
+        base.pop("options", None)
     for key, value in top.items():
         if isinstance(value, dict) and isinstance(base.get(key), dict):
             overlay(base[key], value)

@@ -33,6 +33,22 @@ def test_durations(text, expected):
     assert config.load("cln025", assignments=(f'run.duration="{text}"',)).run.duration == expected
 
 
+def test_options_stay_with_their_strategy(tmp_path):
+    fast = ("steering.strategy=fast", "steering.options={alpha=2.5}")
+    file = tmp_path / "config.toml"
+    for assignments in (fast, fast[::-1]):
+        settings = config.load("cln025", assignments=assignments)
+        assert settings.steering.options == {"alpha": 2.5}
+    file.write_text(config.to_toml(settings))
+    for changes, options in (
+        ((), {"alpha": 2.5}),
+        (("steering.strategy=fast", "steering.options={clusters=9}"), {"alpha": 2.5, "clusters": 9}),
+        (("steering.strategy=greedy",), {}),
+        (("steering.strategy=knn", "steering.options={neighbours=3}"), {"neighbours": 3}),
+    ):
+        assert config.load_run(file, changes).steering.options == options
+
+
 @pytest.mark.parametrize(("text", "expected"), [("ib0", "ib0"), ("bond0.100", "bond0.100"), ("eth0:1", "eth0:1"),
                                                ("10.1.7.9/16", "10.1.0.0/16")])  # fmt: skip
 def test_interfaces(text, expected):
