@@ -32,7 +32,7 @@ def test_ranks_of_the_launcher_of_another_mpi_are_told_once(tmp_path, command):
         for rank in range(2)
     ]
     first, other = (rank.communicate(timeout=60)[1] for rank in ranks)
-    assert [rank.returncode for rank in ranks] == [2, 0], "one rank says it"
+    assert [rank.returncode for rank in ranks] == [2, 2]
     assert first.count("ddmd-mpi: ") == 1
     assert other == ""
     if "none" not in command:

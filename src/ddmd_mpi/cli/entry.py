@@ -26,11 +26,11 @@ def main() -> None:
 
 
 def end(code: int) -> NoReturn:
-    """End this process; of several ranks only the first one ends with an error.
+    """End this process; under Open MPI's launcher only the first rank ends with an error.
 
-    If all ranks end with an error at once, Open MPI's launcher may deadlock: it uses memory that it has freed.
+    If all ranks end with an error at once, that launcher may deadlock: it uses memory that it has freed.
     """
-    if code and launcher.rank(os.environ):
+    if code and os.environ.get("OMPI_COMM_WORLD_RANK", "0") != "0":
         code = 0
     elif code:
         launcher.tell_script(code)

@@ -38,9 +38,15 @@ def test_check_refuses_what_is_not_an_interface(refused):
     assert "'--interface': give the name of an interface such as ib0" in refused("check", "--interface", "10.1.0.1")
 
 
-@pytest.mark.parametrize(("rank", "code", "written"), [(0, 2, "2\n"), (1, 0, None)])
-def test_of_several_ranks_one_ends_with_an_error_and_tells_the_script(monkeypatch, tmp_path, rank, code, written):
-    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", str(rank))
+@pytest.mark.parametrize(("launched_by", "rank", "code", "written"), [
+    ("OMPI_COMM_WORLD_RANK", 0, 2, "2\n"), ("OMPI_COMM_WORLD_RANK", 1, 0, None), ("SLURM_PROCID", 1, 2, "2\n"),
+])  # fmt: skip
+def test_under_open_mpi_one_rank_ends_with_an_error_and_tells_the_script(
+    monkeypatch, tmp_path, launched_by, rank, code, written
+):
+    for one in LAUNCHERS:
+        monkeypatch.delenv(one.rank, raising=False)
+    monkeypatch.setenv(launched_by, str(rank))
     monkeypatch.setenv("DDMD_MPI_EXIT_CODE", str(tmp_path / "code"))
     with pytest.raises(SystemExit) as stop:
         end(2)
