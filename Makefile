@@ -100,10 +100,10 @@ test-mpich: .venv-mpich/.installed  ## Run the MPI tests, and some runs, under M
 	touch $@
 
 # Packages of arrays, settings and files, which load neither OpenMM, TensorFlow nor MPI; the last failures come first.
-QUICK_ROOMS := $(addprefix tests/unit/,config core faults frames layout monitor steering structure)
+QUICK_PACKAGES := $(addprefix tests/unit/,config core faults frames layout monitor steering structure)
 
 test-quick: install  ## Run a choice of the unit tests, for the loop of editing and testing (about a minute)
-	$(BIN)/python -m pytest -n 2 --dist worksteal --failed-first -q $(QUICK_ROOMS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --failed-first -q $(QUICK_PACKAGES)
 
 test-%: install  ## Hammer windows, mailboxes, rings and messages on N ranks: make test-4
 	$(BIN)/python -m pytest --ranks $* tests/mpi/test_windows.py tests/mpi/test_collectives.py

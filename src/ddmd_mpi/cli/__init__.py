@@ -1,1 +1,1 @@
-"""The command line. The only room with click."""
+"""The command line. The only package with click."""

@@ -1,1 +1,1 @@
-"""The engines of molecular dynamics and the molecules they move: the only room with OpenMM."""
+"""The engines of molecular dynamics and the molecules they move: the only package with OpenMM."""

@@ -1,6 +1,6 @@
 """The models that embed frames: rounds of training, latents, versioned weights.
 
-The only room with TensorFlow, PyTorch and Horovod.
+The only package with TensorFlow, PyTorch and Horovod.
 Importing it imports NumPy alone; :func:`create` imports what the model needs.
 """
 

@@ -21,7 +21,7 @@ class Request(Protocol):
 
 
 class Communicator(Protocol):
-    """The methods of an mpi4py communicator that this room uses."""
+    """The methods of an mpi4py communicator that this package uses."""
 
     def Get_size(self) -> int: ...  # noqa: N802
     def Get_rank(self) -> int: ...  # noqa: N802

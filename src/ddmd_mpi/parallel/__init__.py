@@ -1,1 +1,1 @@
-"""Ranks, windows and messages between them: the only room with mpi4py."""
+"""Ranks, windows and messages between them: the only package with mpi4py."""

@@ -1,4 +1,4 @@
-"""From a run directory to tables, plots and a page: :func:`.write.write_report`. The only room with matplotlib, jinja2.
+"""From a run directory to tables, plots and a page: :func:`.write.write_report`. Only here: matplotlib, jinja2.
 
 A run needs neither of them: they are the extra ``report``.
 """

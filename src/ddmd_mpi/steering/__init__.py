@@ -1,4 +1,4 @@
-"""Latents and frames to decisions: outliers, strategies, and the restart policy. The only room with neighbour queries.
+"""Latents and frames to decisions: outliers, strategies, and the restart policy. Only here: neighbour queries.
 
 What a strategy of one's own needs is here; see docs/steering.md.
 """

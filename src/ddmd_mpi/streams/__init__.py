@@ -1,4 +1,4 @@
-"""Streams of blocks between ranks, and their archive. The only room with ADIOS2."""
+"""Streams of blocks between ranks, and their archive. The only package with ADIOS2."""
 
 from ..environ import without
 

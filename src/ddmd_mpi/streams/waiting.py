@@ -16,7 +16,7 @@ OPEN_SECONDS = 120.0
 
 
 class Communicator(Protocol):
-    """The methods of an mpi4py communicator that this room uses."""
+    """The methods of an mpi4py communicator that this package uses."""
 
     def Get_rank(self) -> int: ...  # noqa: N802
     def Get_size(self) -> int: ...  # noqa: N802

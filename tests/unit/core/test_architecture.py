@@ -1,4 +1,4 @@
-"""Who may import what: arrows between rooms point one way, and each foreign library lives in one room."""
+"""Who may import what: imports between packages point one way, and each foreign library lives in one package."""
 
 import ast
 import functools
@@ -11,7 +11,7 @@ import pytest
 import ddmd_mpi
 
 SOURCE = Path(ddmd_mpi.__file__).parent
-#: Every room and loose module, upper ones first, and what it may use besides what all may: the card of architecture.md.
+#: Every package and loose module, upper ones first, and what it may use besides what all may; see architecture.md.
 BELOW_ALL = {"errors"}
 MOST_LINES = 350
 MAY_USE = {
