@@ -64,7 +64,7 @@ def run_options(command: Command) -> Command:
     help="Resume the run in DIR from its newest checkpoint, on any number of ranks.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan for -n ranks and exit; needs no MPI.")
-@click.option("-n", "n_ranks", type=click.IntRange(1), help="Number of ranks of the dry run.")
+@click.option("-n", "n_ranks", type=click.IntRange(1), help="Ranks of the dry run; default: 4.")
 @click.option("--ranks-per-node", type=click.IntRange(1), help="Ranks on each node of the dry run.")
 @click.option("--gpus-per-node", type=click.IntRange(0), default=0, help="GPUs on each node of the dry run.")
 @click.option("--cores-per-node", type=click.IntRange(1), help="Cores of each node of the dry run.")
@@ -165,7 +165,7 @@ def resolve(
     "--parameters",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Parameter files of a PSF, or the directory of force fields of a GROMACS top.",
+    help="Parameter file of a PSF, or directory of force fields of a GROMACS top; repeatable.",
 )
 @click.option(
     "--solvent",
@@ -185,13 +185,13 @@ def resolve(
     "--engine",
     type=click.Choice(["openmm", *PROGRAMS]),
     default="openmm",
-    help="Engine for --pdb or --topology; default: openmm.",
+    help="Engine for --topology; default: openmm, the only one for --pdb.",
 )
 @click.option("--input", type=click.Path(path_type=Path), help="Input file of --engine lammps, with its read_data.")
 def init(
     directory: Path, usecase: str | None, pdb: Path | None, topology: Path | None, engine: str, **options: Any
 ) -> None:
-    """Write an editable config and its structures into DIRECTORY: a use case's, or those of a system of your own."""
+    """Write a config and structures for a new run. They are those of a use case, or of a system of your own."""
     sources = {"--usecase": usecase, "--pdb": pdb, "--topology": topology}
     given = [option for option, value in sources.items() if value is not None]
     if len(given) > 1:
@@ -234,7 +234,7 @@ def checked_interface(_context: click.Context, _option: click.Parameter, value: 
 @click.option("--engine", metavar="NAME", help="Test this engine alone: its program, a short run, its energies.")
 @click.option("--program", metavar="PATH", help="Program of --engine; default: the one found on PATH.")
 def check(interface: str | None, engine: str | None, program: str | None) -> None:
-    """Test MPI, windows, streams, engines and GPUs of this environment. Works alone and under mpiexec."""
+    """Test whether runs will work here. Tests MPI, windows, streams, engines, GPUs; alone or under mpiexec."""
     if engine is not None:
         from .engine_checks import check_engine
 
@@ -274,7 +274,7 @@ def status(directory: Path, once: bool) -> None:
 @click.option("--address", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0: all.")
 @click.option("--imd-version", type=click.Choice(["2", "3"]), default="3", show_default=True, help="VMD needs 2.")
 def watch(directory: Path, walker: int, port: int, address: str, imd_version: str) -> None:
-    """Serve a walker of the running simulation in DIRECTORY to VMD, MDAnalysis or imdclient."""
+    """Serve a walker of a run to VMD or MDAnalysis. Works while the run in DIRECTORY goes on."""
     from .watch import watch as serve
 
     serve(directory, walker, address, port, int(imd_version))
@@ -317,7 +317,7 @@ def report(directory: Path) -> None:
 def lineage(
     directory: Path, best: bool, frame: str | None, reached: float | None, suffix: str | None, **options: Any
 ) -> None:
-    """Trace a frame of the run in DIRECTORY back to its start, and write the trajectory that leads to it."""
+    """Trace a frame of a run back to its start. Writes the trajectory from the start to the frame."""
     if best + (frame is not None) + (reached is not None) > 1:
         raise click.UsageError("--best, --frame and --reached exclude each other: give one of them")
     from .lineage import Wanted, trace
@@ -342,7 +342,7 @@ def lineage(
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
 @click.option("--output", type=click.Path(path_type=Path), help="Where to write; default DIRECTORY/populations.")
 def populations(directory: Path, **options: Any) -> None:
-    """Estimate free energies, populations and passage times of the run in DIRECTORY, with intervals and a verdict."""
+    """Estimate populations and passage times of a run. With free energies, intervals and a verdict."""
     from .populations import Asked, answer
 
     for line in answer(directory, Asked(**options)):
