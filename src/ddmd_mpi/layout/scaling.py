@@ -18,7 +18,7 @@ START_S, START_PER_RANK_S, START_PER_PAIR_S = 2.0, 0.053, 0.0080
 BUNDLES_PER_S = 4.0
 #: Messages from other nodes to the first aggregator, a second, whatever their number: credits of its streams.
 OWN_PER_S = 5.0
-#: Streams from which the limit of open files, often 1024, matters: each needs two.
+#: Streams from which the limit of open files, often 1024, and that of select() matter: each needs two files.
 MANY_STREAMS, FILES_PER_STREAM = 400, 2
 #: Streams that one rank can read with a core of its own, at ten blocks a second each.
 MAX_STREAMS = 150
@@ -80,8 +80,8 @@ def remarks(layout: Layout, predicted: Prediction) -> Iterator[str]:
     if predicted.inference_streams > MANY_STREAMS:
         files = FILES_PER_STREAM * predicted.inference_streams
         yield (
-            f"inference and training would hold {files} files open for their streams: raise the limit "
-            "(ulimit -n) above that"
+            f"inference and training would hold {files} files open for their streams: raise the limit (ulimit -n) "
+            "above that, and set streams.parameters.ControlModule to epoll (docs/cluster.md)"
         )
     if predicted.inference_load > 1:
         yield (
