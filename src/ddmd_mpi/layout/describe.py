@@ -113,8 +113,8 @@ def _scale_lines(predicted: Prediction) -> Iterable[str]:
     yield f"start: about {predicted.start_s:.0f} s from the launch to the first report, without preparing the molecule"
     yield f"control plane: about {predicted.messages_to_leader:.0f} messages a second to the first aggregator"
     yield (
-        f"inference: {predicted.inference_streams} streams to read, up to {100 * predicted.inference_load:.0f} % of "
-        "a core"
+        f"inference: {_count(str(predicted.inference_streams), 'stream')} to read, up to "
+        f"{100 * predicted.inference_load:.0f} % of a core"
     )
 
 
