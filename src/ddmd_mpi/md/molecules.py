@@ -115,6 +115,7 @@ def build_molecule(molecule: Molecule, simulation: SimulationSection) -> openmm.
     }
     with combining(files):
         system = (molecule.maker or _force_field(molecule))(simulation, options)
+    check_forces(system, files.said_by)
     check_bonds(molecule, system)
     if box is not None:
         _check_width(system, box, files.coordinates)
@@ -142,6 +143,20 @@ def nonbonded(cutoff_nm: float | None, box_nm: np.ndarray | None, charmm: bool =
     if cutoff_nm is None:
         return {"nonbondedMethod": app.NoCutoff}
     return {"nonbondedMethod": app.CutoffNonPeriodic, "nonbondedCutoff": cutoff_nm * unit.nanometer}
+
+
+def check_forces(system: openmm.System, name: str) -> None:
+    """Raise an InputError if a force needs another integrator than a Langevin one."""
+    for force in system.getForces():
+        if isinstance(force, openmm.AndersenThermostat):
+            raise InputError(
+                f"{name} has a thermostat of its own, and a run keeps its temperature by a Langevin integrator: remove "
+                "the AndersenThermostat"
+            )
+        if isinstance(force, openmm.DrudeForce):
+            raise InputError(
+                f"{name} has Drude particles, which need an integrator of their own: use a force field without them"
+            )
 
 
 def check_bonds(molecule: Molecule, system: openmm.System) -> None:

@@ -411,3 +411,17 @@ def test_a_soft_spring_between_distant_atoms_is_no_torn_bond(tmp_path):
     (tmp_path / "a.xml").write_text(openmm.XmlSerializer.serialize(system))
     molecule = load_molecule(MoleculeFiles(inputs() / "cln025-start.pdb", tmp_path / "a.xml"))
     assert build_molecule(molecule, replace(SIMULATION, hydrogen_mass_amu=None, nonbonded_cutoff_nm=None))
+
+
+@pytest.mark.parametrize(("force", "words"), [
+    (openmm.AndersenThermostat(300, 1), "a.xml has a thermostat of its own"),
+    (openmm.DrudeForce(), "a.xml has Drude particles"),
+])  # fmt: skip
+def test_forces_that_need_another_integrator_are_refused(tmp_path, force, words):
+    topology, _ = read_pdb(inputs() / "cln025-start.pdb")
+    system = app.ForceField("amber99sbildn.xml").createSystem(topology, constraints=app.HBonds)
+    system.addForce(force)
+    (tmp_path / "a.xml").write_text(openmm.XmlSerializer.serialize(system))
+    molecule = load_molecule(MoleculeFiles(inputs() / "cln025-start.pdb", tmp_path / "a.xml"))
+    with pytest.raises(InputError, match=words):
+        build_molecule(molecule, replace(SIMULATION, hydrogen_mass_amu=None, nonbonded_cutoff_nm=None))
