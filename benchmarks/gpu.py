@@ -10,8 +10,8 @@ processes, MPS   the same under NVIDIA's Multi-Process Service, which --mps star
 models      samples/s of a round of the CVAE and the 3dAAE, of 28 residues
 neighbours  seconds of a query of 20,000 latents by cuML, against SciPy
 
-Without a GPU the same runs on the CPU; --quick makes it a smoke test of seconds. What is not installed, or has no GPU,
-is said in place of its figure.
+Without a GPU the same runs on the CPU; --quick makes it a smoke test of seconds. In place of
+a figure it names what is not installed or has no GPU.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@
                                      [--steps 1500 3000] [--frames 100000 1000000] [--quick] [--json FILE]
 
 Walkers on Markov chains whose populations and passage times are known, steered by the policy of the program. Printed
-are the share of seeds whose intervals contain the truth, the share that is said to be converged, and the share that is
-said to be so and is wrong. `seen` shows its states with noise; `hidden` has a slow motion that no coordinate shows.
-Then the time and memory that runs of many frames take.
+are the share of seeds whose intervals contain the truth, the share with the verdict "converged", and the share with
+that verdict whose intervals are wrong. `seen` shows its states with noise; `hidden` has a slow motion that no
+coordinate shows. Then the time and memory that runs of many frames take.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STRETCH = 20  # frames, of runs that are timed
 
 
 def trial(kind: str, strategy: str, steps: int, seed: int, n_samples: int) -> dict:
-    """What is said of one steered run, beside the truth."""
+    """The estimates of one steered run, beside the truth."""
     truth = chain(HIDDEN[kind])
     data, question = steered_walk(seed, steps, strategy, truth)
     found = estimate(data, question, n_samples, seed)

@@ -41,7 +41,7 @@ def parse_region(text: str) -> Region:
     Raises
     ------
     InputError
-        If it is none of these.
+        If it is something else.
     """
     for form in FORMS:
         if found := form.fullmatch(text.strip()):

@@ -112,9 +112,9 @@ def keep_topology(config: Config, topology: Topology, directory: Path) -> None:
         raise InputError(f"the engine {NAME} needs a topology (prmtop or PSF): set system.topology")
     masses = masses_amu(topology.system)
     kind = kind_of(path)
-    text = path.read_text()
-    if kind == "AMBER":
-        with reading(path, NAME):
+    with reading(path, NAME):
+        text = path.read_text()
+        if kind == "AMBER":
             text = with_masses(text, masses)
     suffix, pdb = "prmtop" if kind == "AMBER" else "psf", directory / f"{topology.name}.pdb"
     if not pdb.exists():
