@@ -16,6 +16,17 @@ from pathlib import Path
 import pytest
 
 DAEMONS = ("slurmctld", "slurmd")
+# All other states (PENDING, RUNNING, SIGNALING, COMPLETING ...) are left again.
+FINAL_STATES = (
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "TIMEOUT",
+)
 CONF = """ClusterName=test
 SlurmctldHost={controller}
 SlurmctldPort={port}
@@ -175,10 +186,14 @@ class Cluster:
         words = self("scontrol", "show", "-o", "job", job).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
+    def has_ended(self, job: str) -> bool:
+        """Whether the job's state is final."""
+        return self.state(job)["JobState"] in FINAL_STATES
+
     def ended(self, job: str, seconds: float = 150.0) -> dict[str, str]:
         """The job's state once it has ended."""
         deadline = time.monotonic() + seconds
-        while (state := self.state(job))["JobState"] in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"):
+        while (state := self.state(job))["JobState"] not in FINAL_STATES:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{state}")
             time.sleep(0.3)

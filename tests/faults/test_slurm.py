@@ -76,12 +76,8 @@ def ends_in_order(cluster, job, directory, reason):
 
 def reached(cluster, job, what, directory):
     """Wait for what the run of a job that goes on writes."""
-
-    def over():
-        return cluster.state(job)["JobState"] not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING")
-
     with contextlib.suppress(TimeoutError):
-        wait(lambda: what() or over())
+        wait(lambda: what() or cluster.has_ended(job))
     assert what(), f"{cluster.state(job)}\n{Path(f'{directory}.out').read_text(errors='replace')[-3000:]}"
 
 

@@ -14,7 +14,6 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(290)]
 
 CHECKOUT = Path(__file__).parent.parent.parent
 SETTINGS = (*QUICK, "output.progress_interval=0.5", "run.checkpoint_interval=2")
-AT_WORK = ("PENDING", "CONFIGURING", "RUNNING")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +62,7 @@ def at_work(cluster, job, run, output, n_sessions):
         fresh = [p for p in (run.directory / "checkpoints").glob("manifest-*") if p.stat().st_mtime > clock]
         return run.shows("session") == n_sessions - 1 and begun(run.directory) and run.restarted() and fresh
 
-    until(lambda: there() or cluster.state(job)["JobState"] not in AT_WORK, 150)
+    until(lambda: there() or cluster.has_ended(job), 150)
     assert there(), output.read_text(errors="replace")[-3000:]
 
 
