@@ -48,6 +48,8 @@ class Training:
             if self.due(*totals):
                 self.fresh = 0
                 self.trainer.round()
+            else:
+                self.rest()
         self.finish(checkpoints)
 
     def agree(self) -> np.ndarray:
@@ -61,8 +63,12 @@ class Training:
             totals = self.agreement.ask(self.ended(), self.fresh, len(self.trainer.window), unable)
             if totals is not None:
                 return totals
-            self.context.status.update(activity=Activity.WAITING)
-            time.sleep(IDLE_SECONDS)
+            self.rest()
+
+    def rest(self) -> None:
+        """Leave the core to others for a moment."""
+        self.context.status.update(activity=Activity.WAITING)
+        time.sleep(IDLE_SECONDS)
 
     def snapshot(self) -> Part:
         """The model and the window as a part of a checkpoint."""

@@ -212,6 +212,15 @@ def test_frames_that_come_in_large_blocks_make_one_round(play):
     assert play([4, 30, 3, 3]).trainer.model.windows == [34]
 
 
+def test_a_rank_that_waits_for_frames_leaves_the_core_to_others(play, monkeypatch):
+    """One that trains alone always agrees with itself at once: between two looks it sleeps all the same."""
+    slept = []
+    monkeypatch.setattr("ddmd_mpi.roles.training.time.sleep", slept.append)
+    role = play([1] * 12, "training.retrain_growth=2")
+    assert role.trainer.model.windows == [10]
+    assert len(slept) >= 11
+
+
 @pytest.mark.parametrize(("others", "windows"), [
     ((0, 8, 8, 0), [2]),  # the ranks' fresh frames count together; here the other rank's never grow less
     ((0, 0, 8, 0), [10]),
