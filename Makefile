@@ -31,7 +31,7 @@ HOROVOD := HOROVOD_WITH_MPI=1 HOROVOD_WITHOUT_GLOO=1 HOROVOD_WITH_TENSORFLOW=1 H
 	HOROVOD_WITHOUT_MXNET=1 $(if $(filter gpu,$(ACCELERATOR)),HOROVOD_GPU_OPERATIONS=NCCL)
 TORCH   := $(if $(filter gpu,$(ACCELERATOR)),torch,--extra-index-url https://download.pytorch.org/whl/cpu 'torch==2.13.0')
 
-.PHONY: help install horovod torch programs demo test test-quick test-unit test-mpi test-mpich test-end-to-end test-hosts test-faults lint bench clean
+.PHONY: help install horovod torch programs demo test test-quick test-unit test-mpi test-mpich test-end-to-end test-hosts test-faults lint docs bench clean
 
 help:  ## Show this help
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -86,7 +86,7 @@ test: install  ## Run every test
 	@$(MAKE) --no-print-directory .venv-mpich/.installed programs & other=$$!; \
 	$(MAKE) --no-print-directory torch && wait $$other
 	@nice $(MAKE) --no-print-directory horovod & other=$$!; \
-	$(MAKE) --no-print-directory lint test-unit; code=$$?; wait $$other && exit $$code
+	$(MAKE) --no-print-directory lint docs test-unit; code=$$?; wait $$other && exit $$code
 	@$(MAKE) --no-print-directory test-mpich test-mpi test-end-to-end test-hosts test-faults
 
 test-mpich: .venv-mpich/.installed  ## Run the MPI tests, and some runs, under MPICH
@@ -130,10 +130,13 @@ lint: install  ## Check style, format and types
 	$(BIN)/ruff format --check src tests benchmarks tools examples
 	$(BIN)/mypy
 
+docs: install  ## Build the site of the documentation into site/; index.html there needs no network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: install programs  ## Run every benchmark, for some hours (QUICK=1: minutes, whether they run; no figures)
 	@for script in benchmarks/*.py; do launch=; \
 	  case $$script in */large_maps.py|*/streams.py) launch='jobscripts/ranks.sh 2';; */hosts.py) [ -n "$(QUICK)" ] && continue;; esac; \
 	  echo "$$script"; DDMD_MPI_BIN=$(abspath $(BIN)) $$launch $(BIN)/python $$script $(if $(QUICK),--quick) || exit 1; done
 
 clean:  ## Remove what was installed and built (runs/ stays)
-	rm -rf $(VENV) .venv-mpich .venv-programs build src/*.egg-info
+	rm -rf $(VENV) .venv-mpich .venv-programs build site src/*.egg-info
