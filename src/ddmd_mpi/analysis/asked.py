@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import InputError
+from .exports import LATENT
 from .populations import Question
 from .regions import Region
 from .run import Run
 from .transitions import Stretches, stretches
 
-#: The name that stands for all latents of the newest model; profiles are given along the first two.
-LATENT = "latent"
+#: Latents along which profiles are given.
 N_LATENT_PROFILES = 2
 #: The default target, angstrom, and how far the default source is from the target structure in units of that.
 TARGET_ANGSTROM, SOURCE_FACTOR = 3.0, 2.0
@@ -39,7 +39,7 @@ def ask(
     Parameters
     ----------
     coordinates
-        Columns of the frames, or :data:`LATENT`.
+        Columns of the frames, or :data:`.exports.LATENT`.
     topology
         Name of the topology in a run of several.
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import RunDirectoryError
 from .libraries import needed
+from .models import Descriptor, descriptor_of
 
 if TYPE_CHECKING:
     import MDAnalysis
@@ -129,3 +130,44 @@ def read_piece(file: TrajectoryFile, first: int, n_frames: int, topology: mdtraj
             f"{file.path} ends before frame {first + n_frames - 1}, which its index has: restore the file of this run"
         )
     return piece
+
+
+def positions(files: list[TrajectoryFile], descriptor: Descriptor, rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Positions of the descriptor atoms, nm, shape (n_rows, n_residues, 3), float32; NaN where no file has the frame.
+
+    Raises
+    ------
+    InputError, RunDirectoryError
+    """
+    found: np.ndarray | None = None
+    atoms: dict[Path, list[int]] = {}
+    for file in files:
+        own = np.flatnonzero(np.isin(rows, file.rows))
+        if not len(own):
+            continue
+        if file.topology not in atoms:
+            atoms[file.topology] = descriptor_of(file.topology, descriptor)
+        chosen = atoms[file.topology]
+        found = np.full((len(rows), len(chosen), 3), np.nan, np.float32) if found is None else found
+        if len(chosen) != found.shape[1]:
+            raise RunDirectoryError(
+                f"{file.topology} has {len(chosen)} descriptor atoms, and other topologies of the run have "
+                f"{found.shape[1]}: their frames cannot be compared"
+            )
+        found[own] = _read_atoms(file, frames["frame_in_file"][rows[own]], chosen)
+    return np.full((len(rows), 0, 3), np.nan, np.float32) if found is None else found
+
+
+def _read_atoms(file: TrajectoryFile, places: np.ndarray, atoms: list[int]) -> np.ndarray:
+    """Positions of some atoms in the frames at these places of a file, nm; NaN beyond its end."""
+    with needed("reading trajectories needs MDTraj"):
+        import mdtraj
+    found = np.full((len(places), len(atoms), 3), np.nan, np.float32)
+    with readable(file.path), _silence():
+        reader: Any = mdtraj.open(str(file.path))
+        with reader:
+            nm = 0.1 if reader.distance_unit == "angstroms" else 1.0
+            for i in np.flatnonzero(places < len(reader)):
+                reader.seek(int(places[i]))
+                found[i] = reader.read(n_frames=1, atom_indices=atoms)[0][0] * nm
+    return found

@@ -22,6 +22,8 @@ from .libraries import needed
 
 #: Atoms of the frames that are read at a time: 120 MB of positions.
 ATOMS_AT_A_TIME = 10_000_000
+#: Names or indices of the atoms that stand for a conformation; see ``system.descriptor``.
+Descriptor = list[str] | list[int] | str
 #: Of the formats of MDTraj those that hold numbers only; the attributes of its HDF5 files are pickles.
 TRAJECTORIES = (".dcd", ".xtc", ".trr", ".nc", ".ncdf", ".netcdf", ".pdb", ".xyz")
 
@@ -144,7 +146,7 @@ def features(positions_nm: np.ndarray, cutoff_angstrom: float, first: int = 0) -
     })  # fmt: skip
 
 
-def read_trajectory(trajectory: Path, topology: Path, descriptor: list[str] | list[int] | str) -> Iterator[np.ndarray]:
+def read_trajectory(trajectory: Path, topology: Path, descriptor: Descriptor) -> Iterator[np.ndarray]:
     """Positions of the descriptor atoms, nm, shape (n, n_residues, 3), some frames after the other."""
     from ..md.coordinates import read_pdb
 
@@ -163,7 +165,14 @@ def read_trajectory(trajectory: Path, topology: Path, descriptor: list[str] | li
         yield piece.xyz[:, chosen]
 
 
-def descriptor_indices(atoms: Any, topology: Path, descriptor: list[str] | list[int] | str) -> list[int]:
+def descriptor_of(topology: Path, descriptor: Descriptor) -> list[int]:
+    """Indices of the descriptor atoms in a PDB file."""
+    from ..md.coordinates import read_pdb
+
+    return descriptor_indices(read_pdb(topology)[0], topology, descriptor)
+
+
+def descriptor_indices(atoms: Any, topology: Path, descriptor: Descriptor) -> list[int]:
     """Indices of the descriptor atoms in a topology of OpenMM that was read from the file `topology`."""
     from ..md.structures import descriptor_atoms
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, RunDirectoryError
-from . import coordinates, lineage
+from . import coordinates, exports, lineage
 from .frame_table import order_of_time, read_frames
 from .libraries import needed
 from .lineage import Segment, Source
@@ -183,7 +183,8 @@ class Run:
         Parameters
         ----------
         columns
-            Names of columns of numbers, such as ``rmsd_angstrom``.
+            Names of columns of numbers, such as ``rmsd_angstrom``; ``latent`` stands for all latents of the newest
+            model.
 
         Returns
         -------
@@ -193,13 +194,9 @@ class Run:
         Raises
         ------
         InputError
-            If there is no such column.
+            If there is no such column, or no model.
         """
-        known = [name for name in self.frames.dtype.names or () if self.frames.dtype[name].kind != "U"]
-        if unknown := [name for name in columns if name not in known] or ([] if columns else ["none"]):
-            raise InputError(f"the frames have no column {unknown[0]} of numbers: name some of {', '.join(known)}")
-        values = np.column_stack([self.frames[name].astype(float) for name in columns])
-        return [values[rows] for rows in self.stretches]
+        return exports.arrays(self, columns)
 
     def save_arrays(self, path: Path | str, *columns: str) -> None:
         """Write :meth:`arrays` into a file of ``numpy.savez``.
@@ -213,21 +210,7 @@ class Run:
         InputError
             As :meth:`arrays`, or if the file cannot be written.
         """
-        found = self.arrays(*columns)
-        first = np.array([rows[0] for rows in self.stretches], int)
-        content = {
-            "values": np.concatenate([np.empty((0, len(columns))), *found]),
-            "lengths": np.array([len(rows) for rows in self.stretches], int),
-            "walker": self.frames["walker"][first],
-            "segment": self.frames["segment"][first],
-            "columns": np.array(columns),
-            "lag_ps": np.array(self.report_ps),
-        }
-        try:
-            with Path(path).open("wb") as file:
-                np.savez(file, **content)
-        except OSError as error:
-            raise InputError(f"{path} cannot be written: {error.strerror}") from error
+        exports.save_arrays(self, Path(path), columns)
 
     @cached_property
     def topologies(self) -> dict[str, Path]:
@@ -291,13 +274,34 @@ class Run:
             raise InputError(f"{self.directory} has no model of version {version} (it has {known})")
         return open_model(found[version], threads, model)
 
-    def latents(self, version: int | None = None, threads: int = 1, model: str | None = None) -> np.ndarray:
-        """Latents of all frames by one version of the model: shape (n_frames, n_latent), float32, a row per frame.
+    def positions(self, rows: np.ndarray) -> np.ndarray:
+        """Positions of the descriptor atoms in some frames, nm: shape (n_rows, n_residues, 3), float32.
+
+        Parameters
+        ----------
+        rows
+            Rows of :attr:`frames`. A frame that no trajectory file has is NaN.
+
+        Raises
+        ------
+        InputError, RunDirectoryError
+            If a library is missing, a file cannot be read, or the topologies have different numbers of residues.
+        """
+        return coordinates.positions(self.trajectories, self.setting("system", "descriptor", ["CA"]), rows, self.frames)
+
+    def latents(
+        self, version: int | None = None, threads: int = 1, model: str | None = None, rows: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Latents by one version of the model: shape (n_rows, n_latent), float32.
 
         Parameters
         ----------
         version
             The newest one by default. Latents of two versions cannot be compared.
+        threads, model
+            See :func:`.open_model`.
+        rows
+            Rows of :attr:`frames`; all by default. A frame that no trajectory file has is NaN.
 
         Raises
         ------
@@ -305,12 +309,7 @@ class Run:
             If there is no such model, or the trajectories cannot be read with it.
         """
         trained = self.model(version, threads, model)
-        latents = np.full((len(self.frames), trained.n_latent), np.nan, np.float32)
-        for file in self.trajectories:
-            found = trained.embed_trajectory(file.path, file.topology)
-            coordinates.check_length(file, len(found))
-            latents[file.rows] = found[: len(file.rows)]
-        return latents
+        return exports.latents(self, trained) if rows is None else exports.latents_of(self, trained, rows)
 
 
 def open_run(directory: Path | str) -> Run:

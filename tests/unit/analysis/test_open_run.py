@@ -208,3 +208,48 @@ def test_a_table_names_pandas_if_it_is_missing(steered, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(InputError, match="a table needs pandas, Run.frames does not"):
         open_run(steered).table()
+
+
+def test_positions_are_those_of_the_frames_asked_for(with_files):
+    run, file = with_files, with_files.trajectories[2]
+    rows = np.array([file.rows[5], 0, file.rows[-1]])
+    expected = mdtraj.load(str(file.path), top=str(file.topology)).xyz[run.frames["frame_in_file"][rows[[0, 2]]]]
+    np.testing.assert_allclose(run.positions(rows)[[0, 2]], expected, atol=1e-5)
+
+
+def test_positions_of_frames_that_no_file_has_are_missing(with_files):
+    file = with_files.trajectories[1]
+    own = mdtraj.load(str(file.path), top=str(file.topology))
+    own[:-3].save_dcd(str(file.path))
+    with_files.trajectories[0].path.unlink()
+    run = open_run(with_files.directory)
+    missing = np.isnan(run.positions(np.arange(len(run.frames)))).all(axis=(1, 2))
+    assert set(np.flatnonzero(missing)) == {*np.flatnonzero(run.frames["walker"] == 0), *file.rows[-3:]}
+
+
+def test_latents_of_some_frames_are_those_of_all(with_files):
+    write_model(with_files.directory / "models", np.random.default_rng(0))
+    rows = np.arange(3, len(with_files.frames), 17)
+    some, of_all = with_files.latents(rows=rows), with_files.latents()[rows]
+    np.testing.assert_allclose(some, of_all, atol=1e-4)
+
+
+def test_arrays_may_have_the_latents(with_files, tmp_path):
+    write_model(with_files.directory / "models", np.random.default_rng(0))
+    with_files.save_arrays(tmp_path / "stretches.npz", "rmsd_angstrom", "latent")
+    with np.load(tmp_path / "stretches.npz") as file:
+        assert file["columns"].tolist() == ["rmsd_angstrom", *(f"latent_{i}" for i in range(10))]
+        np.testing.assert_array_equal(file["values"][:, 1:], with_files.latents())
+        np.testing.assert_array_equal(np.concatenate(with_files.arrays("latent")), with_files.latents())
+
+
+def test_deeptime_takes_the_arrays_of_a_run(steered):
+    """No transition that it counts crosses a restart."""
+    clustering = pytest.importorskip("deeptime.clustering")
+    markov = pytest.importorskip("deeptime.markov")
+    run = open_run(steered)
+    pieces = [piece for piece in run.arrays("rmsd_angstrom", "native_contacts") if len(piece) > 5]
+    states = clustering.KMeans(4, fixed_seed=1).fit_fetch(np.concatenate(pieces)).transform
+    discrete = np.split(states(np.concatenate(pieces)), np.cumsum([len(piece) for piece in pieces])[:-1])
+    counts = markov.TransitionCountEstimator(5, "sliding").fit_fetch(discrete).count_matrix
+    assert counts.sum() == sum(len(piece) - 5 for piece in pieces)
