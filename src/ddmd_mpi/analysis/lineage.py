@@ -124,6 +124,22 @@ def ancestry(segments: list[Segment], walker: int, frame: int) -> list[Source]:
     return path[::-1]
 
 
+def founders(segments: list[Segment]) -> dict[tuple[int, int], int]:
+    """The walker from whose start structure each segment descends, by walker and segment."""
+    by_name = {(s.walker, s.segment): s for s in segments}
+    found: dict[tuple[int, int], int] = {}
+    for name in by_name:
+        path: dict[tuple[int, int], None] = {}  # in order
+        while name in by_name and name not in found and name not in path:
+            path[name] = None
+            parent = by_name[name].parent
+            if parent is None:
+                break
+            name = (parent.walker, parent.segment)
+        found |= dict.fromkeys(path, found.get(name, name[0]))
+    return found
+
+
 def contradictions(segments: list[Segment], decisions: list[Record]) -> list[str]:
     """Sentences about segments and decisions that do not fit each other.
 

@@ -15,7 +15,6 @@ import click
 from .. import __version__, config
 from ..config import values
 from ..config.dynamics import PROGRAMS
-from ..errors import InputError
 
 if TYPE_CHECKING:
     from ..prepare import Options
@@ -282,21 +281,22 @@ def watch(directory: Path, walker: int, port: int, address: str, imd_version: st
 
 @cli.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-def report(directory: Path) -> None:
+@click.option("--model-version", type=click.IntRange(1), help="Whose latent space is drawn; default: the newest one.")
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path, exists=True),
+    help="Run directory or trajectory whose states coverage counts; default: the run itself.",
+)
+@click.option(
+    "--reference-topology",
+    type=click.Path(path_type=Path, exists=True),
+    help="PDB file of the atoms of a reference trajectory; default: that of the run.",
+)
+def report(directory: Path, model_version: int | None, reference: Path | None, reference_topology: Path | None) -> None:
     """Write report.html, plots and tables of the run in DIRECTORY."""
-    from ..report import CURE, lacking
+    from .report import write
 
-    if missing := lacking():
-        raise InputError(f"a report needs {' and '.join(missing)}, not installed here: {CURE}")
-    try:
-        from ..report.write import write_report
-    except UnicodeDecodeError as error:
-        raise InputError(
-            "matplotlib cannot read a matplotlibrc that is not UTF-8 (in the "
-            "working directory, at $MATPLOTLIBRC, or in ~/.config/matplotlib): save it as UTF-8, or "
-            "delete it"
-        ) from error
-    for path in write_report(directory):
+    for path in write(directory, model_version, reference, reference_topology):
         click.echo(path)
 
 

@@ -17,11 +17,12 @@ TEMPLATE = Path(__file__).with_name("page.html")
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the page; without a path it says that there is no data."""
+    """A figure of the page; without a path it says that there is no data, and why if it is known."""
 
     heading: str
     caption: str
     path: Path | None
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -152,16 +152,21 @@ def _native_band(axes: Axes, run: Run, *, upright: bool = False) -> None:
         span(0, limit, color=style.TARGET, linewidth=0, zorder=0, label=f"target: ≤ {limit:g} Å")
 
 
+def round_of(run: Run, wall: np.ndarray) -> np.ndarray:
+    """How many inference rounds were done at these Unix times; NaN where the time is unknown, or without rounds."""
+    ends = np.sort(column(run.rounds, "time"))
+    ends = ends[np.isfinite(ends)]
+    return np.where(np.isfinite(wall) & (len(ends) > 0), np.searchsorted(ends, wall), np.nan)
+
+
 def iterations(run: Run, rows: np.ndarray) -> tuple[list[np.ndarray], list[str], str]:
     """Frames `rows` in groups by inference round, at most MAX_RIDGES: the groups, their labels and what they are.
 
     A frame belongs to the round that ended next after it was made; without rounds, or without wall times, the
     groups are equal parts of the aggregate simulated time.
     """
-    ends = np.sort(column(run.rounds, "time"))
-    wall = run.timeline["wall"][rows]
-    if np.isfinite(ends).any() and np.isfinite(wall).all():
-        of_round = np.searchsorted(ends[np.isfinite(ends)], wall)
+    of_round = round_of(run, run.timeline["wall"][rows])
+    if np.isfinite(of_round).all():
         n = int(of_round.max()) + 1
         edges = np.unique(np.linspace(0, n, min(n, MAX_RIDGES) + 1).round().astype(int))
         groups = [rows[(of_round >= a) & (of_round < b)] for a, b in pairwise(edges)]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from ..analysis.coverage import States, states, states_of_file
 from ..analysis.lineage import Segment
 from ..analysis.records import number
 from ..analysis.run import Run, open_run
-from ..errors import RunDirectoryError
-from . import ligands, performance, science, style, tables, text, training
+from ..analysis.sample import Sample, sample
+from ..errors import DDMDError, InputError, RunDirectoryError
+from . import ligands, performance, science, shapes, style, tables, text, training
 from .page import Page, Picture, Table
 
 MAX_ROWS = 25
@@ -38,7 +42,25 @@ FIGURES = (
 )
 
 
-def write_report(run_directory: Path) -> list[Path]:
+@dataclass(frozen=True)
+class Wanted:
+    """What a report shows, where there is a choice.
+
+    Parameters
+    ----------
+    version
+        Of the model whose latents are drawn; the newest one by default.
+    reference, topology
+        Whose states coverage counts: a run directory, or a trajectory with the PDB file of its atoms (by default that
+        of the run); the run itself by default.
+    """
+
+    version: int | None = None
+    reference: Path | None = None
+    topology: Path | None = None
+
+
+def write_report(run_directory: Path, wanted: Wanted | None = None) -> list[Path]:
     """Read a run directory (of a run that ended, is running or was killed) and write its report into it.
 
     Returns
@@ -50,13 +72,20 @@ def write_report(run_directory: Path) -> list[Path]:
     ------
     RunDirectoryError
         If the directory is not one that a run wrote, or cannot be written to.
+    InputError
+        If what was asked for does not exist.
     """
     run = open_run(run_directory)
     segments = run.segments
+    wanted = wanted or Wanted()
+    if wanted.version is not None and not (run.directory / "models" / f"v{wanted.version:06d}").is_dir():
+        versions = ", ".join(path.name for path in sorted(run.directory.glob("models/v*"))) or "none"
+        raise InputError(f"{run.directory} has no version {wanted.version} of the model (it has {versions})")
+    known = reference_states(run, wanted)
     try:
         (run.directory / "plots").mkdir(exist_ok=True)
         (run.directory / "tables").mkdir(exist_ok=True)
-        pictures = _pictures(run, segments)
+        pictures = [*_pictures(run, segments), *_shapes(run, wanted, known), *_populations(run)]
         shown = _tables(run, segments)
         page = run.directory / "report.html"
         page.write_text(_page(run, segments, pictures, shown).html(), encoding="utf-8")
@@ -76,7 +105,52 @@ def _pictures(run: Run, segments: list[Segment]) -> list[Picture]:
     path = run.directory / "plots" / "ligands.png"
     if ligands.ligands(run, path):
         pictures.append(Picture("Walkers per ligand", ligands.CAPTION, path))
-    return [*pictures, *_populations(run)]
+    return pictures
+
+
+def reference_states(run: Run, wanted: Wanted) -> States | None:
+    """The states of the reference, None if the run itself is to be it.
+
+    Raises
+    ------
+    InputError, RunDirectoryError
+        If the reference cannot be read, or has too few frames.
+    """
+    if wanted.reference is None:
+        return None
+    if wanted.reference.is_dir():
+        return states(sample(open_run(wanted.reference)).positions_nm, f"the run {wanted.reference}")
+    topologies = list(run.topologies.values())
+    if wanted.topology is None and len(topologies) != 1:
+        raise InputError(
+            f"{run.directory} has {len(topologies)} topologies: name the PDB file of the atoms of {wanted.reference} "
+            "with --reference-topology"
+        )
+    descriptor = run.setting("system", "descriptor", ["CA"])
+    return states_of_file(wanted.reference, wanted.topology or topologies[0], descriptor)
+
+
+def _shapes(run: Run, wanted: Wanted, known: States | None) -> list[Picture]:
+    """What the coordinates show: the latent space, and coverage of states."""
+    drawn: list[tuple[str, str, Callable[[Sample, Path], str]]] = [
+        ("latents", "Latent space", lambda some, path: shapes.latent_space(run, some, path, wanted.version)),
+        ("coverage", "Coverage of states", lambda some, path: shapes.coverage_over_time(run, some, path, known)),
+    ]
+    try:
+        some = sample(run)
+    except DDMDError as error:
+        return [Picture(heading, "", None, str(error)) for _, heading, _ in drawn]
+    return [
+        _drawn(heading, partial(draw, some), run.directory / "plots" / f"{name}.png") for name, heading, draw in drawn
+    ]
+
+
+def _drawn(heading: str, draw: Callable[[Path], str], path: Path) -> Picture:
+    """A figure that may lack what it needs."""
+    try:
+        return Picture(heading, draw(path), path)
+    except DDMDError as error:
+        return Picture(heading, "", None, str(error))
 
 
 def _populations(run: Run) -> list[Picture]:

@@ -2,7 +2,7 @@ import pytest
 from synthetic_run import write_lines
 
 from ddmd_mpi.analysis import open_run
-from ddmd_mpi.analysis.lineage import Source, ancestry
+from ddmd_mpi.analysis.lineage import Source, ancestry, founders
 from ddmd_mpi.analysis.records import read_lines
 
 
@@ -113,3 +113,13 @@ def test_ancestry_leads_from_the_start_to_the_frame(steered, walker):
     assert way[0].segment == 0
     times = [starts[(s.walker, s.segment)] for s in way]
     assert times == sorted(times)
+
+
+def test_founders_are_the_walkers_whose_starts_the_segments_come_from(steered):
+    run = open_run(steered)
+    found = founders(run.segments)
+    assert found.keys() == {(s.walker, s.segment) for s in run.segments}
+    for s in run.segments:
+        first = run.ancestry(s.walker, s.first_frame)[0]
+        assert found[s.walker, s.segment] == first.walker
+    assert any(founder != walker for (walker, _), founder in found.items())

@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from synthetic_files import write_model, write_trajectories
 from synthetic_run import SyntheticRun
 
 from ddmd_mpi.analysis import open_run
-from ddmd_mpi.errors import RunDirectoryError
+from ddmd_mpi.errors import InputError, RunDirectoryError
 from ddmd_mpi.report.performance import latencies_ms, merged
 from ddmd_mpi.report.science import MAX_WALKERS, best_frame, iterations, sampled, shown_walkers
+from ddmd_mpi.report.shapes import principal_components
 from ddmd_mpi.report.style import figure
 from ddmd_mpi.report.tables import cell, covered, decision_table, role_table, segment_table
 from ddmd_mpi.report.text import captions, paragraph, warnings
-from ddmd_mpi.report.write import write_report
+from ddmd_mpi.report.write import Wanted, write_report
 
 PLOTS = {"progress", "native_contacts", "histograms", "lineage", "timeline", "learning", "latency", "rounds"}
 TABLES = {"roles", "decisions", "segments", "rounds", "training", "models"}
@@ -214,3 +216,45 @@ def test_the_settings_of_a_reader_for_other_figures_change_nothing(tmp_path):
             assert mpl.rcParams["text.usetex"] == theirs.get("text.usetex", False), "they are still theirs"
         drawn.append(path.read_bytes())
     assert drawn[0] == drawn[1]
+
+
+@pytest.fixture
+def with_files(fresh):
+    write_trajectories(fresh, np.random.default_rng(0))
+    write_model(fresh / "models", np.random.default_rng(0))
+    return fresh
+
+
+def test_what_the_coordinates_show_is_drawn(with_files):
+    assert {"latents", "coverage"} <= {path.stem for path in write_report(with_files)}
+    page = (with_files / "report.html").read_text()
+    assert "latents of version 2, all frames" in page
+    assert "of the run itself" in page
+
+
+def test_the_latents_are_those_of_the_version_asked_for(with_files):
+    with pytest.raises(InputError, match=r"no version 9 of the model \(it has v000001, v000002\)"):
+        write_report(with_files, Wanted(version=9))
+    drawn = {path.stem for path in write_report(with_files, Wanted(version=1))}
+    assert "latents" not in drawn, "it has no weights"
+    assert "no data: " in (with_files / "report.html").read_text().partition("Latent space")[2].partition("<h2>")[0]
+
+
+@pytest.mark.parametrize("kind", ["run", "trajectory"])
+def test_coverage_says_whose_states_it_counts(with_files, tmp_path, kind):
+    other = SyntheticRun(n_rounds=3, seed=2).write(tmp_path / "other")
+    write_trajectories(other, np.random.default_rng(1))
+    path = other if kind == "run" else other / "trajectories" / "sim-0000.dcd"
+    write_report(with_files, Wanted(reference=path))
+    said = (with_files / "report.html").read_text().partition("Coverage of states")[2].partition("<h2>")[0]
+    assert str(path) in said
+    assert "the run itself" not in said
+
+
+def test_frames_fall_into_one_place_of_the_latent_space():
+    points, shares = principal_components(np.ones((5, 3)))
+    assert (points == 0).all()
+    assert shares.tolist() == [0, 0]
+    points, shares = principal_components(np.arange(4.0)[:, None] * [3.0, 4.0])
+    np.testing.assert_allclose(np.abs(np.diff(points[:, 0])), 5)
+    np.testing.assert_allclose(shares, [1, 0], atol=1e-12)
