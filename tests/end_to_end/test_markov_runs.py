@@ -31,7 +31,8 @@ def test_a_strategy_that_fails_once_is_named_and_the_run_goes_on(ddmd_mpi, tmp_p
     run, n_reports = tmp_path / "run", 500  # so many that inference has several rounds on a busy machine, too
     done = ddmd_mpi(
         4, "--usecase", "bba-go-markov", "--duration", "150s", "--output", run,
-        sets=("steering.strategy=own_rounds:forgetful", "training.model=none", "simulation.walker_length_ns=2"),
+        sets=("steering.strategy=own_rounds:forgetful", "training.model=none", "simulation.walker_length_ns=2",
+              "emulation.batch_reports=1"),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads((run / "summary.json").read_text())
@@ -47,6 +48,41 @@ def test_a_strategy_that_fails_once_is_named_and_the_run_goes_on(ddmd_mpi, tmp_p
     assert open_run(run).contradictions() == []
 
     model = read_model(config.inputs() / "bba-go-markov.npz")
-    frames = DCDFrames(run / "trajectories" / "sim-0003.dcd")
-    states = states_of(model, np.array([frames[i] for i in range(len(frames))]))
+    states = states_of(model, frames_of(run, 3))
     assert len(np.unique(states)) > 5
+
+
+def test_walkers_that_give_many_reports_at_once_move_as_the_model_says(ddmd_mpi, tmp_path):
+    """Batches of two and a half segments: every step within a stretch is one of the model's, and restarts join them."""
+    run = tmp_path / "run"
+    done = ddmd_mpi(
+        4, "--usecase", "bba-go-markov", "--duration", "150s", "--output", run,
+        sets=("steering.strategy=greedy", "training.model=none", "simulation.walker_length_ns=8",
+              "emulation.batch_reports=25"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["simulation"]["frames"] == summary["simulation"]["archived"] == 12 * 2000
+    assert summary["steering"]["delivered"] >= 1
+    assert open_run(run).contradictions() == []
+    model = read_model(config.inputs() / "bba-go-markov.npz")
+    states = [states_of(model, frames_of(run, walker)) for walker in range(12)]
+    restarts = 0
+    for walker, visited in enumerate(states):
+        lines = (run / "trajectories" / f"sim-{walker:04d}.segments.jsonl").read_text().splitlines()
+        jumps = [line for line in map(json.loads, lines) if line["restart_point"]]
+        for line in jumps[1:]:
+            assert visited[line["first_frame"]] == states[line["source_walker"]][line["source_frame"]]
+        restarts += len(jumps) - 1
+        moves = np.ones(len(visited), bool)
+        moves[[line["first_frame"] for line in jumps]] = False
+        moved = np.flatnonzero(moves)
+        assert len(moved) == 2000
+        assert (model.matrix[visited[moved - 1], visited[moved]] > 0).all()
+    assert restarts == summary["steering"]["delivered"]
+
+
+def frames_of(run, walker):
+    """All frames of a walker, nm."""
+    frames = DCDFrames(run / "trajectories" / f"sim-{walker:04d}.dcd")
+    return np.array([frames[i] for i in range(len(frames))])

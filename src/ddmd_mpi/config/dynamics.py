@@ -210,6 +210,7 @@ class EmulationSection(Section):
     report_seconds: Positive = 1.0
     trajectory: File | None = None
     markov_model: File | None = None
+    batch_reports: Count = 1
     training_seconds: NonNegative = 0.0
     inference_seconds: NonNegative = 0.0
     jitter: Fraction = 0.0

@@ -284,6 +284,8 @@ class Config(Section):
             raise ValueError(
                 "the engine markov and emulation.markov_model go together: set both, or take the use case bba-go-markov"
             )
+        if self.emulation.batch_reports > 1 and self.simulation.engine != "markov":
+            raise ValueError("emulation.batch_reports is for a Markov model: set simulation.engine to markov")
         if self.emulation.training_seconds and self.training.model == "none":
             raise ValueError("emulation.training_seconds needs rounds of training: set training.model (to pca, ...)")
 

@@ -1,4 +1,4 @@
-"""Files of coordinates, DCD or XTC, that take each frame completely or not at all.
+"""Files of coordinates, DCD or XTC, that take each frame, or frames given together, completely or not at all.
 
 So MDTraj and MDAnalysis read a file while it grows.
 """
@@ -27,7 +27,7 @@ MAX_STEP = 2**31 - 1  # step numbers in DCD and XTC files have 32 bits
 
 
 class CoordinateFile(Protocol):
-    """A file that takes one frame after the other, each completely or not at all.
+    """A file that takes frames, all that it is given at a time or none of them.
 
     Raises
     ------
@@ -35,11 +35,14 @@ class CoordinateFile(Protocol):
         If the disk refuses.
     """
 
-    def write(self, positions_nm: np.ndarray, box_nm: np.ndarray | None, time_ps: float = 0.0) -> None:
-        """Append a frame: positions (n_atoms, 3), box vectors (3, 3) or None, nm, and its time."""
+    def write(self, positions_nm: np.ndarray, box_nm: np.ndarray | None, time_ps: float | np.ndarray = 0.0) -> None:
+        """Append a frame: positions (n_atoms, 3), box vectors (3, 3) or None, nm, and its time.
+
+        Or several of one box: positions (n_frames, n_atoms, 3), and their times (n_frames,).
+        """
 
     def take_back(self) -> None:
-        """Cut off the frame that was written last."""
+        """Cut off what was written last."""
 
     def sync(self) -> None:
         """Bring the frames to the disk."""
@@ -82,7 +85,8 @@ class DCDFile:
         self._path = path
         self._n_frames = n_frames or 0
         self._first = 0  # intervals before the first frame
-        self._start = 0  # of the last frame
+        self._start = 0  # where the frames start that were written last
+        self._n_last = 0  # their number
         if n_frames is not None:
             self._file = path.open("r+b", buffering=0)
             self._first = self._intervals_before()
@@ -96,19 +100,22 @@ class DCDFile:
             + struct.pack("<3i80s4i", 84, 84, 1, title, 84, 4, n_atoms, 4)
         )  # fmt: skip
 
-    def write(self, positions_nm: np.ndarray, box_nm: np.ndarray | None, time_ps: float = 0.0) -> None:
-        """Append a frame, then count it in the header."""
-        record = np.empty((3, self._n_atoms + 2), "<f4")
-        record[:, 1:-1] = ANGSTROM_PER_NM * positions_nm.T
-        record.view("<i4")[:, [0, -1]] = 4 * self._n_atoms
+    def write(self, positions_nm: np.ndarray, box_nm: np.ndarray | None, time_ps: float | np.ndarray = 0.0) -> None:
+        """Append a frame, or several, then count it in the header."""
+        frames = positions_nm.reshape(-1, self._n_atoms, 3)
+        records = np.empty((len(frames), 3, self._n_atoms + 2), "<f4")
+        np.multiply(frames.transpose(0, 2, 1), ANGSTROM_PER_NM, out=records[:, :, 1:-1], casting="same_kind")
+        records.view("<i4")[:, :, [0, -1]] = 4 * self._n_atoms
         if self._periodic and box_nm is None:
             raise ValueError("a frame of a periodic molecule has no box")
         cell = b"" if box_nm is None or not self._periodic else struct.pack("<i6di", 48, *_cell(box_nm), 48)
         with disk_errors(self._path):
-            self._start = append_whole(self._file, cell + record.tobytes())
+            content = b"".join(cell + record.tobytes() for record in records) if cell else records.tobytes()
+            self._start = append_whole(self._file, content)
             if not self._n_frames:
-                self._first = round(time_ps / (self._interval * self._timestep_ps))
-            self._n_frames += 1
+                self._first = round(float(np.ravel(time_ps)[0]) / (self._interval * self._timestep_ps))
+            self._n_last = len(records)
+            self._n_frames += self._n_last
             try:
                 self._count()
             except OSError:
@@ -117,7 +124,7 @@ class DCDFile:
 
     def take_back(self) -> None:
         """See :class:`CoordinateFile`."""
-        self._n_frames -= 1
+        self._n_frames -= self._n_last
         with suppress(OSError):
             self._file.truncate(self._start)
             self._count()
@@ -184,17 +191,23 @@ class XTCFile:
         self._n_atoms = n_atoms
         self._timestep_ps = timestep_ps
         self._begun = bool(n_frames)
-        self._start = 0  # of the last frame
+        self._start = 0  # where the frames start that were written last
         if not self._begun and path.exists() and path.stat().st_size:
             raise FileExistsError(errno.EEXIST, "it already exists", str(path))
 
-    def write(self, positions_nm: np.ndarray, box_nm: np.ndarray | None, time_ps: float = 0.0) -> None:
-        """Append a frame."""
+    def write(self, positions_nm: np.ndarray, box_nm: np.ndarray | None, time_ps: float | np.ndarray = 0.0) -> None:
+        """Append a frame, or several."""
+        self._start = self._path.stat().st_size if self._path.exists() else 0
+        for frame, time in zip(positions_nm.reshape(-1, self._n_atoms, 3), np.ravel(time_ps).tolist(), strict=True):
+            self._append(frame, box_nm, time)
+        self._begun = True
+
+    def _append(self, positions_nm: np.ndarray, box_nm: np.ndarray | None, time_ps: float) -> None:
         from openmm.app.internal.xtc_utils import xtc_write_frame
 
         box = np.zeros((3, 3)) if box_nm is None else box_nm
         step = min(round(time_ps / self._timestep_ps), MAX_STEP)
-        self._start = self._path.stat().st_size if self._path.exists() else 0
+        start = self._path.stat().st_size if self._path.exists() else 0
         try:
             xtc_write_frame(
                 os.fsencode(self._path),
@@ -204,16 +217,16 @@ class XTCFile:
                 np.int32(step),
             )
         except RuntimeError as error:
+            self.take_back()
             raise DiskError(f"{self._path} cannot be written: {error}") from error
         with disk_errors(self._path):
-            size, ends = self._path.stat().st_size, coordinate_ends(self._path, self._n_atoms, False, 1, self._start)
+            size, ends = self._path.stat().st_size, coordinate_ends(self._path, self._n_atoms, False, 1, start)
         if len(ends) == 1 or ends[1] != size:
             self.take_back()
             raise DiskError(
                 f"{self._path} cannot be written: the disk cannot take a complete frame; it is full, or a quota or "
                 "limit is reached"
             )
-        self._begun = True
 
     def take_back(self) -> None:
         """See :class:`CoordinateFile`."""

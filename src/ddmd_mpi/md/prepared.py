@@ -32,6 +32,15 @@ class State(NamedTuple):
     potential_energy: float
 
 
+class Reports(NamedTuple):
+    """Consecutive reports: as :class:`State`, with an axis of reports before positions, velocities and energies."""
+
+    positions: np.ndarray
+    velocities: np.ndarray
+    box: np.ndarray
+    potential_energy: np.ndarray
+
+
 @dataclass(frozen=True)
 class Particles:
     """What walkers need of a molecule; the same attributes as :class:`.structures.Structures`.

@@ -176,15 +176,47 @@ class Trajectory:
         box
             Box vectors, nm, shape (3, 3); None or zero for none.
         """
-        frame, file = self.n_frames, self._files[self._name]
-        values = "".join(f",{v:.6g}" for v in order_parameters)
+        row = self._row(0, segment, time_ps, rmsd, potential_energy, order_parameters)
+        return self._write(positions_nm, time_ps, [row], box)
+
+    def append_all(
+        self,
+        positions_nm: np.ndarray,
+        times_ps: np.ndarray,
+        segment: int,
+        rmsd: np.ndarray,
+        potential_energy: np.ndarray,
+        order_parameters: np.ndarray,
+        box: np.ndarray | None = None,
+    ) -> int:
+        """As :meth:`append`, of consecutive frames of a segment, each with its own values; the first one's index.
+
+        Parameters
+        ----------
+        positions_nm
+            Shape (n_frames, n_atoms, 3).
+        """
+        columns = (values.tolist() for values in (times_ps, rmsd, potential_energy, order_parameters))
+        rows = [self._row(i, segment, *values) for i, values in enumerate(zip(*columns, strict=True))]
+        return self._write(positions_nm, times_ps, rows, box)
+
+    def _row(
+        self, i: int, segment: int, time_ps: float, rmsd: float, energy: float, order_parameters: Sequence[float]
+    ) -> str:
+        """Row of the index of the i-th frame from here."""
+        values = "".join([f",{v:.6g}" for v in order_parameters])
         if self._name is not None:
-            values += f",{self._name},{self._n_frames[self._name]}"
-        row = f"{frame},{segment},{time_ps:.6f},{rmsd:.4f},{potential_energy:.4f}{values}\n"
+            values += f",{self._name},{self._n_frames[self._name] + i}"
+        return f"{self.n_frames + i},{segment},{time_ps:.6f},{rmsd:.4f},{energy:.4f}{values}\n"
+
+    def _write(
+        self, positions_nm: np.ndarray, times_ps: float | np.ndarray, rows: list[str], box: np.ndarray | None
+    ) -> int:
+        frame, file = self.n_frames, self._files[self._name]
         try:
-            file.write(positions_nm, box if box is not None and box.any() else None, time_ps)
+            file.write(positions_nm, box if box is not None and box.any() else None, times_ps)
             try:
-                self._frames.write(row)
+                self._frames.write("".join(rows))
             except DiskError:
                 file.take_back()
                 raise
@@ -192,8 +224,8 @@ class Trajectory:
             if self._jump is not None and self._jump[0] == frame:
                 self._segments.cut(self._jump[1])
             raise
-        self._n_frames[self._name] += 1
-        self.n_frames = frame + 1
+        self._n_frames[self._name] += len(rows)
+        self.n_frames = frame + len(rows)
         return frame
 
     def sync(self) -> None:

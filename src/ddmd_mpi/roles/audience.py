@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..config.dynamics import SimulationSection
@@ -28,7 +28,7 @@ class Audience:
     def __init__(self, server: Server, timestep_ps: float):
         self._server, self._timestep_ps = server, timestep_ps
 
-    def show(self, row: dict[str, Any]) -> None:
+    def show(self, row: Mapping[str, Any]) -> None:
         """A frame, as a row of the frames' table; returns at once."""
         frame = Frame(
             round(row["time"] / self._timestep_ps),

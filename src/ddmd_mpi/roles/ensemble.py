@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from ..rundir.checkpoints import Part, prefixed, under
 from ..rundir.disk import write_durably
 from ..steering.ligand_quota import first_topology
 from .audience import serve
+from .batched_walker import BatchedWalker
 from .context import Context
 from .emulation import SLICE_SECONDS, EmulatedPropagator
 from .propagator import ProgramPropagator, Propagator
@@ -51,6 +52,8 @@ class Ensemble:
         self._answer = answer
         config, info = context.config, context.info
         self.audience = serve(config.output, config.simulation, context.layout.walkers(context.rank))
+        # Whether every walker is a BatchedWalker that is advanced by many reports at a time.
+        self.batched = config.emulation.batch_reports > 1
         self.emulated = config.simulation.engine == "emulated"
         platform = check_engine(config, info.n_atoms, context.gpu)
         self._bind(platform)
@@ -103,7 +106,7 @@ class Ensemble:
             "walker %d: decision %d %s", walker.index, command.decision, Outcome(receipt.outcome).name.lower()
         )
 
-    def show(self, row: dict[str, Any]) -> None:
+    def show(self, row: Mapping[str, Any]) -> None:
         """Serve a frame to the program that watches its walker, if there is one."""
         if self.audience is not None:
             self.audience.show(row)
@@ -213,7 +216,8 @@ class Ensemble:
         )
         kind = EmulatedPropagator if self.emulated else ProgramPropagator if is_program(config) else Propagator
         propagator = kind(index, config, self.context.events)
-        return Walker(index, self.engines, begins, trajectory, propagator, config, self.context.events)
+        walker = BatchedWalker if self.batched else Walker
+        return walker(index, self.engines, begins, trajectory, propagator, config, self.context.events)
 
 
 def dump_failed_state(directory: Path, walker: Walker, error: EngineError, log: logging.Logger) -> None:

@@ -56,6 +56,11 @@ class SegmentLog:
         """Whether the present segment has its length."""
         return self.reports == self._settings.reports_per_segment
 
+    @property
+    def reports_left(self) -> int:
+        """Reports until the present segment has its length."""
+        return self._settings.reports_per_segment - self.reports
+
     def begin(
         self, origin: Origin, velocity_seed: int, *, restart_point: bool, time_ps: float, topology: str
     ) -> dict[str, Any]:

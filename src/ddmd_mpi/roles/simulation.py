@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager, nullcontext
+from typing import cast
 
 from ..config.dynamics import PROGRAMS
 from ..frames.block import FrameBlock, Hop
 from ..frames.command import CommandKind, RestartCommand
 from ..layout.links import SIMULATION
 from ..monitor.status import Activity, State, StopReason
+from ..streams.waiting import PAUSE
+from .batched_walker import BatchedWalker
 from .checkpoint import Checkpoints
 from .context import StreamContext
 from .ensemble import Ensemble
@@ -27,6 +30,7 @@ class Simulation:
         self.checkpoints: Checkpoints | None = None  # once the work has begun
         self.commands: dict[int, RestartCommand] = {}
         self.rows: list[dict] = []
+        self.blocks: list[FrameBlock] = []  # of walkers that give them whole
         self.oldest = 0.0
         self.told_to_stop = False
 
@@ -43,9 +47,12 @@ class Simulation:
             active = [w for w in self.ensemble.walkers if w.active]
             if not active and not self.preparation:
                 break
-            for walker in active:
-                if not self.stopping():
-                    self.turn(walker)
+            if self.ensemble.batched:
+                self.batch(active)
+            else:
+                for walker in active:
+                    if not self.stopping():
+                        self.turn(walker)
             checkpoints.look()
             self.ensemble.pause(active)
         self.finish(checkpoints)
@@ -104,6 +111,29 @@ class Simulation:
         self.ship()
         self.post()
 
+    def batch(self, walkers: list[Walker]) -> None:
+        """Many reports of each walker, whose engines give them at once: mailboxes are read between two batches."""
+        while len(self.outbox) and not self.stopping():  # they come faster than they are taken
+            time.sleep(PAUSE)
+            self.outbox.pump()
+        if self.stopping():
+            return
+        for walker in walkers:
+            command = self.arrived(walker.index)
+            with self.context.stop_on_disk_error(), self.ensemble.contain_engine_errors(walker):
+                if command is not None:
+                    self.ensemble.restart(walker, command, self.coordinates(walker.index, command))
+                self.gather(cast("BatchedWalker", walker).reports(self.context.config.emulation.batch_reports))
+        self.ship()
+        self.post()
+
+    def gather(self, blocks: list[FrameBlock]) -> None:
+        """Keep blocks until they are shipped; a program that watches their walker sees its newest frame."""
+        if blocks:
+            self.ensemble.show({name: column[-1] for name, column in blocks[-1].columns.items()})
+            self.oldest = self.oldest if self.blocks else time.monotonic()
+            self.blocks += blocks
+
     def patience(self, walker: Walker, command: RestartCommand | None) -> AbstractContextManager[None]:
         """The first steps with a topology may take as long as a start, and so may each restart of a program."""
         topology = walker.topology if command is None else command.topology
@@ -126,6 +156,10 @@ class Simulation:
     def command(self, walker: int) -> RestartCommand | None:
         """The newest restart command for a walker that was not seen before, once its frame is here."""
         self.look()
+        return self.arrived(walker)
+
+    def arrived(self, walker: int) -> RestartCommand | None:
+        """As :meth:`command`, of those that were read."""
         command = self.commands.get(walker)
         if command is None:
             return None
@@ -153,13 +187,15 @@ class Simulation:
     def ship(self, *, everything: bool = False) -> None:
         """Hand the frames gathered so far to the stream when they are many or old enough."""
         settings = self.context.config.streams
-        due = len(self.rows) >= settings.block_frames or time.monotonic() - self.oldest > settings.block_delay
-        if self.rows and (due or everything):
+        n_frames = len(self.rows) + sum(len(block) for block in self.blocks)
+        due = n_frames >= settings.block_frames or time.monotonic() - self.oldest > settings.block_delay
+        if n_frames and (due or everything):
             with self.context.events.counted("io"):
-                payloads = [block.pack(Hop.COORDINATES) for block in FrameBlock.by_topology(self.rows, Hop.COORDINATES)]
+                blocks = FrameBlock.by_topology(self.rows, Hop.COORDINATES) + FrameBlock.joined(self.blocks)
+                payloads = [block.pack(Hop.COORDINATES) for block in blocks]
             for payload in payloads:
                 self.outbox.offer(payload)
-            self.rows = []
+            self.rows, self.blocks = [], []
         self.outbox.pump()
 
     def finish(self, checkpoints: Checkpoints) -> None:

@@ -105,6 +105,25 @@ class FeatureCalculator:
             "contact_columns": columns,
         }
 
+    def compute_all(
+        self, descriptor_positions_nm: np.ndarray, box_nm: np.ndarray, positions_nm: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Features of several frames of one box, as columns of a block of frames.
+
+        Parameters
+        ----------
+        descriptor_positions_nm, positions_nm
+            Shapes (n_frames, n, 3) and (n_frames, n_atoms, 3).
+        """
+        found = [self.compute(x, box_nm, every) for x, every in zip(descriptor_positions_nm, positions_nm, strict=True)]
+        return {
+            "rmsd": np.array([f["rmsd"] for f in found], np.float32),
+            "order_parameters": np.stack([f["order_parameters"] for f in found]),
+            "ca_positions": np.stack([f["ca_positions"] for f in found]),
+            "contact_counts": np.stack([f["contact_counts"] for f in found]),
+            "contact_columns": np.concatenate([f["contact_columns"] for f in found]),
+        }
+
     def _order_parameter(
         self, parameter: OrderParameter, x: np.ndarray, positions_nm: np.ndarray | None, box_nm: np.ndarray | None
     ) -> float:
@@ -133,7 +152,7 @@ class RepeatedFeatures(FeatureCalculator):
         pose: LigandPose | None = None,
     ):
         super().__init__(target_nm, features, molecules, pose)
-        self._known: dict[bytes, Features] = {}
+        self._forget()
 
     def compute(
         self,
@@ -146,9 +165,12 @@ class RepeatedFeatures(FeatureCalculator):
         key = b"".join(shown)
         if key not in self._known:
             if len(self._known) >= self.MOST:
-                self._known.clear()
+                self._forget()
             self._known[key] = super().compute(descriptor_positions_nm, box_nm, positions_nm)
         return self._known[key]
+
+    def _forget(self) -> None:
+        self._known: dict[bytes, Features] = {}
 
 
 def _check_residues(parameter: OrderParameter, n_residues: int) -> None:

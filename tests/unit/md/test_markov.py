@@ -110,6 +110,44 @@ def test_a_walker_visits_states_as_often_as_the_model_says(written):
     np.testing.assert_allclose(np.bincount(states) / len(states), model.stationary, atol=0.03)
 
 
+def test_reports_that_are_drawn_at_once_are_the_same_chain(written):
+    """Batches of any length, one after the other, and single reports behind them."""
+    path = written()
+    model = read_model(path)
+    walker = engine(path)
+    walker.start(1)
+    lengths = np.tile([1, 2, 3, 7, 50], 300)
+    batches = []
+    for n in lengths:
+        batches.append(walker.reports(n).positions)
+        np.testing.assert_array_equal(walker.state().positions, batches[-1][-1])
+    assert [len(batch) for batch in batches] == lengths.tolist()
+    batches.append(walk(walker, 10))
+    states = states_of(model, np.concatenate(batches))
+    seen = np.zeros((3, 3))
+    np.add.at(seen, (states[:-1], states[1:]), 1)
+    np.testing.assert_allclose(seen / seen.sum(axis=1, keepdims=True), model.matrix, atol=0.03)
+    np.testing.assert_allclose(np.bincount(states) / len(states), model.stationary, atol=0.03)
+    assert len(np.unique(np.concatenate(batches), axis=0)) == 6, "both frames of each state"
+
+
+def test_a_batch_has_what_single_reports_have():
+    walker = engine()
+    walker.start(1)
+    reports = walker.reports(200)
+    assert reports.positions.dtype == reports.velocities.dtype == np.float32
+    assert reports.velocities.shape == (200, 28, 3)
+    single = walker.state()
+    np.testing.assert_array_equal(reports.box, single.box)
+    np.testing.assert_array_equal(reports.potential_energy, np.full(200, single.potential_energy))
+    speeds = np.sqrt(0.0083144626 * 300 / STRUCTURES.masses)
+    np.testing.assert_allclose(reports.velocities.std(axis=(0, 2)), speeds, rtol=0.15)
+    emulated = load("bba-go", None, ("simulation.engine=emulated",))
+    other = EmulatedEngine(STRUCTURES, emulated.simulation, emulated.emulation, 1)
+    with pytest.raises(TypeError, match="many reports"):
+        other.reports(2)
+
+
 def test_frames_are_real_and_both_frames_of_a_state_are_shown(written):
     path = written()
     walker = engine(path)
@@ -192,6 +230,8 @@ def test_engine_and_model_go_together():
     for assignments in (("simulation.engine=markov",), ("emulation.markov_model='x.npz'",)):
         with pytest.raises(ConfigError, match="bba-go-markov"):
             load("bba-go", None, assignments)
+    with pytest.raises(ConfigError, match="emulation.batch_reports is for a Markov model"):
+        load("bba-go", None, ("emulation.batch_reports=2",))
     assert "draws from the Markov model bba-go-markov.npz" in CONFIG.note
 
 

@@ -44,6 +44,30 @@ def test_readable_after_every_frame(tmp_path, file_format, tolerance):
         assert universe.trajectory.dt == pytest.approx(interval)
 
 
+@pytest.mark.parametrize("file_format", ["dcd", "xtc"])
+def test_frames_written_at_once_are_as_written_one_by_one(tmp_path, file_format, limited):
+    interval = CONFIG.simulation.report_interval_ps
+    frames = FRAMES.astype(np.float32)
+    rmsd, energy, other = np.arange(5) + 0.25, np.arange(5) - 2.0, np.arange(5.0)[:, None] / 3
+    written = {}
+    for name in ("one", "all"):
+        (tmp_path / name).mkdir()
+        with trajectory(tmp_path / name, file_format) as growing:
+            growing.append(frames[0], 0.0, 0, 0.25, -2.0, [0.0])
+            if name == "one":
+                for i in (1, 2, 3, 4):
+                    assert growing.append(frames[i], i * interval, 1, rmsd[i], energy[i], other[i]) == i
+            else:
+                several = (frames[1:], np.arange(1, 5) * interval, 1, rmsd[1:], energy[1:], other[1:])
+                with limited(growing.path.stat().st_size + 2500), pytest.raises(DiskError):
+                    growing.append_all(*several)
+                assert growing.n_frames == 1
+                assert growing.append_all(*several) == 1
+            assert growing.n_frames == 5
+        written[name] = [(p.name, p.read_bytes()) for p in sorted((tmp_path / name).glob("*"))]
+    assert written["one"] == written["all"]
+
+
 def times(top, path):
     """Times of the frames in ps, as MDAnalysis reads them."""
     return [frame.time for frame in MDAnalysis.Universe(str(top), str(path)).trajectory]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ...config.dynamics import EmulationSection, SimulationSection
-from ..prepared import AnyParticles, State
+from ..prepared import AnyParticles, Reports, State
 from .markov import MarkovMotion, check_model, read_model
 from .recorded import RecordedMotion, read_frames
 from .synthetic import GAS_CONSTANT, SyntheticMotion
@@ -67,6 +67,16 @@ class EmulatedEngine:
         """Move as far as `n_steps` steps go."""
         self._motion.advance(n_steps / self._steps_per_report, self._rng)
         self._state = None
+
+    def reports(self, n_reports: int) -> Reports:
+        """Move to each of the next reports; of a Markov model only, which draws many of them at once."""
+        if not isinstance(self._motion, MarkovMotion):
+            raise TypeError("only a Markov model gives many reports at once")
+        positions = self._motion.walk(n_reports, self._rng)
+        velocities = self._rng.standard_normal(positions.shape, np.float32)
+        velocities *= self._speed
+        self._show(positions[-1], velocities[-1])
+        return Reports(positions, velocities, self._box, np.full(n_reports, self._motion.potential_energy()))
 
     def state(self) -> State:
         """The current state."""
