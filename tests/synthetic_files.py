@@ -39,6 +39,17 @@ def write_trajectories(run: Path, random: np.random.Generator) -> None:
     trajectory[0].save_pdb(str(run / "topology" / "chain.pdb"))
 
 
+def write_target(run: Path, random: np.random.Generator) -> np.ndarray:
+    """A target of the same atoms, named in the settings: its positions, nm."""
+    target = mdtraj.load(str(run / "topology" / "chain.pdb"))
+    target.xyz = random.normal(size=(1, N_RESIDUES, 3))
+    (run / "inputs").mkdir()
+    target.save_pdb(str(run / "inputs" / "target.pdb"))
+    settings = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(settings.replace("[system]\n", '[system]\ntarget = "inputs/target.pdb"\n'))
+    return target.xyz[0]
+
+
 def write_archive(path: Path, random: np.random.Generator) -> None:
     """One block of three frames."""
     rows = []

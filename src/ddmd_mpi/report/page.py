@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
+from .structure import Viewer
 from .tables import Rows, cell
 
 #: The page with places for what it says.
@@ -23,6 +24,7 @@ class Picture:
     caption: str
     path: Path | None
     reason: str = ""
+    viewer: Viewer | None = None
 
 
 @dataclass(frozen=True)

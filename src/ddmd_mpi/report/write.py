@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ..analysis.best_structure import write_best_structure
 from ..analysis.coverage import States, states, states_of_file
 from ..analysis.lineage import Segment
 from ..analysis.records import number
 from ..analysis.run import Run, open_run
 from ..analysis.sample import Sample, sample
 from ..errors import DDMDError, InputError, RunDirectoryError
-from . import ligands, performance, science, shapes, style, tables, text, training
+from . import ligands, performance, science, shapes, structure, style, tables, text, training
 from .page import Page, Picture, Table
 
 MAX_ROWS = 25
@@ -85,7 +86,8 @@ def write_report(run_directory: Path, wanted: Wanted | None = None) -> list[Path
     try:
         (run.directory / "plots").mkdir(exist_ok=True)
         (run.directory / "tables").mkdir(exist_ok=True)
-        pictures = [*_pictures(run, segments), *_shapes(run, wanted, known), *_populations(run)]
+        first, *others = _pictures(run, segments)
+        pictures = [first, _structure(run), *others, *_shapes(run, wanted, known), *_populations(run)]
         shown = _tables(run, segments)
         page = run.directory / "report.html"
         page.write_text(_page(run, segments, pictures, shown).html(), encoding="utf-8")
@@ -143,6 +145,19 @@ def _shapes(run: Run, wanted: Wanted, known: States | None) -> list[Picture]:
     return [
         _drawn(heading, partial(draw, some), run.directory / "plots" / f"{name}.png") for name, heading, draw in drawn
     ]
+
+
+def _structure(run: Run) -> Picture:
+    """The best structure on the target."""
+    heading = "Best structure on the target"
+    try:
+        found = write_best_structure(run, run.directory / "structures")
+    except DDMDError as error:
+        return Picture(heading, "", None, str(error))
+    path = run.directory / "plots" / "best_structure.png"
+    caption, turned = structure.best_structure(run, found, path), structure.viewer(found)
+    how = structure.NO_VIEWER if turned is None else structure.TURNED
+    return Picture(heading, f"{caption} {how}", path, viewer=turned)
 
 
 def _drawn(heading: str, draw: Callable[[Path], str], path: Path) -> Picture:
