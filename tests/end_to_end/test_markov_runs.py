@@ -86,3 +86,17 @@ def frames_of(run, walker):
     """All frames of a walker, nm."""
     frames = DCDFrames(run / "trajectories" / f"sim-{walker:04d}.dcd")
     return np.array([frames[i] for i in range(len(frames))])
+
+
+@pytest.mark.parametrize("rule", ["rmsd_plateau", "coverage_plateau"])
+def test_a_rule_stops_the_run(ddmd_mpi, tmp_path, rule):
+    run = tmp_path / "run"
+    done = ddmd_mpi(
+        4, "--usecase", "bba-go-markov", "--duration", "150s", "--output", run,
+        sets=("steering.strategy=greedy", "training.model=none", f"run.{rule}_ns=2",
+              "run.coverage_resolution_angstrom=20"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["completed"], summary["stop_reason"]) == (True, rule)
+    assert summary["simulation"]["aggregate_ns"] >= 2

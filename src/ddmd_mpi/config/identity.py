@@ -31,7 +31,8 @@ FIXED = {
 }
 #: What may change, and holds from the session on for which it is set. ``walkers_per_rank`` can only add walkers.
 FREE = {
-    "run": "duration target_rmsd_angstrom drain margin checkpoint_interval",
+    "run": "duration target_rmsd_angstrom target_arrivals rmsd_plateau_ns coverage_plateau_ns "
+    "coverage_resolution_angstrom drain margin checkpoint_interval",
     "ranks": "simulation aggregation training inference simulations_per_aggregator",
     "system": "note",
     "simulation": "platform precision threads bind walkers_per_rank segment_ps walker_length_ns minimize "

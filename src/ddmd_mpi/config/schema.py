@@ -37,9 +37,17 @@ class RunSection(Section):
     duration: Duration = 180.0
     seed: Annotated[int, Bounds(ge=0, lt=2**31)] = 2023
     target_rmsd_angstrom: Positive | None = None
+    target_arrivals: Count = 1
+    rmsd_plateau_ns: Positive | None = None
+    coverage_plateau_ns: Positive | None = None
+    coverage_resolution_angstrom: Positive = 2.0
     drain: Duration = 30.0
     margin: Duration = 60.0
     checkpoint_interval: Duration = 600.0
+
+    def __post_init__(self) -> None:
+        if self.target_arrivals > 1 and self.target_rmsd_angstrom is None:
+            raise ValueError("target_arrivals counts arrivals at a target: set target_rmsd_angstrom")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +244,8 @@ class Config(Section):
             )
         if self.run.target_rmsd_angstrom is not None:
             raise ValueError("run.target_rmsd_angstrom needs a target: set system.target")
+        if self.run.rmsd_plateau_ns is not None:
+            raise ValueError("run.rmsd_plateau_ns needs a target: set system.target, or run.coverage_plateau_ns")
         if self.simulation.engine == "emulated":
             raise ValueError("the engine emulated moves from the start to the target: set system.target")
 

@@ -125,13 +125,13 @@ class FrameFiles:
         with events.span("io") as span:
             newest_first: list[list[FrameBlock]] = []
             while chosen and sum(len(b) for blocks in newest_first for b in blocks) < capacity:
-                newest_first.append(list(self._blocks(chosen.pop(), share, n_shares)))
+                newest_first.append(list(self.blocks(chosen.pop(), share, n_shares)))
             for block in (b for blocks in reversed(newest_first) for b in blocks):
                 window.append(block)
             span.update(frames=len(window), iterations=len(newest_first))
         return window
 
-    def _blocks(self, iteration: int, share: int, n_shares: int) -> Iterator[FrameBlock]:
+    def blocks(self, iteration: int, share: int = 0, n_shares: int = 1) -> Iterator[FrameBlock]:
         """A share of an iteration's frames, by the file that shows them all if there is one."""
         path = self.segments.aggregated(iteration)
         if self.settings.aggregate and path not in self._left_out:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from ..errors import StreamError
 from ..frames.command import Outcome
 from ..layout.links import TO_INFERENCE, WEIGHTS
-from ..monitor.status import Activity, State, hop_counts
+from ..monitor.status import Activity, State, StopReason, hop_counts
 from ..roles.context import Context
 from ..roles.selector import RestartSelector
 from ..rundir.checkpoints import Part
@@ -32,11 +32,25 @@ class InferenceStage:
         """Open the records, once all ranks have repaired the files of their walkers; recall what they say."""
         self._records.enter_context(self.selector.open())
         for entry in self.context.info.resumed_parts("inference"):
-            self.selector.policy.restore(self.context.store.read_part(entry).values["policy"])
+            values = self.context.store.read_part(entry).values
+            self.selector.policy.restore(values["policy"])
+            if "stop_rules" in values:
+                self.selector.stop_rules.restore(values["stop_rules"])
 
     def snapshot(self) -> Part:
         """The policy's random numbers as a part of a checkpoint; what was decided is on record."""
-        return Part({"policy": self.selector.policy.state()})
+        return Part({"policy": self.selector.policy.state(), "stop_rules": self.selector.stop_rules.state()})
+
+    def count(self, iteration: int) -> None:
+        """Let the rules that may stop the run see the frames of an iteration, if there are any that need them."""
+        if self.selector.stop_rules.active:
+            for block in self.files.blocks(iteration):
+                self.selector.stop_rules.add(block)
+
+    @property
+    def enough(self) -> StopReason:
+        """The rule that stops the run; NONE if none does."""
+        return StopReason.of(self.selector.stop_rules.reason())
 
     def collect(self, results: list[Simulated]) -> None:
         """Take what the ranks answered to the commands of the last iteration."""

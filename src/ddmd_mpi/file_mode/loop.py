@@ -59,6 +59,7 @@ class Books:
         """Write what is to be written of an iteration."""
         self.inference.collect(results)
         self.aggregation.run(iteration, results)
+        self.inference.count(iteration)
 
 
 class Iteration:
@@ -194,9 +195,12 @@ class Iteration:
 
     def verdict(self, enough: bool = False) -> StopReason:
         """Why the run must end now, NONE if it continues: the first rank's decision, or a signal to any rank."""
-        target, reason = self.context.config.run.target_rmsd_angstrom, StopReason.NONE
+        run, reason = self.context.config.run, StopReason.NONE
+        target = run.target_rmsd_angstrom if run.target_arrivals == 1 else None
         if target is not None and self.best.rmsd <= target:
             reason = StopReason.TARGET_RMSD
+        elif self.books is not None and self.books.inference.enough:
+            reason = self.books.inference.enough
         elif not self.active:
             reason = StopReason.FAILURE if self.retired else StopReason.ALL_ENDED
         elif enough:

@@ -54,13 +54,16 @@ class StopReason(IntEnum):
     FAILURE = 2, "failure"
     DURATION = 3, "duration"
     TARGET_RMSD = 4, "target_rmsd"
-    ITERATIONS = 5, "iterations"
-    WALLTIME = 6, "walltime"
-    SIGUSR1 = 7, "SIGUSR1"
-    SIGUSR2 = 8, "SIGUSR2"
-    SIGINT = 9, "SIGINT"
-    SIGTERM = 10, "SIGTERM"
-    DISK = 11, "disk"
+    ARRIVALS = 5, "arrivals"
+    RMSD_PLATEAU = 6, "rmsd_plateau"
+    COVERAGE_PLATEAU = 7, "coverage_plateau"
+    ITERATIONS = 8, "iterations"
+    WALLTIME = 9, "walltime"
+    SIGUSR1 = 10, "SIGUSR1"
+    SIGUSR2 = 11, "SIGUSR2"
+    SIGINT = 12, "SIGINT"
+    SIGTERM = 13, "SIGTERM"
+    DISK = 14, "disk"
 
     word: str
 
@@ -70,6 +73,11 @@ class StopReason(IntEnum):
         member._value_ = number
         member.word = word
         return member
+
+    @classmethod
+    def of(cls, word: str) -> StopReason:
+        """The reason with this word."""
+        return next(reason for reason in cls if reason.word == word)
 
 
 class DataParallel(IntEnum):

@@ -21,6 +21,9 @@ POPULATION_WARNING = (
 STOP_REASONS = {
     "duration": "time limit reached",
     "target_rmsd": "target RMSD reached",
+    "arrivals": "enough independent arrivals at the target",
+    "rmsd_plateau": "no better RMSD for the set time",
+    "coverage_plateau": "no new conformations for the set time",
     "iterations": "all iterations done",
 }
 UNSTEERED_NOTE = "No walker was restarted by steering (strategy none): this is the plain ensemble for comparison."

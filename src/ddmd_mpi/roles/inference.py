@@ -33,7 +33,6 @@ class Inference:
         self.round_frames, n_frames = inference_frames(context.config, context.layout.n_walkers)
         self.window = FrameWindow(n_frames)
         self.fresh = 0
-        self.best_rmsd = np.inf
         self.stopped = False
         self.recalled: set[Place] = set()  # of the frames of an earlier session, until it is known who has them
         self.filled: dict[int, set[tuple[int, int]]] = {}  # what each aggregator has found of them
@@ -51,11 +50,13 @@ class Inference:
             self.start_model()
         self.checkpoints = checkpoints = Checkpoints(context, self.snapshot)
         with self.selector.open():
+            if len(self.window):
+                self.selector.stop_rules.follow(self.window.block())
             while not self.ended():
                 moved = self.drain()
                 self.selector.collect()
                 checkpoints.look()
-                self.stop_at_target()
+                self.stop_if_enough()
                 if self.due():
                     self.fresh = 0
                     self.drop_missing()
@@ -73,7 +74,9 @@ class Inference:
         if len(self.window):
             block = self.window.block()
             arrays = {"window": block.pack(Hop.FEATURES), **{name: block[name] for name in KEYS}}
-        return Part({"fresh": self.fresh, "policy": self.selector.policy.state()}, arrays)
+        selector = self.selector
+        values = {"fresh": self.fresh, "policy": selector.policy.state(), "stop_rules": selector.stop_rules.state()}
+        return Part(values, arrays)
 
     def resume(self) -> None:
         """Continue with the window of an earlier session, whose coordinates the aggregators restore."""
@@ -81,12 +84,13 @@ class Inference:
             part = self.context.store.read_part(entry)
             self.fresh = part.values["fresh"]
             self.selector.policy.restore(part.values["policy"])
+            if "stop_rules" in part.values:
+                self.selector.stop_rules.restore(part.values["stop_rules"])
             if "window" in part.arrays:
                 block = FrameBlock.unpack(part.arrays["window"])
                 marked = assign_slots(block, self.context.plane.ring)
                 self.window.append(marked)
                 self.recalled = set(places(marked))
-                self.best_rmsd = np.nanmin(block["rmsd"], initial=self.best_rmsd)
 
     def drop_missing(self) -> None:
         """Before the first round after an earlier session: leave out coordinates that nobody has found again."""
@@ -107,7 +111,7 @@ class Inference:
                 block = FrameBlock.unpack(payload)
                 self.window.append(block)
                 self.fresh += len(block)
-                self.best_rmsd = np.nanmin(block["rmsd"], initial=self.best_rmsd)
+                self.selector.stop_rules.add(block)
                 moved = True
                 self.context.heartbeat()
         newest = None
@@ -150,16 +154,17 @@ class Inference:
         told = len(self.filled) == len(self.context.layout.ranks("aggregation"))
         return bool(self.recalled) and not told and monotonic() < self.recall_due
 
-    def stop_at_target(self) -> None:
-        """Stop the run once a frame is as near the target as was asked: walkers at once, then training."""
-        target = self.context.config.run.target_rmsd_angstrom
-        if target is None or self.stopped or self.best_rmsd > target:
+    def stop_if_enough(self) -> None:
+        """Stop the run once a rule says so: at the target walkers at once, and then training."""
+        rules = self.selector.stop_rules
+        if self.stopped or not (word := rules.reason()):
             return
-        self.context.log.info("target RMSD of %.2f angstrom reached: stopping", target)
         self.stopped = True
-        for walker in range(self.context.layout.n_walkers):
+        reason = StopReason.of(word)
+        self.context.log.info("%s after %g ns of all walkers: stopping", reason.word, rules.ns)
+        for walker in range(self.context.layout.n_walkers) if reason is StopReason.TARGET_RMSD else ():
             self.context.mailboxes.send(walker, RestartCommand(CommandKind.STOP, -1, time.time()))
-        self.context.control.tell(StopReason.TARGET_RMSD)
+        self.context.control.tell(reason)
 
     def finish(self) -> None:
         """Take the last receipts and close."""

@@ -21,6 +21,7 @@ from ..steering.instant import INSTANT, instant_latents
 from ..steering.ligand_quota import LigandCensus, first_topology
 from ..steering.outliers import Outliers, find_outliers
 from ..steering.policy import Policy, Restart
+from ..steering.stop_rules import StopRules
 from .context import CommandChannel, Context
 from .decision_log import used_frames
 from .emulation import stage_seconds, wait_until
@@ -55,6 +56,7 @@ class RestartSelector:
             LigandCensus(topologies_at_begin(context), len(config.system.topologies), self.settings),
             config.coordinate,
         )
+        self.stop_rules = StopRules(config.run, config.simulation.report_interval_ps)
         self.embedding: Embedding | None = None
         self.unmade = False  # whether the model could not be made
         if self.policy.needs_model:
@@ -73,7 +75,9 @@ class RestartSelector:
         tracker = RestartTracker(self.context, self._mailboxes)
         with tracker as self.tracker, Lines(directory / "rounds.jsonl") as self.lines:
             if self.context.info.resumed is not None:
-                self.policy.recall(used_frames(self.tracker.resume()))
+                lines = self.tracker.resume()
+                self.policy.recall(used_frames(lines))
+                self.stop_rules.recall(lines)
             yield
 
     def collect(self) -> None:
@@ -187,6 +191,7 @@ class RestartSelector:
             slot_generation=int(block["slot_generation"][i]),
             velocity_seed=restart.velocity_seed,
         )
+        self.stop_rules.lineages.decided(command.decision, command.source_walker, command.source_segment)
         self.tracker.send(restart, command, outliers, self.model_name)
 
     def record(self, block: FrameBlock, outliers: Outliers | None, restarts: list[Restart], version: int) -> None:

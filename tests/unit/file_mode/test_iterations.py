@@ -118,6 +118,14 @@ def test_stages_follow_each_other_until_it_is_enough(make, tmp_path):
     assert summary(tmp_path)["inference"]["rounds"] == 3
 
 
+@pytest.mark.parametrize("reason", ["rmsd_plateau", "coverage_plateau"])
+def test_a_rule_stops_the_run(make, tmp_path, reason):
+    iteration = make(f"run.{reason}_ns=1e-6", "run.coverage_resolution_angstrom=100", "file.iterations=50")
+    assert iteration.run() is True
+    assert summary(tmp_path)["stop_reason"] == reason
+    assert iteration.iteration < 50
+
+
 @pytest.mark.parametrize(("every", "trained"), [(1, [1, 2, 3]), (2, [1, 3]), (3, [1])])
 def test_training_has_its_turn(make, every, trained):
     iteration, turns = make(f"file.retrain_every={every}"), []
