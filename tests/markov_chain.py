@@ -15,6 +15,7 @@ from ddmd_mpi.steering.policy import Policy
 
 N_PLACES, TARGET, SOURCE = 20, 6, 14
 N_WALKERS, ROUND, WINDOW, SEGMENT = 12, 5, 5, 10
+N_PHASES = 10
 
 
 @dataclass(frozen=True)
@@ -77,15 +78,15 @@ class Walkers:
         self.segments: list[np.ndarray] = []
         self._report(np.full(N_WALKERS, -1), np.arange(N_WALKERS))
 
-    def run(self, n_steps: int) -> Walkers:
-        """Walk, and restart after each round."""
+    def run(self, n_steps: int, steered: bool = True) -> Walkers:
+        """Walk, and restart after each round if `steered`."""
         for step in range(1, n_steps + 1):
             chance = self.random.random((N_WALKERS, 1))
             self.state = np.minimum((self._steps[self.state] < chance).sum(axis=1), len(self._steps) - 1)
             self._report(np.full(N_WALKERS, -1), np.arange(N_WALKERS), begins=False)
             if step % SEGMENT == 0:
                 self.segment += 1
-            if step % ROUND == 0:
+            if steered and step % ROUND == 0:
                 self._restart()
         return self
 
@@ -127,7 +128,8 @@ class Walkers:
         # A frame that is restarted from looks as it did.
         source = np.where(origin >= 0, order[origin], order)
         features = np.column_stack(observe(self.truth.place[states[order]], source))
-        return stretches(features, begins[order], ended, origin)
+        phase = (order * N_PHASES) // len(order)
+        return stretches(features, begins[order], ended, origin, phase)
 
 
 def observe(place: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -137,10 +139,16 @@ def observe(place: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def steered_walk(
-    seed: int, n_steps: int, strategy: str = "greedy", truth: Chain | None = None
+    seed: int, n_steps: int, strategy: str = "greedy", truth: Chain | None = None, unsteered: int = 0
 ) -> tuple[Stretches, Question]:
-    """Stretches of steered walkers, and the question for the target's population and the passages."""
-    data = Walkers(truth or chain(), strategy, seed).run(n_steps).stretches()
+    """Stretches of steered walkers, and the question for the target's population and the passages.
+
+    Parameters
+    ----------
+    unsteered
+        Steps without restarts that follow.
+    """
+    data = Walkers(truth or chain(), strategy, seed).run(n_steps).run(unsteered, steered=False).stretches()
     return data, ask(data)
 
 

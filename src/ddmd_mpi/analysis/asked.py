@@ -15,6 +15,8 @@ from .transitions import Stretches, stretches
 
 #: Latents along which profiles are given.
 N_LATENT_PROFILES = 2
+#: Into how many parts of equal simulated time a run is divided: restarts may be frequent in some and rare in others.
+N_PHASES = 10
 #: The default target, angstrom, and how far the default source is from the target structure in units of that.
 TARGET_ANGSTROM, SOURCE_FACTOR = 3.0, 2.0
 
@@ -58,12 +60,18 @@ def ask(
         raise InputError(f"no frame of {run.directory} has values of {', '.join(coordinates)}: name other coordinates")
     begins = frames["restart_point"] | (np.diff(frames["walker"], prepend=-1) != 0)
     ended = np.diff(frames["walker"], append=-1) != 0
-    data = stretches(features, begins, ended, _origins(run))
+    data = stretches(features, begins, ended, _origins(run), _phases(frames["aggregate_ps"]))
     inside = [region.holds(_column(run, region.column))[data.rows] for region in (source, target)]
     if (inside[0] & inside[1]).any():
         raise InputError(f"the regions {source} and {target} overlap: no passage leads from one to the other")
     values = {name: column[data.rows] for name, column in profiled.items()}
     return data, Question(inside[0], inside[1], values, run.report_ps)
+
+
+def _phases(aggregate_ps: np.ndarray) -> np.ndarray:
+    """Which part of the run each frame belongs to, by the time that all walkers have simulated until then."""
+    until = np.maximum(np.nanmax(aggregate_ps), 1e-300)
+    return np.clip(np.nan_to_num(aggregate_ps) / until * N_PHASES, 0, N_PHASES - 1).astype(int)
 
 
 def _origins(run: Run) -> np.ndarray:

@@ -30,8 +30,18 @@ class Interval(NamedTuple):
         return self.low <= other.high and other.low <= self.high
 
 
-def interval(values: np.ndarray, scale: _Map, unscale: _Map) -> Interval:
-    """The first value, and 1.96 standard deviations of the others on each side, on a scale without bounds.
+def width_of(n: int) -> float:
+    """How many standard deviations of a bootstrap over `n` samples are on each side of a value: Student's t.
+
+    A bootstrap draws from the samples that there are, whose variance is (n - 1) / n of what they were drawn from.
+    """
+    from scipy.special import stdtrit
+
+    return float(stdtrit(n - 1, 0.975) * np.sqrt(n / (n - 1))) if n > 1 else np.nan
+
+
+def interval(values: np.ndarray, scale: _Map, unscale: _Map, width: float = WIDTH) -> Interval:
+    """The first value, and `width` standard deviations of the others on each side, on a scale without bounds.
 
     Parameters
     ----------
@@ -46,7 +56,7 @@ def interval(values: np.ndarray, scale: _Map, unscale: _Map) -> Interval:
     lost = 1.0 - len(finite) / max(1, len(values) - 1)
     if len(finite) < 2 or not np.isfinite(scaled[0]):
         return Interval(float(values[0]), np.nan, np.nan, lost)
-    half = WIDTH * finite.std(ddof=1)
+    half = width * finite.std(ddof=1)
     low, high = unscale(np.array([scaled[0] - half, scaled[0] + half]))
     return Interval(float(values[0]), float(low), float(high), lost)
 

@@ -47,7 +47,7 @@ class Scan(NamedTuple):
 
 
 def scan_lags(
-    data: Stretches, states: np.ndarray, blocks: np.ndarray, samples: np.ndarray, report_ps: float
+    data: Stretches, states: np.ndarray, blocks: np.ndarray, samples: np.ndarray, report_ps: float, skip: int = 0
 ) -> list[Scan]:
     """The slowest implied timescale at each lag that enough stretches are longer than.
 
@@ -57,11 +57,13 @@ def scan_lags(
         Lineage of each stretch.
     samples
         How often each lineage is in each sample, shape (n_samples, n_blocks).
+    skip
+        Frames at the begin of each stretch that start no transition.
     """
     scan: list[Scan] = []
     n_states = int(states.max()) + 1
     for lag in LAGS:
-        pairs = transitions(data, lag, states)
+        pairs = transitions(data, lag, states, skip)
         few = len(pairs.start) < MIN_SHARE * len(data) or int((data.lengths > lag).sum()) < MIN_LONG
         beyond = scan and lag * report_ps > MOST_LAG * np.nanmax([1e-300, *(p.timescale_ps.value for p in scan)])
         if scan and (few or beyond):

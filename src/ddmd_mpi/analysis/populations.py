@@ -18,14 +18,16 @@ from scipy.spatial import cKDTree
 from ..errors import InputError
 from . import verdict
 from .estimators import MarkovModel, connected, passage_time, random_clusterings, riteweight
-from .intervals import Interval, expit, interval, logit
-from .lag import Scan, chosen_lag, scan_lags
+from .intervals import Interval, expit, interval, logit, width_of
+from .lag import Scan, chosen_lag, is_flat, scan_lags
 from .transitions import Stretches, Transitions, counts, counts_of_blocks, lineage_blocks, transitions
 
 #: How many random clusterings are drawn, and into how many lineages the frames are divided for the bootstrap.
 N_CLUSTERINGS, N_BLOCKS = 30, 40
 MAX_STATES, FRAMES_PER_STATE, CLUSTERED, KMEANS_STEPS = 60, 40, 20_000, 20
 N_BINS = 30
+#: After how many of the slowest implied timescales a stretch has forgotten which frame it was started from.
+FORGOTTEN = 3.0
 #: Fewer transitions or stretches say nothing.
 MIN_PAIRS, MIN_STRETCHES = 50, 4
 
@@ -79,6 +81,8 @@ class Populations:
     ----------
     lag_ps
         Lag of the transitions, ps.
+    skip_ps
+        How much of the begin of each stretch is left out, ps.
     scan
         The slowest implied timescale at each lag.
     answers
@@ -90,6 +94,7 @@ class Populations:
     """
 
     lag_ps: float
+    skip_ps: float
     scan: list[Scan]
     answers: dict[str, Answer]
     edges: dict[str, np.ndarray]
@@ -147,27 +152,50 @@ def estimate(data: Stretches, question: Question, n_samples: int = 100, seed: in
     states = _states(scaled, question, seed)
     blocks = lineage_blocks(data, N_BLOCKS)
     samples = _samples(int(blocks.max()) + 1, n_samples, random)
-    scan = scan_lags(data, states, blocks, samples, question.report_ps)
+    skip, scan = _scan(data, states, blocks, samples, question.report_ps)
     lag = chosen_lag(scan)
-    pairs = transitions(data, lag, states)
+    pairs = transitions(data, lag, states, skip)
     clusterings = random_clusterings(scaled, N_CLUSTERINGS, random)
     edges = {
         name: np.linspace(v.min(), np.nextafter(v.max(), np.inf), N_BINS + 1) for name, v in question.columns.items()
     }
     bin_of = {name: np.searchsorted(edges[name], v, "right") - 1 for name, v in question.columns.items()}
-    bins = {name: v[pairs.start] for name, v in bin_of.items()}
+    bins = _bins(bin_of, pairs)
     solutions = {
         "msm": (lag, _by_markov(pairs, states, blocks, samples, question, bins)),
         "riteweight": (lag, _by_riteweight(pairs, states, blocks, samples, question, bins, clusterings)),
     }
     if twice := next((point.lag for point in scan if point.lag >= 2 * lag), None):
-        later = transitions(data, twice, states)
-        own = {name: v[later.start] for name, v in bin_of.items()}
-        solutions["msm_twice"] = (twice, _by_markov(later, states, blocks, samples, question, own))
-    answers = {name: _answer(found, own_lag * question.report_ps) for name, (own_lag, found) in solutions.items()}
+        later = transitions(data, twice, states, skip)
+        solutions["msm_twice"] = (twice, _by_markov(later, states, blocks, samples, question, _bins(bin_of, later)))
+    width = width_of(len(np.unique(blocks[pairs.stretch])))
+    answers = {
+        name: _answer(found, own_lag * question.report_ps, width) for name, (own_lag, found) in solutions.items()
+    }
     crossings = verdict.fewest_crossings(data, blocks, _committor(pairs, states, question))
     missing = verdict.missing(pairs, states, question.source, question.target, scan, crossings, answers)
-    return Populations(lag * question.report_ps, scan, answers, edges, missing)
+    return Populations(lag * question.report_ps, skip * question.report_ps, scan, answers, edges, missing)
+
+
+def _scan(
+    data: Stretches, states: np.ndarray, blocks: np.ndarray, samples: np.ndarray, report_ps: float
+) -> tuple[int, list[Scan]]:
+    """How many frames of each stretch to leave out, and the timescales of the rest.
+
+    Steering selects frames by more than the coordinates tell. Dynamics forgets that selection in a few timescales. If
+    half of the frames are later in their stretches than that, they alone count; else all of them do.
+    """
+    skip = int(np.median(data.age))
+    late = scan_lags(data, states, blocks, samples, report_ps, skip)
+    slowest = max((point.timescale_ps.value for point in late), default=np.nan)
+    if is_flat(late) and skip * report_ps >= FORGOTTEN * slowest:
+        return skip, late
+    return 0, scan_lags(data, states, blocks, samples, report_ps)
+
+
+def _bins(bin_of: dict[str, np.ndarray], pairs: Transitions) -> dict[str, np.ndarray]:
+    """The bin of each pair's start along each coordinate."""
+    return {name: bins[pairs.start] for name, bins in bin_of.items()}
 
 
 def _states(scaled: np.ndarray, question: Question, seed: int) -> np.ndarray:
@@ -267,12 +295,15 @@ def _passages(count: np.ndarray, active: np.ndarray, target: np.ndarray, source:
     return passage_time(matrix, mass, begin, end), passage_time(matrix, mass, end, begin)
 
 
-def _answer(solutions: Iterator[Solution], lag_ps: float) -> Answer:
-    """The first solution gives the values, the others the intervals."""
+def _answer(solutions: Iterator[Solution], lag_ps: float, width: float) -> Answer:
+    """The first solution gives the values, the others the intervals, of `width` standard deviations on each side."""
     found = list(solutions)
-    target, source = (interval(np.array(values), logit, expit) for values in zip(*(f[:2] for f in found), strict=True))
+    target, source = (
+        interval(np.array(values), logit, expit, width) for values in zip(*(f[:2] for f in found), strict=True)
+    )
     there, back = (
-        interval(lag_ps * np.array(values), np.log, np.exp) for values in zip(*(f[2:4] for f in found), strict=True)
+        interval(lag_ps * np.array(values), np.log, np.exp, width)
+        for values in zip(*(f[2:4] for f in found), strict=True)
     )
     profiles = {}
     for name in found[0].profiles:

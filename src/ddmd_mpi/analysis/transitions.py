@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: The largest chance of being cut that a cluster of frames is given.
+#: The largest chance of being cut that a frame is given.
 MAX_HAZARD = 0.9
+#: How often the chances of clusters and phases are fitted to one another.
+HAZARD_STEPS = 5
 #: Blocks of the bootstrap, at most; more of them would say no more.
 MOST_BLOCKS = 400
 
@@ -32,6 +34,8 @@ class Stretches:
         Whether a restart ended the stretch at the frame, shape (n_frames,).
     parent
         The stretch that each stretch started from, -1 for none, shape (n_stretches,).
+    phase
+        Number of the part of the run that each frame belongs to, shape (n_frames,).
     """
 
     features: np.ndarray
@@ -39,6 +43,7 @@ class Stretches:
     stretch: np.ndarray
     cut: np.ndarray
     parent: np.ndarray
+    phase: np.ndarray
 
     def __len__(self) -> int:
         return len(self.stretch)
@@ -52,6 +57,12 @@ class Stretches:
     def lengths(self) -> np.ndarray:
         """Frames of each stretch."""
         return np.bincount(self.stretch, minlength=self.n_stretches)
+
+    @property
+    def age(self) -> np.ndarray:
+        """How many frames of the stretch come before each frame, shape (n_frames,)."""
+        first = np.cumsum(self.lengths) - self.lengths
+        return np.arange(len(self)) - first[self.stretch]
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,11 @@ class Transitions:
 
 
 def stretches(
-    features: np.ndarray, begins: np.ndarray, ended: np.ndarray, origin: np.ndarray | None = None
+    features: np.ndarray,
+    begins: np.ndarray,
+    ended: np.ndarray,
+    origin: np.ndarray | None = None,
+    phase: np.ndarray | None = None,
 ) -> Stretches:
     """Stretches of frames in the order of walkers and frames; frames with a coordinate that is not finite split them.
 
@@ -89,6 +104,8 @@ def stretches(
         Whether the last frame of a stretch ended with the run, and not by a restart, shape (n_frames,).
     origin
         The frame that the stretch which begins at a frame started from, -1 for none, shape (n_frames,).
+    phase
+        See :class:`Stretches`; None if restarts were as frequent all the time.
     """
     valid = np.isfinite(features).all(axis=1)
     gap = np.concatenate([[True], ~valid[:-1]]) if len(valid) else valid
@@ -97,7 +114,8 @@ def stretches(
     _, first, dense = np.unique(number[valid], return_index=True, return_inverse=True)
     rows = np.flatnonzero(valid)
     parent = _parents(number, np.full(len(number), -1) if origin is None else origin, begins, rows[first])
-    return Stretches(features[valid], rows, dense, (last & ~ended)[valid], parent)
+    phase = np.zeros(len(number), int) if phase is None else phase
+    return Stretches(features[valid], rows, dense, (last & ~ended)[valid], parent, phase[valid])
 
 
 def _parents(number: np.ndarray, origin: np.ndarray, begins: np.ndarray, first: np.ndarray) -> np.ndarray:
@@ -138,25 +156,48 @@ def lineage_blocks(data: Stretches, n_blocks: int) -> np.ndarray:
     return np.unique(block, return_inverse=True)[1] % MOST_BLOCKS
 
 
-def transitions(data: Stretches, lag: int, labels: np.ndarray) -> Transitions:
+def transitions(data: Stretches, lag: int, labels: np.ndarray, skip: int = 0) -> Transitions:
     """All pairs of frames that are `lag` frames apart in a stretch.
 
     A pair is seen only if no restart cut its stretch before its end, and walkers far from the target are cut more
     often. So a pair weighs as much as the pairs like it that were cut: one over the chance that none of the frames
-    between its ends was the last one. That chance is counted in each cluster of frames (inverse probability of
-    censoring, Robins and Finkelstein, doi:10.1111/j.0006-341X.2000.00779.x).
+    between its ends was the last one (inverse probability of censoring, Robins and Finkelstein,
+    doi:10.1111/j.0006-341X.2000.00779.x).
 
     Parameters
     ----------
     labels
         Cluster of each frame.
+    skip
+        Leave out pairs that begin less than this many frames after their stretch.
     """
-    start = np.flatnonzero(data.stretch[:-lag] == data.stretch[lag:]) if lag < len(data) else np.empty(0, int)
-    visits = np.bincount(labels, minlength=1)
-    hazard = np.minimum(np.bincount(labels, weights=data.cut, minlength=1) / np.maximum(visits, 1), MAX_HAZARD)
-    survived = np.cumsum(-np.log1p(-hazard[labels]))
+    if lag >= len(data):
+        return Transitions(none := np.empty(0, int), none, none, np.empty(0))
+    together = data.stretch[:-lag] == data.stretch[lag:]
+    start = np.flatnonzero(together & (data.age[:-lag] >= skip))
+    survived = np.cumsum(-np.log1p(-hazards(data, labels)))
     weight = np.exp(survived[start + lag - 1] - survived[start])
     return Transitions(start, start + lag, data.stretch[start], weight)
+
+
+def hazards(data: Stretches, labels: np.ndarray) -> np.ndarray:
+    """The chance that a restart ends the stretch at each frame, shape (n_frames,).
+
+    It is a product of two factors, one of the frame's cluster and one of its phase, which give each cluster and each
+    phase as many cuts as it has: the strategy cuts some clusters more often than others, and it may start late or be
+    turned off.
+    """
+    of_label, of_phase = np.ones(int(labels.max()) + 1), np.ones(int(data.phase.max()) + 1)
+    for _ in range(HAZARD_STEPS):
+        of_label = _share(labels, data.cut, of_phase[data.phase])
+        of_phase = _share(data.phase, data.cut, of_label[labels])
+    return np.minimum(of_label[labels] * of_phase[data.phase], MAX_HAZARD)
+
+
+def _share(groups: np.ndarray, cut: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Cuts of each group, over those that are expected."""
+    n_cut, n_expected = np.bincount(groups, cut), np.bincount(groups, expected)
+    return np.divide(n_cut, n_expected, out=np.zeros_like(n_expected), where=n_expected > 0)
 
 
 def counts(pairs: Transitions, labels: np.ndarray, n_labels: int, weight: np.ndarray) -> np.ndarray:

@@ -16,6 +16,11 @@ from ..analysis.regions import Region, parse_region
 from ..analysis.stitch import write_table
 from ..errors import InputError
 
+CURE = (
+    "More data of the same kind may help. Long stretches help most: continue the run without restarts, "
+    "ddmd-mpi --resume DIR --set steering.strategy=none."
+)
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -77,9 +82,13 @@ def paragraph(found: Populations, source: Region, target: Region, n_frames: int,
     """The verdict first, then the numbers, each with its interval."""
     verdict = "Converged, by every test below." if found.converged else "Not enough data: do not use these numbers."
     lines = [verdict, *(f"  {sentence}" for sentence in found.missing)]
+    if not found.converged:
+        lines.append(CURE)
+    left_out = f", none from the first {found.skip_ps:g} ps of a stretch" if found.skip_ps else ""
     lines.append(
-        f"{n_frames} frames in {n_stretches} stretches; transitions at a lag of {found.lag_ps:g} ps. Intervals are "
-        "95 %, by bootstrap over lineages, of all methods together; single methods are in populations.csv."
+        f"{n_frames} frames in {n_stretches} stretches; transitions at a lag of {found.lag_ps:g} ps{left_out}. "
+        "Intervals are 95 %, by bootstrap over lineages, of all methods together; single methods are in "
+        "populations.csv."
     )
     lines.append(f"Population of {target}: {said(found.target)}.")
     lines.append(f"Mean first passage time from {source} to {target}: {said(found.there, 'ps')}.")

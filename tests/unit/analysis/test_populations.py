@@ -9,7 +9,7 @@ from ddmd_mpi.analysis.intervals import Interval, expit, interval, logit
 from ddmd_mpi.analysis.lag import Scan, chosen_lag, is_flat
 from ddmd_mpi.analysis.populations import estimate
 from ddmd_mpi.analysis.regions import Region, parse_region
-from ddmd_mpi.analysis.transitions import Stretches, counts, lineage_blocks, stretches, transitions
+from ddmd_mpi.analysis.transitions import Stretches, counts, hazards, lineage_blocks, stretches, transitions
 from ddmd_mpi.analysis.verdict import fewest_crossings
 from ddmd_mpi.errors import InputError
 
@@ -57,6 +57,34 @@ def test_a_hidden_slow_motion_is_not_said_to_be_converged():
     assert not found.converged or found.target.low <= truth.population <= found.target.high
 
 
+@pytest.mark.parametrize(("hidden", "unsteered"), [(0.0, 1200), (0.002, 3000)])
+def test_walkers_that_are_no_longer_restarted_converge_to_the_truth(hidden, unsteered):
+    """Steering has selected wells that no coordinate shows; what is long after the last restart has forgotten that."""
+    truth = chain(hidden)
+    data, question = steered_walk(1, 1000, "ml_rmsd", truth, unsteered)
+    found = estimate(data, question, n_samples=30)
+    assert question.target.mean() > truth.population + 0.1
+    assert found.missing == []
+    assert found.skip_ps > 3 * 14
+    assert found.target.low < truth.population < found.target.high
+    assert found.there.low < truth.passage < found.there.high
+
+
+def test_walkers_are_cut_while_steering_is_on():
+    """Half of the run is steered: the chance of a cut is of that half, and of the clusters that are cut."""
+    rng, n = np.random.default_rng(0), 20_000
+    labels, phase = rng.integers(3, size=n), np.repeat([0, 1], n // 2)
+    chance = np.array([0.0, 0.1, 0.4])[labels] * (phase == 0)
+    begins = np.append(True, rng.random(n - 1) < chance[:-1])
+    data = stretches(labels[:, None].astype(float), begins, np.zeros(n, bool), phase=phase)
+    np.testing.assert_allclose(hazards(data, labels)[:-1], chance[:-1], atol=0.02)
+    assert data.age[:3].tolist() == [0, *np.where(begins[1:3], 0, [1, 1 + data.age[1]])]
+    pairs = transitions(data, 2, labels, skip=5)
+    assert data.age[pairs.start].min() == 5
+    np.testing.assert_allclose(pairs.weight[phase[pairs.start] == 1], 1.0, atol=0.01)
+    assert pairs.weight.max() > 1.5
+
+
 def test_riteweight_undoes_the_choice_of_restart_points():
     data, _ = steered_walk(1, 1000, "ml_lof")
     pairs = transitions(data, 1, places(data))
@@ -68,18 +96,19 @@ def test_riteweight_undoes_the_choice_of_restart_points():
 
 def test_pairs_that_a_restart_cut_are_made_up_for():
     """Walkers that go away from the target are cut: pairs that are left say that none goes."""
-    data = Walkers(TRUTH, "greedy", 5).run(1200).stretches()
-    state, lag = places(data), 3
-    pairs = transitions(data, lag, state)
-    visited = np.bincount(state[pairs.start], minlength=N_PLACES) > 100
-    expected = np.linalg.matrix_power(TRUTH.matrix, lag)[visited]
-    shifts = []
-    for weight in (pairs.weight, np.ones(len(pairs.start))):
-        count = counts(pairs, state, N_PLACES, weight)[visited]
-        shifts.append((count / count.sum(axis=1, keepdims=True) - expected) @ np.arange(N_PLACES))
-    assert visited.sum() > 3
-    assert abs(shifts[0]).mean() < abs(shifts[1]).mean() / 2
-    assert shifts[1].max() < -0.05
+    lag, weighted, counted = 3, [], []
+    for seed in range(4):
+        data = Walkers(TRUTH, "greedy", seed).run(1200).stretches()
+        state = places(data)
+        pairs = transitions(data, lag, state)
+        visited = np.bincount(state[pairs.start], minlength=N_PLACES) > 100
+        expected = np.linalg.matrix_power(TRUTH.matrix, lag)[visited]
+        for shifts, weight in ((weighted, pairs.weight), (counted, np.ones(len(pairs.start)))):
+            count = counts(pairs, state, N_PLACES, weight)[visited]
+            shifts += ((count / count.sum(axis=1, keepdims=True) - expected) @ np.arange(N_PLACES)).tolist()
+        assert visited.sum() > 3
+    assert max(counted) < 0
+    assert np.abs(weighted).mean() < 0.7 * np.abs(counted).mean()
 
 
 def fixed_point(count: np.ndarray, n_steps: int = 20_000) -> np.ndarray:
