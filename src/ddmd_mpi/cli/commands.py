@@ -15,6 +15,7 @@ import click
 from .. import __version__, config
 from ..config import values
 from ..config.dynamics import PROGRAMS
+from .report import report
 
 if TYPE_CHECKING:
     from ..prepare import Options
@@ -279,25 +280,7 @@ def watch(directory: Path, walker: int, port: int, address: str, imd_version: st
     serve(directory, walker, address, port, int(imd_version))
 
 
-@cli.command()
-@click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--model-version", type=click.IntRange(1), help="Whose latent space is drawn; default: the newest one.")
-@click.option(
-    "--reference",
-    type=click.Path(path_type=Path, exists=True),
-    help="Run directory or trajectory whose states coverage counts; default: the run itself.",
-)
-@click.option(
-    "--reference-topology",
-    type=click.Path(path_type=Path, exists=True),
-    help="PDB file of the atoms of a reference trajectory; default: that of the run.",
-)
-def report(directory: Path, model_version: int | None, reference: Path | None, reference_topology: Path | None) -> None:
-    """Write report.html, plots and tables of the run in DIRECTORY."""
-    from .report import write
-
-    for path in write(directory, model_version, reference, reference_topology):
-        click.echo(path)
+cli.add_command(report)
 
 
 @cli.command()
