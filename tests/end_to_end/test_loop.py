@@ -155,6 +155,11 @@ def test_report_and_status_read_the_run(run):
     program = [sys.executable, "-m", "ddmd_mpi"]
     shown = subprocess.run([*program, "status", directory, "--once"], capture_output=True, text=True, check=True)
     assert "best RMSD" in shown.stdout
+    told = subprocess.run([*program, "status", directory, "--json"], capture_output=True, text=True, check=True)
+    state = json.loads(told.stdout)
+    assert state["state"] == "ended"
+    assert len(state["walkers"]) == state["view"]["walkers"]
+    assert state["ns_per_day"] > 0
     subprocess.run([*program, "report", directory], capture_output=True, text=True, check=True)
     assert (directory / "report.html").stat().st_size > 10_000
     assert list((directory / "plots").glob("*.png"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., object])
 #: The duration of a run that counts its iterations.
 UNLIMITED = "3650d"
-#: A run that has not written its view for this long is considered dead.
-SILENT_SECONDS = 60.0
 
 
 def run_options(command: Command) -> Command:
@@ -248,23 +245,15 @@ def check(interface: str | None, engine: str | None, program: str | None) -> Non
 
 @cli.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--once", is_flag=True, help="Show the state once and exit.")
-def status(directory: Path, once: bool) -> None:
-    """Show a live view of the run in DIRECTORY."""
-    from ..monitor.progress import Progress
-    from .status import read_status
+@click.option("--once", is_flag=True, help="Show the state once, in a line, and exit.")
+@click.option("--json", "as_json", is_flag=True, help="Print the state once, with every walker, as JSON.")
+def status(directory: Path, once: bool, as_json: bool) -> None:
+    """Show a live view of the run in DIRECTORY. Also of one that has ended, or was killed."""
+    if once and as_json:
+        raise click.UsageError("--once and --json exclude each other: give one of them")
+    from .status import show
 
-    progress = Progress("screen" if sys.stdout.isatty() and not once else "lines")
-    while True:
-        view = read_status(directory)
-        progress.show(view)
-        silent = time.time() - view["time"]
-        if not view["done"] and silent > SILENT_SECONDS:
-            click.echo(f"No update for {silent:.0f} s: the run was killed, or its machine is unreachable.")
-            return
-        if once or view["done"] or not sys.stdout.isatty():
-            return
-        time.sleep(1.0)
+    show(directory, "json" if as_json else "screen" if sys.stdout.isatty() and not once else "line")
 
 
 @cli.command()

@@ -14,14 +14,12 @@ from ..md.imd.follow import Follower
 from ..md.imd.protocol import Session
 from ..md.imd.server import WAITING_FRAMES, Server
 from ..rundir.files import reason
-from .status import read_status
+from .status import SILENT_SECONDS, read_status
 
 #: Between two checks for a frame: while somebody watches, and while nobody does.
 WATCHED_SECONDS, ALONE_SECONDS = 0.003, 0.2
 #: Between two checks whether the run has ended.
 STATUS_SECONDS = 1.0
-#: A run that has not written its view for this long is considered dead.
-SILENT_SECONDS = 60.0
 
 
 def watch(directory: Path, walker: int, address: str, port: int, version: int) -> None:

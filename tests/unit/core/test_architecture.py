@@ -99,6 +99,7 @@ FOREIGN = {
     "matplotlib": {"report"},
     "jinja2": {"report"},
     "click": {"cli"},
+    "textual": {"cli"},
     "pydantic": {"config"},
     "mdtraj": {"analysis"},
     "MDAnalysis": {"analysis"},
