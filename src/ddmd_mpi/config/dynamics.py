@@ -84,6 +84,7 @@ class SystemSection(Section):
     name: Name
     model: Literal["all-atom", "go"] = "all-atom"
     start: File | None = None
+    starts: File | None = None
     target: File | None = None
     topology: File | None = None
     parameters: list[File] = field(default_factory=list)
@@ -107,7 +108,7 @@ class SystemSection(Section):
             raise ValueError(f"two complexes have the name {twice}: their files would be the same, rename one")
         if self.model != "all-atom":
             raise ValueError("complexes are all-atom: leave system.model out")
-        unused = next((key for key in ("topology", "parameters", "box_nm") if getattr(self, key)), None)
+        unused = next((key for key in ("starts", "topology", "parameters", "box_nm") if getattr(self, key)), None)
         unused = unused or ("solvent" if self.solvent != "auto" else None)
         if unused is not None:
             raise ValueError(f"system.{unused} is that of a single molecule: set it in the rows of complexes")

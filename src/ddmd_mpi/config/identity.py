@@ -20,7 +20,7 @@ from .loader import file_tables, map_strings, toml_value
 #: random numbers of earlier sessions depend on; a change would hold for one part of them, and not for another.
 FIXED = {
     "run": "usecase mode seed",
-    "system": "name model start target topology parameters solvent box_nm descriptor force_field site complexes",
+    "system": "name model start starts target topology parameters solvent box_nm descriptor force_field site complexes",
     "simulation": "engine timestep_fs hydrogen_mass_amu nonbonded_cutoff_nm temperature_kelvin friction_per_ps "
     "pressure_bar report_interval_ps trajectory_format",
     "engine": "input extra_input options",

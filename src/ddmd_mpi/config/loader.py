@@ -23,7 +23,7 @@ S = TypeVar("S", bound=Section)
 
 #: Settings that are paths, or lists of them.
 PATHS = {
-    "system": ("start", "target", "topology", "parameters"),
+    "system": ("start", "starts", "target", "topology", "parameters"),
     "engine": ("input",),
     "streams": ("adios2_xml",),
     "training": ("initial_weights",),

@@ -10,7 +10,7 @@ from ..config.schema import Config
 from ..errors import EngineError, InputError
 from ..structure.features import FeatureCalculator, RepeatedFeatures
 from .engines import Engine
-from .prepared import Prepared
+from .prepared import Prepared, chosen_start
 
 if TYPE_CHECKING:
     from .topologies import Topology
@@ -51,6 +51,8 @@ class EnginePool:
         Makes an engine for a topology from a seed.
     session
         Starts of the program before this one, of a resumed run.
+    n_walkers
+        Of the run: they use its starts, if it has several, in turn.
     """
 
     def __init__(
@@ -59,8 +61,11 @@ class EnginePool:
         load: Callable[[int], Topology | Prepared],
         make: Callable[[Topology | Prepared, int], Engine],
         session: int = 0,
+        n_walkers: int = 0,
     ):
         self._config, self._load, self._make, self._session = config, load, make, session
+        self._n_walkers = n_walkers
+        self._at_start: dict[int, Prepared] = {}
         self._budget = config.simulation.contexts_mb * 1e6
         self._known: dict[int, tuple[Topology | Prepared, FeatureCalculator]] = {}
         self._idle: list[EngineSlot] = []  # the last one put back comes last
@@ -116,16 +121,26 @@ class EnginePool:
 
     def _new(self, index: int, walker: int) -> EngineSlot:
         topology, features = self._topology(index)
+        started = self._started(topology, walker)
         seed = engine_seed(self._config.run.seed, walker, self._session, self._made[walker])
         self._made[walker] += 1
         try:
-            engine = self._make(topology, seed)
+            engine = self._make(started, seed)
         except EngineError:
             if not self._idle:
                 raise
             self.free()  # memory may be what is missing
-            engine = self._make(topology, seed)
+            engine = self._make(started, seed)
         return EngineSlot(topology, engine, features)
+
+    def _started(self, topology: Topology | Prepared, walker: int) -> Topology | Prepared:
+        """The topology with the start of a walker, if a run has several."""
+        if not isinstance(topology, Prepared) or topology.structures.starts is None:
+            return topology
+        number = chosen_start(walker, max(self._n_walkers, walker + 1), len(topology.structures.starts[0]))
+        if number not in self._at_start:
+            self._at_start[number] = topology.at_start(number)
+        return self._at_start[number]
 
     def _drop(self) -> None:
         body = self._idle.pop(0)

@@ -1,7 +1,7 @@
 """The input files of a run, copied into its directory: a run is what its files hold, wherever they lie.
 
-A copy has the bytes of its source, but for two kinds of files that name others: a GROMACS topology is kept as one file
-with every ``#include`` in its place, and a force field that includes others names their copies. What comes with OpenMM,
+A copy has the bytes of its source. But many starts become one file, a GROMACS topology is kept as one file with every
+``#include`` in its place, and a force field that includes others names their copies. What comes with OpenMM,
 or in an installed package, is not copied; its digest is kept.
 """
 
@@ -28,6 +28,7 @@ from ..rundir.disk import disk_errors
 from ..rundir.files import MAX_LEVELS, check_regular, reason, sha256_of
 from .coordinates import located
 from .molecule_files import kind_of
+from .starts import pack
 
 #: Where the copies of the rows of the systems table are.
 COMPLEXES = "complexes"
@@ -40,6 +41,8 @@ MAX_INCLUDES = 1000
 INCLUDE_XML = re.compile(r"""(<Include\b[^>]*?\bfile\s*=\s*)(["'])(.*?)\2""")
 INCLUDE_TOP = re.compile(r"""\s*#include\b([^;]*)""")
 PIECE_BYTES = 1 << 22
+#: Gives what a copy holds, if it is not what its source holds.
+Content = Callable[[], str | bytes]
 
 
 def keep_inputs(
@@ -75,6 +78,8 @@ def keep_inputs(
         if table.get("topology") is not None and kind_of(Path(table["topology"])) == "GROMACS":
             table["topology"] = copies.keep_gromacs(Path(table["topology"]), [Path(p) for p in table["parameters"]])
             table["parameters"] = []
+        if section == "system" and table["starts"] is not None:
+            table["starts"] = copies.keep_starts(located(Path(table["starts"])))
         for key in keys:
             table[key] = copies.keep_all(key, table[key])
         if table.get("force_field"):
@@ -107,6 +112,13 @@ class Copies:
     def keep_gromacs(self, topology: Path, parameters: list[Path]) -> str:
         """The copy of a GROMACS topology, complete in itself."""
         return str(self._keep("topology", topology, lambda: processed(topology, parameters)))
+
+    def keep_starts(self, source: Path) -> str:
+        """The copy of the starts of a file or directory."""
+        if not source.is_relative_to(self._inputs) and source not in self._copies:
+            self._copies[source] = self._new("starts.npz", self.place)
+            self._write("starts", source, self._copies[source], lambda: pack(source))
+        return str(self._copies.get(source, source))
 
     def keep_force_field(self, name: str) -> str:
         """The copy of a force field; its own name if it comes in a package."""
@@ -155,14 +167,15 @@ class Copies:
         self._taken.add(str(relative))
         return self._inputs / relative
 
-    def _write(self, key: str, source: Path, target: Path, content: Callable[[], str] | None = None) -> Path:
+    def _write(self, key: str, source: Path, target: Path, content: Content | None = None) -> Path:
         """Write a copy, and its record."""
         setting = f"{self.owner}.{key}"
-        check_readable(source, setting)
+        if not source.is_dir():
+            check_readable(source, setting)
         with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as file:
-                for piece in _pieces(source) if content is None else (content().encode(errors="surrogateescape"),):
+                for piece in _pieces(source) if content is None else (as_bytes(content()),):
                     file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
@@ -251,6 +264,11 @@ def check_readable(path: Path, setting: str) -> None:
             pass
     except OSError as error:
         raise InputError(f"{setting} {path} cannot be read: {reason(error)}; correct it") from error
+
+
+def as_bytes(content: str | bytes) -> bytes:
+    """Text as it is written."""
+    return content if isinstance(content, bytes) else content.encode(errors="surrogateescape")
 
 
 def _text(path: Path) -> str:

@@ -5,7 +5,7 @@ A rank with emulated walkers needs nothing else, so that it stays small.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -63,6 +63,8 @@ class Particles:
         Of each atom, amu, shape (n_atoms,).
     residues
         Index of the residue of each atom, shape (n_atoms,).
+    starts
+        Positions, nm, shape (n, n_atoms, 3), and boxes, nm, shape (n, 3, 3), of walkers' own starts; None for none.
     """
 
     positions_nm: np.ndarray
@@ -73,6 +75,7 @@ class Particles:
     periodic: bool
     masses: np.ndarray
     residues: np.ndarray
+    starts: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def n_atoms(self) -> int:
@@ -118,3 +121,20 @@ class Prepared:
         if self.xml is None:
             raise EngineError(f"topology {self.name} was prepared without a System, for emulated walkers")
         return system_of(self.xml)
+
+    def at_start(self, number: int) -> Prepared:
+        """The same with one of its starts as the start; both have one System."""
+        if self.structures.starts is None:
+            return self
+        positions, boxes = (of_starts[number] for of_starts in self.structures.starts)
+        box = boxes.astype(np.float32) if self.structures.periodic else self.structures.box_nm
+        particles = replace(self.structures, positions_nm=positions.astype(np.float64), box_nm=box, starts=None)
+        found = replace(self, structures=particles, relaxed={})
+        if self.xml is not None:
+            found.__dict__["system"] = self.system
+        return found
+
+
+def chosen_start(walker: int, n_walkers: int, n_starts: int) -> int:
+    """The start of a walker: all are used in turn, or evenly spaced ones if there are more of them than walkers."""
+    return walker % n_starts if n_starts <= n_walkers else walker * n_starts // n_walkers

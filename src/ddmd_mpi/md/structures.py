@@ -24,6 +24,7 @@ from .molecules import Molecule, build_molecule, load_molecule
 from .prepared import Particles
 from .residues import is_amino_acid, standard
 from .selection import select
+from .starts import read_starts
 
 SAME_STRUCTURE_NM = 0.05
 SAME_CURE = (
@@ -54,6 +55,8 @@ class Structures:
         Where topology and start are from.
     molecules
         Index of the molecule of each descriptor atom, shape (n,): the box may part different ones.
+    starts
+        Of walkers that have starts of their own, see :class:`.prepared.Particles`.
     """
 
     topology: app.Topology
@@ -63,6 +66,7 @@ class Structures:
     residue_names: tuple[str, ...]
     molecule: Molecule
     molecules: np.ndarray
+    starts: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def box_nm(self) -> np.ndarray:
@@ -102,6 +106,7 @@ class Structures:
             self.periodic,
             self.masses,
             self.residues,
+            self.starts,
         )
 
 
@@ -111,8 +116,8 @@ def load_structures(system: SystemSection) -> Structures:
     Raises
     ------
     InputError
-        A file is missing or unreadable, holds no descriptor atoms, the two hold different residues, or the target is
-        the start.
+        A file is missing or unreadable, holds no descriptor atoms, the two hold different residues, the target is the
+        start, or one of many starts has other atoms.
     """
     start_path, target_path = system.single
     molecule = load_molecule(MoleculeFiles.of(system))
@@ -132,7 +137,8 @@ def load_structures(system: SystemSection) -> Structures:
             "set system.target to the structure that the run should reach"
         )
     names = tuple(a.residue.name for a in atoms)
-    return Structures(start, start_nm, descriptor, target_nm, names, molecule, molecules)
+    starts = None if system.starts is None else read_starts(system.starts, start)
+    return Structures(start, start_nm, descriptor, target_nm, names, molecule, molecules, starts)
 
 
 def target_structure(system: SystemSection, molecule: Molecule) -> Coordinates:

@@ -58,7 +58,7 @@ class Ensemble:
         platform = check_engine(config, info.n_atoms, context.gpu)
         self._bind(platform)
         make = engine_maker(config, context.gpu, platform, info.directory, context.heartbeat)
-        self.engines = EnginePool(config, self._topology, make, info.session)
+        self.engines = EnginePool(config, self._topology, make, info.session, context.layout.n_walkers)
         apart = self.emulated or is_program(config)
         self.side_by_side = context.layout.walkers_per_rank if apart else 1  # walkers that move at a time
         self.known = self._recall()
