@@ -143,6 +143,31 @@ def test_rings_keep_the_newest_frames_and_give_no_older_one(comm):
     ring.free()
 
 
+@on_ranks(1, 2)
+def test_frames_stored_at_once_are_as_stored_one_by_one(comm):
+    """Walkers mixed, more frames of a walker than its slots, and a topology smaller than the largest."""
+    n_atoms, n_slots, n = 7, 3, 5
+    rings = [CoordinateRing(comm, [0], [[0, 4]], n_atoms, 2 * n_slots * slot_nbytes(n_atoms)) for _ in range(2)]
+    rng = np.random.default_rng(1)
+    found = []
+    for walkers in ([4], [0, 4, 4, 0], [4, 0, 4, 4, 4, 4, 4], [0] * 9):
+        x, v, box = (rng.normal(size=(len(walkers), m, 3)).astype(np.float32) for m in (n, n, 3))
+        if comm.rank == 0:
+            single = [rings[0].store(*each) for each in zip(walkers, x, v, box, strict=True)]
+            several = np.transpose(rings[1].store_all(np.array(walkers), x, v, box))
+            assert several.tolist() == [list(place) for place in single]
+            found += single
+    for slot, generation in comm.bcast(found):
+        one, other = (ring.fetch(0, slot, generation, n) for ring in rings)
+        assert (one is None) == (other is None)
+        if one is not None:
+            assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    assert sum(rings[1].fetch(0, *place, n) is not None for place in set(comm.bcast(found))) == 2 * n_slots
+    comm.Barrier()
+    for ring in rings:
+        ring.free()
+
+
 @on_ranks(2, 4)
 def test_rings_that_do_not_fit_are_refused_by_all(comm):
     """A ring without room for two frames, and more memory than the node has, are errors on every rank."""

@@ -166,14 +166,6 @@ class FrameBlock:
         return [FrameBlock.from_rows([r for r in rows if r["topology"] == t], hop) for t in topologies]
 
     @staticmethod
-    def joined(blocks: Sequence[FrameBlock]) -> list[FrameBlock]:
-        """A block for each topology of blocks of one topology each."""
-        of_topology: dict[int, list[FrameBlock]] = {}
-        for block in blocks:
-            of_topology.setdefault(int(block["topology"][0]), []).append(block)
-        return [FrameBlock.concatenate(alike) for alike in of_topology.values()]
-
-    @staticmethod
     def concatenate(blocks: Sequence[FrameBlock]) -> FrameBlock:
         """One block of all frames of `blocks`, which hold the same columns."""
         return FrameBlock({name: np.concatenate([b[name] for b in blocks]) for name in blocks[0].columns})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..config.schema import Config
 from ..errors import EngineError, InputError
-from ..structure.features import FeatureCalculator, RepeatedFeatures
+from ..structure.features import FeatureCalculator, FeatureTable
 from .engines import Engine
 from .prepared import Prepared, chosen_start
 
@@ -114,7 +114,7 @@ class EnginePool:
             except InputError as error:
                 raise EngineError(str(error)) from error
             structures = topology.structures
-            kind = RepeatedFeatures if self._config.simulation.engine == "markov" else FeatureCalculator
+            kind = FeatureTable if self._config.simulation.engine == "markov" else FeatureCalculator
             features = kind(structures.target_nm, self._config.features, structures.molecules, topology.pose)
             self._known[index] = topology, features
         return self._known[index]

@@ -33,8 +33,12 @@ class State(NamedTuple):
 
 
 class Reports(NamedTuple):
-    """Consecutive reports: as :class:`State`, with an axis of reports before positions, velocities and energies."""
+    """Consecutive reports: as :class:`State`, with an axis of reports before positions, velocities and energies.
 
+    `frames` are the numbers of the frames in the collection that they are drawn from, shape (n_reports,).
+    """
+
+    frames: np.ndarray
     positions: np.ndarray
     velocities: np.ndarray
     box: np.ndarray

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +150,7 @@ class Trajectory:
             Where it came from: restart_point, decision, source_walker, source_segment, source_frame,
             velocity_seed, time_ps.
         """
-        line = {"walker": self.walker, "segment": segment, "first_frame": self.n_frames, **restart}
-        start = self._segments.write(json.dumps({**line, "start": time.time()}) + "\n")
+        start = self._segments.write(self._line(segment, self.n_frames, restart))
         self._jump = (self.n_frames, start) if restart.get("restart_point") else None
 
     def append(
@@ -176,47 +176,74 @@ class Trajectory:
         box
             Box vectors, nm, shape (3, 3); None or zero for none.
         """
-        row = self._row(0, segment, time_ps, rmsd, potential_energy, order_parameters)
-        return self._write(positions_nm, time_ps, [row], box)
+        row = self._rows([segment], [time_ps], [rmsd], [potential_energy], [order_parameters])
+        return self._write(positions_nm, time_ps, row, 1, box)
 
     def append_all(
         self,
         positions_nm: np.ndarray,
         times_ps: np.ndarray,
-        segment: int,
+        segments: np.ndarray,
         rmsd: np.ndarray,
         potential_energy: np.ndarray,
         order_parameters: np.ndarray,
         box: np.ndarray | None = None,
+        begun: Sequence[tuple[int, int, Mapping[str, Any]]] = (),
     ) -> int:
-        """As :meth:`append`, of consecutive frames of a segment, each with its own values; the first one's index.
+        """As :meth:`append`, of consecutive frames, each with its own values; the first one's index.
 
         Parameters
         ----------
         positions_nm
             Shape (n_frames, n_atoms, 3).
+        segments, times_ps, rmsd, potential_energy
+            Shape (n_frames,).
+        begun
+            The segments that start on the way, none by a jump: segment, first frame, and where it came from, as in
+            :meth:`begin_segment`.
         """
-        columns = (values.tolist() for values in (times_ps, rmsd, potential_energy, order_parameters))
-        rows = [self._row(i, segment, *values) for i, values in enumerate(zip(*columns, strict=True))]
-        return self._write(positions_nm, times_ps, rows, box)
+        columns = (values.tolist() for values in (segments, times_ps, rmsd, potential_energy, order_parameters))
+        rows, n_frames = self._rows(*columns), len(times_ps)
+        if not begun:
+            return self._write(positions_nm, times_ps, rows, n_frames, box)
+        start = self._segments.write("".join([self._line(*segment) for segment in begun]))
+        try:
+            first = self._write(positions_nm, times_ps, rows, n_frames, box)
+        except DiskError:
+            self._segments.cut(start)
+            raise
+        self._jump = None
+        return first
 
-    def _row(
-        self, i: int, segment: int, time_ps: float, rmsd: float, energy: float, order_parameters: Sequence[float]
+    def _line(self, segment: int, first_frame: int, restart: Mapping[str, Any]) -> str:
+        line = {"walker": self.walker, "segment": segment, "first_frame": first_frame, **restart, "start": time.time()}
+        return json.dumps(line) + "\n"
+
+    def _rows(
+        self,
+        segments: Sequence[int],
+        times_ps: Sequence[float],
+        rmsd: Sequence[float],
+        potential_energy: Sequence[float],
+        order_parameters: Sequence[Sequence[float]],
     ) -> str:
-        """Row of the index of the i-th frame from here."""
-        values = "".join([f",{v:.6g}" for v in order_parameters])
+        """Rows of the index of the next frames."""
+        n, values = len(times_ps), list(zip(*order_parameters, strict=True))
+        columns = [range(self.n_frames, self.n_frames + n), segments, times_ps, rmsd, potential_energy, *values]
+        row = "%d,%d,%.6f,%.4f,%.4f" + ",%.6g" * len(values)
         if self._name is not None:
-            values += f",{self._name},{self._n_frames[self._name] + i}"
-        return f"{self.n_frames + i},{segment},{time_ps:.6f},{rmsd:.4f},{energy:.4f}{values}\n"
+            row += f",{self._name.replace('%', '%%')},%d"
+            columns.append(range(self._n_frames[self._name], self._n_frames[self._name] + n))
+        return (row + "\n") * n % tuple(chain.from_iterable(zip(*columns, strict=True)))
 
     def _write(
-        self, positions_nm: np.ndarray, times_ps: float | np.ndarray, rows: list[str], box: np.ndarray | None
+        self, positions_nm: np.ndarray, times_ps: float | np.ndarray, rows: str, n_frames: int, box: np.ndarray | None
     ) -> int:
         frame, file = self.n_frames, self._files[self._name]
         try:
             file.write(positions_nm, box if box is not None and box.any() else None, times_ps)
             try:
-                self._frames.write("".join(rows))
+                self._frames.write(rows)
             except DiskError:
                 file.take_back()
                 raise
@@ -224,8 +251,8 @@ class Trajectory:
             if self._jump is not None and self._jump[0] == frame:
                 self._segments.cut(self._jump[1])
             raise
-        self._n_frames[self._name] += len(rows)
-        self.n_frames = frame + len(rows)
+        self._n_frames[self._name] += n_frames
+        self.n_frames = frame + n_frames
         return frame
 
     def sync(self) -> None:

@@ -1,7 +1,7 @@
 """What a walker's files hold when a run is resumed: frames and segments, without what a kill left half written.
 
 A frame counts if it is complete both in the coordinate file and in the index; what follows the last such frame is cut
-off. A segment that jumps counts once its first frame does.
+off. A segment that jumps counts once its first frame does, any other one once the frame before does.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _segments(path: Path, n_frames: int) -> list[dict[str, Any]]:
             break
         if not is_whole(segment["segment"]) or not is_whole(segment["first_frame"]) or "restart_point" not in segment:
             raise ValueError(f"{path.name} holds lines that are not segments")
-        if segment["restart_point"] and segment["first_frame"] >= n_frames:
+        if segment["first_frame"] >= n_frames + (not segment["restart_point"]):
             break
         kept.append(segment)
         size += len(line) + 1

@@ -79,7 +79,7 @@ class CoordinateRing:
         nbytes = len(mine) * self.slots_per_walker * self._stride
         self._window, memory = allocate(comm, nbytes, "the coordinate rings", everyone)
         self._word = AtomicWord(self._window)
-        self._slots = memory.reshape(-1, self._stride)
+        self._values = memory.reshape(-1, self._stride)[:, CACHE_LINE:].view(np.float32)
 
     def is_near(self, aggregator: int) -> bool:
         """Whether the ring of aggregator number `aggregator` lies on this node."""
@@ -100,9 +100,32 @@ class CoordinateRing:
         tuple of int
             Slot and generation (>= 1): what :meth:`fetch` asks for.
         """
-        number = self._stored[walker]
-        self._stored[walker] += 1
-        return self.put(walker, number, positions, velocities, box)
+        slots, generations = self.store_all(np.array([walker]), positions[None], velocities[None], box[None])
+        return int(slots[0]), int(generations[0])
+
+    def store_all(
+        self, walkers: np.ndarray, positions: np.ndarray, velocities: np.ndarray, box: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As :meth:`store`, of frames of one topology, the oldest first: all arrays have an axis of frames in front.
+
+        Returns
+        -------
+        tuple of ndarray
+            Slots and generations; those that newer ones of these frames have replaced are stale already.
+        """
+        numbers = np.empty(len(walkers), np.int64)
+        first = np.empty(len(walkers), np.int64)
+        lasts = np.empty(len(walkers), np.int64)
+        for walker in np.unique(walkers).tolist():
+            mine = np.flatnonzero(walkers == walker)
+            numbers[mine] = self._stored[walker] + np.arange(len(mine))
+            self._stored[walker] += len(mine)
+            first[mine], lasts[mine] = self._first_slot[walker][1], self._stored[walker] - 1
+        laps, places = np.divmod(numbers, self.slots_per_walker)
+        slots, generations = first + places, laps + 1
+        kept = lasts - numbers < self.slots_per_walker
+        self._write(slots[kept], generations[kept], positions[kept], velocities[kept], box[kept])
+        return slots, generations
 
     def place(self, walker: int, number: int) -> tuple[int, int, int]:
         """Aggregator, slot and generation of the frame of a walker of this number, counted from 0."""
@@ -119,14 +142,23 @@ class CoordinateRing:
     ) -> tuple[int, int]:
         """As :meth:`store`, for the frame of this number."""
         _, slot, generation = self.place(walker, number)
-        parts = frame_parts(self._slots[slot, CACHE_LINE:].view(np.float32), len(positions))
-        self._word.replace(self._rank, slot * self._stride, 0)
-        self._window.Sync()
-        for part, values in zip(parts, (positions, velocities, box), strict=True):
-            part[...] = values
-        self._window.Sync()
-        self._word.replace(self._rank, slot * self._stride, generation)
+        self._write(np.array([slot]), np.array([generation]), positions[None], velocities[None], box[None])
         return slot, generation
+
+    def _write(
+        self, slots: np.ndarray, generations: np.ndarray, positions: np.ndarray, velocities: np.ndarray, box: np.ndarray
+    ) -> None:
+        """Put frames into slots, each of which is withdrawn meanwhile."""
+        end, stop = 3 * positions.shape[1], 6 * positions.shape[1]
+        for slot in slots.tolist():
+            self._word.replace(self._rank, slot * self._stride, 0)
+        self._window.Sync()
+        self._values[slots, :end] = positions.reshape(len(slots), -1)
+        self._values[slots, end:stop] = velocities.reshape(len(slots), -1)
+        self._values[slots, stop : stop + 9] = box.reshape(len(slots), -1)
+        self._window.Sync()
+        for slot, generation in zip(slots.tolist(), generations.tolist(), strict=True):
+            self._word.replace(self._rank, slot * self._stride, generation)
 
     def fetch(self, aggregator: int, slot: int, generation: int, n_atoms: int | None = None) -> Frame | None:
         """The frame of that generation from that slot of the ring of aggregator number `aggregator`, which is near.
@@ -155,7 +187,7 @@ class CoordinateRing:
 
     def free(self) -> None:
         """Release the memory. Collective over the communicator."""
-        del self._slots
+        del self._values
         free(self._window)
 
 

@@ -148,7 +148,8 @@ class Aggregation:
         if not finite.all():
             self.context.log.warning("%s: %d frames are not finite: refused", stream, (~finite).sum())
         n_atoms = block["positions"].shape[1]
-        known = np.array([self.context.info.n_atoms_of(int(t)) == n_atoms for t in block["topology"]])
+        ours = [t for t in np.unique(block["topology"]).tolist() if self.context.info.n_atoms_of(t) == n_atoms]
+        known = np.isin(block["topology"], ours)
         if not known.all():
             self.context.log.warning(
                 "%s: %d frames of %d atoms name topology %d, which the run does not have: refused",
@@ -161,10 +162,8 @@ class Aggregation:
 
     def store_coordinates(self, block: FrameBlock) -> FrameBlock:
         """Put the block's coordinates into the ring; its features, with the slots that hold them."""
-        ring, names = self.context.plane.ring, ("positions", "velocities", "box")
-        walkers = block["walker"].tolist()
-        slots = [ring.store(walker, *(block[name][i] for name in names)) for i, walker in enumerate(walkers)]
-        slot, generation = np.array(slots, np.int64).T
+        coordinates = (block[name] for name in ("positions", "velocities", "box"))
+        slot, generation = self.context.plane.ring.store_all(block["walker"], *coordinates)
         return block.on(
             Hop.FEATURES,
             aggregator=np.full(len(block), self.index, np.int32),

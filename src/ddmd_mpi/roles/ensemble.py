@@ -52,8 +52,8 @@ class Ensemble:
         self._answer = answer
         config, info = context.config, context.info
         self.audience = serve(config.output, config.simulation, context.layout.walkers(context.rank))
-        # Whether every walker is a BatchedWalker that is advanced by many reports at a time.
-        self.batched = config.emulation.batch_reports > 1
+        # Whether the engine gives many reports at once: every walker is a BatchedWalker.
+        self.batched = config.simulation.engine == "markov"
         self.emulated = config.simulation.engine == "emulated"
         platform = check_engine(config, info.n_atoms, context.gpu)
         self._bind(platform)

@@ -56,11 +56,6 @@ class SegmentLog:
         """Whether the present segment has its length."""
         return self.reports == self._settings.reports_per_segment
 
-    @property
-    def reports_left(self) -> int:
-        """Reports until the present segment has its length."""
-        return self._settings.reports_per_segment - self.reports
-
     def begin(
         self, origin: Origin, velocity_seed: int, *, restart_point: bool, time_ps: float, topology: str
     ) -> dict[str, Any]:
@@ -76,17 +71,24 @@ class SegmentLog:
             Name of the topology.
         """
         self.number += 1
-        self.beginning = {
-            "restart_point": restart_point,
-            "decision": origin.decision,
-            "source_walker": origin.walker,
-            "source_segment": origin.segment,
-            "source_frame": origin.frame,
-            "velocity_seed": velocity_seed,
-            "time_ps": time_ps,
-            "topology": topology,
-        }
+        self.beginning = beginning(origin, velocity_seed, restart_point, time_ps, topology)
         return self.beginning
+
+    def follow(self, beginning: dict[str, Any], md_s: float) -> None:
+        """End the present segment, which is complete, and start the next one, which continues it.
+
+        Parameters
+        ----------
+        beginning
+            Of the next one: see :func:`beginning`.
+        md_s
+            As in :meth:`end`.
+        """
+        self.reports = self._settings.reports_per_segment
+        self.end("complete", md_s)
+        self.number += 1
+        self.beginning = beginning
+        self.opened(md_s)
 
     def opened(self, md_s: float) -> None:
         """Count from now on what the segment gives; `md_s` is what the walker has spent on dynamics before, s."""
@@ -121,3 +123,17 @@ class SegmentLog:
         self.number = newest
         self.ended = newest + 1
         self._closed = True
+
+
+def beginning(origin: Origin, velocity_seed: int, restart_point: bool, time_ps: float, topology: str) -> dict[str, Any]:
+    """How a segment starts: see :meth:`SegmentLog.begin`."""
+    return {
+        "restart_point": restart_point,
+        "decision": origin.decision,
+        "source_walker": origin.walker,
+        "source_segment": origin.segment,
+        "source_frame": origin.frame,
+        "velocity_seed": velocity_seed,
+        "time_ps": time_ps,
+        "topology": topology,
+    }

@@ -12,7 +12,7 @@ from ..frames.command import CommandKind, RestartCommand
 from ..layout.links import SIMULATION
 from ..monitor.status import Activity, State, StopReason
 from ..streams.waiting import PAUSE
-from .batched_walker import BatchedWalker
+from .batched_walker import Batch, BatchedWalker, blocks_of, newest_row
 from .checkpoint import Checkpoints
 from .context import StreamContext
 from .ensemble import Ensemble
@@ -30,7 +30,7 @@ class Simulation:
         self.checkpoints: Checkpoints | None = None  # once the work has begun
         self.commands: dict[int, RestartCommand] = {}
         self.rows: list[dict] = []
-        self.blocks: list[FrameBlock] = []  # of walkers that give them whole
+        self.batches: list[Batch] = []  # of walkers that give many reports at once
         self.oldest = 0.0
         self.told_to_stop = False
 
@@ -113,10 +113,12 @@ class Simulation:
 
     def batch(self, walkers: list[Walker]) -> None:
         """Many reports of each walker, whose engines give them at once: mailboxes are read between two batches."""
-        while len(self.outbox) and not self.stopping():  # they come faster than they are taken
+        stopping = self.stopping()
+        while len(self.outbox) and not stopping:  # they come faster than they are taken
             time.sleep(PAUSE)
             self.outbox.pump()
-        if self.stopping():
+            stopping = self.stopping()
+        if stopping:
             return
         for walker in walkers:
             command = self.arrived(walker.index)
@@ -127,12 +129,12 @@ class Simulation:
         self.ship()
         self.post()
 
-    def gather(self, blocks: list[FrameBlock]) -> None:
-        """Keep blocks until they are shipped; a program that watches their walker sees its newest frame."""
-        if blocks:
-            self.ensemble.show({name: column[-1] for name, column in blocks[-1].columns.items()})
-            self.oldest = self.oldest if self.blocks else time.monotonic()
-            self.blocks += blocks
+    def gather(self, batch: Batch | None) -> None:
+        """Keep a batch until it is shipped; a program that watches its walker sees the newest frame."""
+        if batch is not None:
+            self.ensemble.show(newest_row(batch))
+            self.oldest = self.oldest if self.batches else time.monotonic()
+            self.batches.append(batch)
 
     def patience(self, walker: Walker, command: RestartCommand | None) -> AbstractContextManager[None]:
         """The first steps with a topology may take as long as a start, and so may each restart of a program."""
@@ -187,15 +189,15 @@ class Simulation:
     def ship(self, *, everything: bool = False) -> None:
         """Hand the frames gathered so far to the stream when they are many or old enough."""
         settings = self.context.config.streams
-        n_frames = len(self.rows) + sum(len(block) for block in self.blocks)
+        n_frames = len(self.rows) + sum(len(batch) for batch in self.batches)
         due = n_frames >= settings.block_frames or time.monotonic() - self.oldest > settings.block_delay
         if n_frames and (due or everything):
             with self.context.events.counted("io"):
-                blocks = FrameBlock.by_topology(self.rows, Hop.COORDINATES) + FrameBlock.joined(self.blocks)
+                blocks = FrameBlock.by_topology(self.rows, Hop.COORDINATES) + blocks_of(self.batches)
                 payloads = [block.pack(Hop.COORDINATES) for block in blocks]
             for payload in payloads:
                 self.outbox.offer(payload)
-            self.rows, self.blocks = [], []
+            self.rows, self.batches = [], []
         self.outbox.pump()
 
     def finish(self, checkpoints: Checkpoints) -> None:

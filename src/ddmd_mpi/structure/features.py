@@ -105,25 +105,6 @@ class FeatureCalculator:
             "contact_columns": columns,
         }
 
-    def compute_all(
-        self, descriptor_positions_nm: np.ndarray, box_nm: np.ndarray, positions_nm: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Features of several frames of one box, as columns of a block of frames.
-
-        Parameters
-        ----------
-        descriptor_positions_nm, positions_nm
-            Shapes (n_frames, n, 3) and (n_frames, n_atoms, 3).
-        """
-        found = [self.compute(x, box_nm, every) for x, every in zip(descriptor_positions_nm, positions_nm, strict=True)]
-        return {
-            "rmsd": np.array([f["rmsd"] for f in found], np.float32),
-            "order_parameters": np.stack([f["order_parameters"] for f in found]),
-            "ca_positions": np.stack([f["ca_positions"] for f in found]),
-            "contact_counts": np.stack([f["contact_counts"] for f in found]),
-            "contact_columns": np.concatenate([f["contact_columns"] for f in found]),
-        }
-
     def _order_parameter(
         self, parameter: OrderParameter, x: np.ndarray, positions_nm: np.ndarray | None, box_nm: np.ndarray | None
     ) -> float:
@@ -138,11 +119,8 @@ class FeatureCalculator:
         return self._pose.rmsd(positions_nm, box_nm)
 
 
-class RepeatedFeatures(FeatureCalculator):
-    """Features of an engine that shows a limited number of frames again and again: each frame is computed once."""
-
-    #: Frames that are remembered, at most.
-    MOST = 20_000
+class FeatureTable(FeatureCalculator):
+    """Features of an engine that shows frames of a collection again and again: each is computed once."""
 
     def __init__(
         self,
@@ -152,25 +130,60 @@ class RepeatedFeatures(FeatureCalculator):
         pose: LigandPose | None = None,
     ):
         super().__init__(target_nm, features, molecules, pose)
-        self._forget()
+        n_residues, n_parameters = len(target_nm), len(features.order_parameters)
+        self._known = np.zeros(0, bool)
+        self._contact_columns: list[np.ndarray] = []
+        self._columns: dict[str, np.ndarray] = {
+            "rmsd": np.empty(0, np.float32),
+            "order_parameters": np.empty((0, n_parameters), np.float32),
+            "ca_positions": np.empty((0, n_residues, 3), np.int16),
+            "contact_counts": np.empty((0, n_residues), np.uint16),
+        }
 
-    def compute(
-        self,
-        descriptor_positions_nm: np.ndarray,
-        box_nm: np.ndarray | None = None,
-        positions_nm: np.ndarray | None = None,
-    ) -> Features:
-        """See :meth:`FeatureCalculator.compute`; what is returned is shared, and must not be changed."""
-        shown = [x.tobytes() for x in (descriptor_positions_nm, box_nm, positions_nm) if x is not None]
-        key = b"".join(shown)
-        if key not in self._known:
-            if len(self._known) >= self.MOST:
-                self._forget()
-            self._known[key] = super().compute(descriptor_positions_nm, box_nm, positions_nm)
-        return self._known[key]
+    def learn(
+        self, frames: np.ndarray, descriptor_positions_nm: np.ndarray, box_nm: np.ndarray, positions_nm: np.ndarray
+    ) -> None:
+        """Compute the features of those frames that are new.
 
-    def _forget(self) -> None:
-        self._known: dict[bytes, Features] = {}
+        Parameters
+        ----------
+        frames
+            Their numbers in the collection, shape (n_frames,).
+        descriptor_positions_nm, positions_nm
+            Shapes (n_frames, n, 3) and (n_frames, n_atoms, 3).
+        box_nm
+            Of all of them.
+
+        Raises
+        ------
+        ValueError
+            See :meth:`FeatureCalculator.compute`.
+        """
+        self._make_room(int(frames.max()) + 1)
+        for i in np.flatnonzero(~self._known[frames]):
+            number = int(frames[i])
+            if not self._known[number]:
+                found = self.compute(descriptor_positions_nm[i], box_nm, positions_nm[i])
+                self._contact_columns[number] = found["contact_columns"]
+                for name, column in self._columns.items():
+                    column[number] = found[name]  # type: ignore[literal-required]
+                self._known[number] = True
+
+    def columns(self, frames: np.ndarray, *names: str) -> dict[str, np.ndarray]:
+        """Features of frames that are known, as columns of a block of frames: these, or all."""
+        if names:
+            return {name: self._columns[name][frames] for name in names}
+        contacts = np.concatenate([self._contact_columns[number] for number in frames.tolist()])
+        return {**self.columns(frames, *self._columns), "contact_columns": contacts}
+
+    def _make_room(self, n_frames: int) -> None:
+        """For frames with numbers below `n_frames`."""
+        more = max(n_frames, 2 * len(self._known)) - len(self._known)
+        if n_frames > len(self._known):
+            self._known = np.concatenate([self._known, np.zeros(more, bool)])
+            self._contact_columns += [np.empty(0, np.uint16)] * more
+            for name, column in self._columns.items():
+                self._columns[name] = np.concatenate([column, np.empty((more, *column.shape[1:]), column.dtype)])
 
 
 def _check_residues(parameter: OrderParameter, n_residues: int) -> None:

@@ -58,7 +58,7 @@ def test_frames_written_at_once_are_as_written_one_by_one(tmp_path, file_format,
                 for i in (1, 2, 3, 4):
                     assert growing.append(frames[i], i * interval, 1, rmsd[i], energy[i], other[i]) == i
             else:
-                several = (frames[1:], np.arange(1, 5) * interval, 1, rmsd[1:], energy[1:], other[1:])
+                several = (frames[1:], np.arange(1, 5) * interval, np.ones(4, int), rmsd[1:], energy[1:], other[1:])
                 with limited(growing.path.stat().st_size + 2500), pytest.raises(DiskError):
                     growing.append_all(*several)
                 assert growing.n_frames == 1
@@ -191,6 +191,24 @@ def test_segments_say_where_they_begin_and_come_from(tmp_path):
     assert [line["first_frame"] for line in lines] == [0, 1]
     assert [line["decision"] for line in lines] == [-1, 4]
     assert {line["walker"] for line in lines} == {7}
+
+
+@pytest.mark.parametrize(("lost", "segments"), [(0, [0, 1, 2]), (1, [0, 1, 2]), (2, [0, 1]), (3, [0, 1]), (4, [0])])
+def test_segments_that_start_behind_the_frames_are_cut(tmp_path, lost, segments):
+    """Frames written at once, in which two segments start, and a kill that leaves out the last ones."""
+    begun = [(1, 2, {"restart_point": False}), (2, 4, {"restart_point": False})]
+    with trajectory(tmp_path) as written:
+        written.begin_segment(0, {"restart_point": False})
+        of_frame = np.array([0, 0, 1, 1, 2])
+        values = np.ones(5)
+        written.append_all(FRAMES, 0.4 * np.arange(5), of_frame, values, values, values[:, None], begun=begun)
+    index = tmp_path / "sim-0007.frames.csv"
+    index.write_text("".join(index.read_text().splitlines(keepends=True)[: 6 - lost]))
+    history = mend(tmp_path / "sim-0007", {None: tmp_path / "sim-0007.dcd"})
+    lines = [json.loads(line) for line in (tmp_path / "sim-0007.segments.jsonl").read_text().splitlines()]
+    assert (history.n_frames, history.segment) == (5 - lost, segments[-1])
+    assert [line["segment"] for line in lines] == segments
+    assert [line["first_frame"] for line in lines] == [0, 2, 4][: len(segments)]
 
 
 def test_nothing_is_overwritten(tmp_path):

@@ -18,7 +18,7 @@ from ddmd_mpi.md.engines import engine_maker
 from ddmd_mpi.md.structures import load_structures
 from ddmd_mpi.md.trajectory import Trajectory
 from ddmd_mpi.monitor.events import EventLog
-from ddmd_mpi.roles.batched_walker import BatchedWalker
+from ddmd_mpi.roles.batched_walker import BatchedWalker, blocks_of
 from ddmd_mpi.roles.propagator import Propagator
 from ddmd_mpi.roles.walker import Walker
 
@@ -78,12 +78,12 @@ def test_segments_follow_each_other_as_with_single_reports(new):
     single, batched = new(Walker), new()
     while single.active:
         single.report(lambda: False)
-    blocks = []
+    batches = []
     for most in (1, 3, 17, 100):
         assert batched.active
-        blocks += batched.reports(most)
+        batches.append(batched.reports(most))
     assert not batched.active
-    assert [len(block) for block in blocks] == [1, 3, 6, 10, 1, 4]
+    assert [len(batch) for batch in batches] == [1, 3, 17, 4]
     assert (batched.frames, batched.ps, batched.segments.number) == (single.frames, single.ps, 2) == (25, 100.0, 2)
     assert batched.propagator.steps == single.propagator.steps == 25 * CONFIG.simulation.steps_per_report
     for walker in (single, batched):
@@ -92,12 +92,12 @@ def test_segments_follow_each_other_as_with_single_reports(new):
     assert ended(batched) == ended(single)
     columns = ("frame", "segment", "time_ps", "potential_energy_kj_mol")
     assert [[row[c] for c in columns] for row in index(batched)] == [[row[c] for c in columns] for row in index(single)]
-    assert batched.reports(5) == []
+    assert batched.reports(5) is None
 
 
 def test_a_block_has_what_the_table_of_frames_says_and_what_is_in_the_files(new):
     walker = new()
-    block = FrameBlock.concatenate(walker.reports(12))
+    (block,) = blocks_of([walker.reports(12)])
     walker.end()
     expected = {f.name: np.dtype(f.dtype) for f in FIELDS if Hop.COORDINATES in f.hops}
     assert {name: column.dtype for name, column in block.columns.items()} == expected
@@ -113,7 +113,7 @@ def test_a_block_has_what_the_table_of_frames_says_and_what_is_in_the_files(new)
         np.testing.assert_allclose([float(r[name]) for r in rows], block["order_parameters"][:, i], rtol=1e-5)
     single = walker.slot.features
     for i in range(len(block)):
-        features = super(type(single), single).compute(block["positions"][i])
+        features = single.compute(block["positions"][i])
         one = block.take(np.array([i]))
         assert one["rmsd"][0] == pytest.approx(features["rmsd"])
         np.testing.assert_array_equal(one["ca_positions"][0], features["ca_positions"])
@@ -127,25 +127,26 @@ def test_a_restart_breaks_a_segment_off_at_a_report(new):
     frame = MODEL.positions[len(MODEL.positions) // 2]
     receipt = walker.restart(command(), (frame, np.ones_like(frame), np.zeros((3, 3), np.float32)))
     assert (receipt.outcome, receipt.segment) == (Outcome.APPLIED, 1)
-    (first, second) = walker.reports(12)
+    (block,) = blocks_of([walker.reports(12)])
     walker.end()
-    assert [len(first), len(second)] == [10, 2]
-    assert first["decision"].tolist() == [7] * 10
-    assert second["decision"].tolist() == [-1] * 2
+    assert block["segment"].tolist() == [1] * 10 + [2] * 2
+    assert block["decision"].tolist() == [7] * 10 + [-1] * 2
+    assert block["frame"].tolist() == list(range(6, 18))
     _, restarted, following = segments(walker)
     assert (restarted["source_walker"], restarted["source_frame"], restarted["first_frame"]) == (1, 55, 5)
     assert (following["restart_point"], following["source_frame"]) == (False, 15)
-    states = states_of(MODEL, np.concatenate([frame[None], first["positions"], second["positions"]]))
+    states = states_of(MODEL, np.concatenate([frame[None], block["positions"]]))
     assert (MODEL.matrix[states[:-1], states[1:]] > 0).all()
 
 
 def test_after_a_batch_that_the_disk_refuses_the_walker_is_where_its_files_say(new, limited):
     walker = new()
-    (block,) = walker.reports(5)
+    batch = walker.reports(5)
     with limited(walker.trajectory.path.stat().st_size + 500), pytest.raises(DiskError):
-        walker.reports(5)
+        walker.reports(25)
     assert walker.trajectory.n_frames == 6
+    assert [line["segment"] for line in segments(walker)] == [0]
     values, arrays = walker.snapshot()
     assert values["frames"] == 6
     assert not [name for name in arrays if name.startswith("engine/")], "that state is on no record"
-    np.testing.assert_array_equal(arrays["mark/positions"], block["positions"][-1])
+    np.testing.assert_array_equal(arrays["mark/positions"], batch.reports.positions[-1])

@@ -7,7 +7,7 @@ from ddmd_mpi.config.dynamics import FeaturesSection, OrderParameter
 from ddmd_mpi.errors import ConfigError
 from ddmd_mpi.frames.block import FIELD
 from ddmd_mpi.structure.contacts import contact_csr
-from ddmd_mpi.structure.features import FeatureCalculator, RepeatedFeatures
+from ddmd_mpi.structure.features import FeatureCalculator, FeatureTable
 
 TARGET = np.random.default_rng(0).normal(size=(10, 3))
 
@@ -40,14 +40,22 @@ def test_repeated_frames_are_computed_once_and_are_the_same(monkeypatch):
     rng = np.random.default_rng(3)
     frames = rng.normal(size=(4, 9, 3)).astype(np.float32)
     plain = FeatureCalculator(frames[0].astype(float), FeaturesSection())
-    repeated, asked = RepeatedFeatures(frames[0].astype(float), FeaturesSection()), []
+    table, asked = FeatureTable(frames[0].astype(float), FeaturesSection()), []
     once = FeatureCalculator.compute
     monkeypatch.setattr(FeatureCalculator, "compute", lambda *given: asked.append(1) or once(*given))
-    for i in (0, 1, 2, 1, 0, 3):
-        expected, found = once(plain, frames[i]), repeated.compute(frames[i])
-        for name, value in expected.items():
-            np.testing.assert_array_equal(found[name], value)
+    contacts = 0
+    for shown in ([0], [1, 2, 1], [2, 0], [3, 1]):
+        chosen = np.array(shown)
+        table.learn(chosen, frames[chosen], np.zeros((3, 3)), frames[chosen])
+        found = table.columns(chosen)
+        expected = [once(plain, frames[i]) for i in shown]
+        assert list(found) == list(expected[0])
+        for name in ("rmsd", "order_parameters", "ca_positions", "contact_counts"):
+            np.testing.assert_array_equal(found[name], np.array([e[name] for e in expected], found[name].dtype))
+        np.testing.assert_array_equal(
+            found["contact_columns"], np.concatenate([e["contact_columns"] for e in expected])
+        )
+        np.testing.assert_array_equal(table.columns(chosen, "rmsd")["rmsd"], found["rmsd"])
+        contacts += len(found["contact_columns"])
     assert len(asked) == 4
-    monkeypatch.setattr(RepeatedFeatures, "MOST", 4)
-    repeated.compute(-frames[0])
-    assert len(repeated._known) == 1, "what is remembered is bounded"
+    assert contacts > 0

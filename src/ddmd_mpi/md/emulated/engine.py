@@ -72,11 +72,11 @@ class EmulatedEngine:
         """Move to each of the next reports; of a Markov model only, which draws many of them at once."""
         if not isinstance(self._motion, MarkovMotion):
             raise TypeError("only a Markov model gives many reports at once")
-        positions = self._motion.walk(n_reports, self._rng)
+        frames, positions = self._motion.walk(n_reports, self._rng)
         velocities = self._rng.standard_normal(positions.shape, np.float32)
         velocities *= self._speed
         self._show(positions[-1], velocities[-1])
-        return Reports(positions, velocities, self._box, np.full(n_reports, self._motion.potential_energy()))
+        return Reports(frames, positions, velocities, self._box, np.full(n_reports, self._motion.potential_energy()))
 
     def state(self) -> State:
         """The current state."""

@@ -190,11 +190,11 @@ class MarkovMotion:
             self._frame = int(self._model.walk(self._frame, n_steps, rng)[-1])
             self._due -= n_steps
 
-    def walk(self, n_reports: int, rng: np.random.Generator) -> np.ndarray:
-        """Move to the next reports: all atoms at each, nm, shape (n_reports, n_atoms, 3), float32."""
+    def walk(self, n_reports: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Move to the next reports: numbers of their frames, and all atoms, nm, shape (n_reports, n_atoms, 3)."""
         frames = self._model.walk(self._frame, n_reports, rng)
         self._go_to(int(frames[-1]))
-        return self._model.positions[frames]
+        return frames, self._model.positions[frames]
 
     def positions(self, rng: np.random.Generator) -> np.ndarray:  # noqa: ARG002 - a frame is drawn with its state
         """All atoms, nm, shape (n_atoms, 3), float32."""
