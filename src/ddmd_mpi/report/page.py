@@ -34,6 +34,7 @@ class Table:
     heading: str
     rows: Rows
     link: str
+    note: str = ""
 
     @property
     def numeric(self) -> set[str]:

@@ -16,7 +16,7 @@ from ..analysis.records import number
 from ..analysis.run import Run, open_run
 from ..analysis.sample import Sample, sample
 from ..errors import DDMDError, InputError, RunDirectoryError
-from . import ligands, performance, science, shapes, structure, style, tables, text, training
+from . import flows, ligands, paper, performance, science, shapes, streams, structure, style, tables, text, training
 from .page import Page, Picture, Table
 
 MAX_ROWS = 25
@@ -40,6 +40,8 @@ FIGURES = (
     ("learning", "Learning curves", performance.learning),
     ("latency", "From decision to first step", performance.latency),
     ("rounds", "Inference rounds", performance.rounds),
+    ("flows", "Restarts as flows of walkers", flows.restart_flows),
+    ("queues", "Queues before the streams", streams.queues),
 )
 
 
@@ -98,7 +100,7 @@ def write_report(run_directory: Path, wanted: Wanted | None = None) -> list[Path
 
 
 def _pictures(run: Run, segments: list[Segment]) -> list[Picture]:
-    captions = text.captions(run)
+    captions = text.captions(run) | {"flows": flows.CAPTION, "queues": streams.CAPTION}
     pictures = []
     for name, heading, draw in FIGURES:
         path = run.directory / "plots" / f"{name}.png"
@@ -188,11 +190,14 @@ def _tables(run: Run, segments: list[Segment]) -> list[Table]:
     """Write the tables that have rows."""
     contents = [
         ("roles", "Roles", tables.role_table(run)),
+        ("paper", "Roles beside Table II of the paper", paper.paper_table(run)),
+        ("streams", "Streams", streams.stream_table(run)),
         ("decisions", "Restart decisions", tables.decision_table(run)),
         ("segments", "Segments", tables.segment_table(run, segments)),
         ("rounds", "Inference rounds in numbers", tables.record_table(run.rounds, run.start)),
         ("training", "Rounds of training", training.round_table(run)),
         ("models", "Model versions", tables.record_table(run.models, run.start)),
+        ("flows", "Restarts as flows in numbers", flows.flow_table(run)),
     ]
     pruned = ligands.ligand_table(run)
     if pruned:
@@ -200,7 +205,8 @@ def _tables(run: Run, segments: list[Segment]) -> list[Table]:
     for name, _, rows in contents:
         if rows:
             tables.write_csv(run.directory / "tables" / f"{name}.csv", rows)
-    return [Table(heading, rows, f"tables/{name}.csv") for name, heading, rows in contents]
+    notes = {"paper": paper.SOURCE}
+    return [Table(heading, rows, f"tables/{name}.csv", notes.get(name, "")) for name, heading, rows in contents]
 
 
 def _page(run: Run, segments: list[Segment], pictures: list[Picture], shown: list[Table]) -> Page:
@@ -212,7 +218,7 @@ def _page(run: Run, segments: list[Segment], pictures: list[Picture], shown: lis
         numbers=_numbers(run),
         warnings=[*text.warnings(run), *doubts, *training.doubts(run)],
         pictures=pictures,
-        tables=[Table(t.heading, t.rows[-MAX_ROWS:], t.link) for t in shown],
+        tables=[Table(t.heading, t.rows[-MAX_ROWS:], t.link, t.note) for t in shown],
         links=[name for name in LINKS if (run.directory / name).exists()],
     )
 

@@ -14,6 +14,8 @@ from synthetic_run import SyntheticRun
 
 from ddmd_mpi.analysis import open_run
 from ddmd_mpi.errors import InputError, RunDirectoryError
+from ddmd_mpi.report.flows import flow_table
+from ddmd_mpi.report.paper import paper_table
 from ddmd_mpi.report.performance import latencies_ms, merged
 from ddmd_mpi.report.science import MAX_WALKERS, best_frame, iterations, sampled, shown_walkers
 from ddmd_mpi.report.shapes import principal_components
@@ -22,8 +24,8 @@ from ddmd_mpi.report.tables import cell, covered, decision_table, role_table, se
 from ddmd_mpi.report.text import captions, paragraph, warnings
 from ddmd_mpi.report.write import Wanted, write_report
 
-PLOTS = {"progress", "native_contacts", "histograms", "lineage", "timeline", "learning", "latency", "rounds"}
-TABLES = {"roles", "decisions", "segments", "rounds", "training", "models"}
+PLOTS = {"progress", "native_contacts", "histograms", "lineage", "timeline", "learning", "latency", "rounds", "flows"}
+TABLES = {"roles", "paper", "decisions", "segments", "rounds", "training", "models", "flows"}
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +142,13 @@ def test_files_cut_anywhere_are_read(steered, tmp_path_factory, cuts):
     run = open_run(directory)
     segments = run.segments
     assert paragraph(run, segments)
-    assert captions(run).keys() == PLOTS
+    assert captions(run).keys() == PLOTS - {"flows"}
     assert len(segment_table(run, segments)) == len(segments)
     assert len(decision_table(run)) == len(run.decisions)
     assert isinstance(run.contradictions(), list)
     role_table(run)
+    paper_table(run)
+    flow_table(run)
 
 
 def test_roles_are_counted_from_events_without_a_summary(fresh):
