@@ -1,4 +1,4 @@
-"""Populations and passage times from transitions: a Markov state model, and RiteWeight.
+"""Populations from transitions: a Markov state model, and RiteWeight.
 
 Both take weighted transitions and give a weight for each frame that a transition starts from, so that populations of
 whatever regions are sums of weights.
@@ -75,13 +75,6 @@ class MarkovModel:
         second = np.linalg.eigvalsh(root[:, None] * self.matrix / root)[-2]
         return float(-1.0 / np.log(second)) if 0 < second < 1 else np.nan
 
-    def passage(self, source: np.ndarray, target: np.ndarray) -> float:
-        """Mean first passage time between sets of labels in units of the lag; NaN if a set is not connected."""
-        begin, end = (np.flatnonzero(np.isin(self.active, labels)) for labels in (source, target))
-        if len(self.active) < 2 or not len(begin) or not len(end):
-            return np.nan
-        return passage_time(self.matrix, self.stationary[self.active], begin, end)
-
     def committor(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Chance of each label to reach `target` before `source`, shape (n_labels,); NaN if it is not connected."""
         found = np.full(len(self.stationary), np.nan)
@@ -126,18 +119,6 @@ def reversible_flux(count: np.ndarray, log_l: np.ndarray) -> tuple[np.ndarray, n
     rate = np.exp(log_l - log_l.max())
     flux = others / (rate[:, None] + rate) + np.diag(both.diagonal() / np.maximum(rate, 1e-300))
     return flux / flux.sum(), log_l
-
-
-def passage_time(matrix: np.ndarray, stationary: np.ndarray, source: np.ndarray, target: np.ndarray) -> float:
-    """Mean first passage time in steps, from the stationary distribution in `source` to `target`."""
-    others = np.setdiff1d(np.arange(len(matrix)), target)
-    times = np.zeros(len(matrix))
-    try:
-        times[others] = np.linalg.solve(np.eye(len(others)) - matrix[np.ix_(others, others)], np.ones(len(others)))
-    except np.linalg.LinAlgError:
-        return np.nan
-    mass = stationary[source]
-    return float(mass @ times[source] / mass.sum()) if mass.sum() > 0 else np.nan
 
 
 def random_clusterings(features: np.ndarray, n: int, random: np.random.Generator) -> np.ndarray:

@@ -17,9 +17,10 @@ from scipy.spatial import cKDTree
 
 from ..errors import InputError
 from . import verdict
-from .estimators import MarkovModel, connected, passage_time, random_clusterings, riteweight
+from .estimators import MarkovModel, connected, random_clusterings, riteweight
 from .intervals import Interval, expit, interval, logit, width_of
 from .lag import Scan, chosen_lag, is_flat, scan_lags
+from .passages import Passage
 from .transitions import Stretches, Transitions, counts, counts_of_blocks, lineage_blocks, transitions
 
 #: How many random clusterings are drawn, and into how many lineages the frames are divided for the bootstrap.
@@ -162,16 +163,14 @@ def estimate(data: Stretches, question: Question, n_samples: int = 100, seed: in
     bin_of = {name: np.searchsorted(edges[name], v, "right") - 1 for name, v in question.columns.items()}
     bins = _bins(bin_of, pairs)
     solutions = {
-        "msm": (lag, _by_markov(pairs, states, blocks, samples, question, bins)),
-        "riteweight": (lag, _by_riteweight(pairs, states, blocks, samples, question, bins, clusterings)),
+        "msm": _by_markov(pairs, lag, states, blocks, samples, question, bins),
+        "riteweight": _by_riteweight(pairs, lag, states, blocks, samples, question, bins, clusterings),
     }
     if twice := next((point.lag for point in scan if point.lag >= 2 * lag), None):
         later = transitions(data, twice, states, skip)
-        solutions["msm_twice"] = (twice, _by_markov(later, states, blocks, samples, question, _bins(bin_of, later)))
+        solutions["msm_twice"] = _by_markov(later, twice, states, blocks, samples, question, _bins(bin_of, later))
     width = width_of(len(np.unique(blocks[pairs.stretch])))
-    answers = {
-        name: _answer(found, own_lag * question.report_ps, width) for name, (own_lag, found) in solutions.items()
-    }
+    answers = {name: _answer(found, question.report_ps, width) for name, found in solutions.items()}
     crossings = verdict.fewest_crossings(data, blocks, _committor(pairs, states, question))
     missing = verdict.missing(pairs, states, question.source, question.target, scan, crossings, answers)
     return Populations(lag * question.report_ps, skip * question.report_ps, scan, answers, edges, missing)
@@ -224,7 +223,7 @@ def _committor(pairs: Transitions, states: np.ndarray, question: Question) -> np
 
 
 class Solution(NamedTuple):
-    """What a method makes of one sample: populations, passage times in lags, populations of the bins."""
+    """What a method makes of one sample: populations, passage times in frames, populations of the bins."""
 
     target: float
     source: float
@@ -235,6 +234,7 @@ class Solution(NamedTuple):
 
 def _by_markov(
     pairs: Transitions,
+    lag: int,
     states: np.ndarray,
     blocks: np.ndarray,
     samples: np.ndarray,
@@ -252,17 +252,20 @@ def _by_markov(
         / total[:, None]
         for name, bin_of in bins.items()
     }
-    model = None
+    there, back = _passages(pairs, lag, states, question)
+    block, model = blocks[pairs.stretch], None
     for sample in samples:
         model = MarkovModel(np.tensordot(sample, count, axes=1), model)
+        weight = pairs.weight * sample[block]
         target, source = (_population(model.stationary, model.active, region) for region in regions)
         profiles = {name: model.stationary @ share for name, share in shares.items()}
-        there, back = model.passage(regions[1], regions[0]), model.passage(*regions)
-        yield Solution(target, source, there, back, profiles)
+        to, fro = (passage.mean(weight, model.stationary, model.active) for passage in (there, back))
+        yield Solution(target, source, to, fro, profiles)
 
 
 def _by_riteweight(
     pairs: Transitions,
+    lag: int,
     states: np.ndarray,
     blocks: np.ndarray,
     samples: np.ndarray,
@@ -273,6 +276,7 @@ def _by_riteweight(
     """One solution per sample."""
     n_states = int(states.max()) + 1
     regions = [np.unique(states[region]) for region in (question.target, question.source)]
+    there, back = _passages(pairs, lag, states, question)
     block, guess = blocks[pairs.stretch], None
     for sample in samples:
         weights = riteweight(pairs, clusterings, pairs.weight * sample[block], guess)
@@ -281,28 +285,24 @@ def _by_riteweight(
         mass, active = count.sum(axis=1), connected(count)
         target, source = (_population(mass, active, region) for region in regions)
         profiles = {name: np.bincount(bin_of, weights, N_BINS) for name, bin_of in bins.items()}
-        yield Solution(target, source, *_passages(count, active, *regions), profiles)
+        to, fro = (passage.mean(weights, mass, active) for passage in (there, back))
+        yield Solution(target, source, to, fro, profiles)
 
 
-def _passages(count: np.ndarray, active: np.ndarray, target: np.ndarray, source: np.ndarray) -> tuple[float, float]:
-    """Mean first passage times to the target and back, in lags; NaN if a region is not connected."""
-    begin, end = (np.flatnonzero(np.isin(active, region)) for region in (source, target))
-    if len(active) < 2 or not len(begin) or not len(end):
-        return np.nan, np.nan
-    own = count[np.ix_(active, active)]
-    mass = own.sum(axis=1)
-    matrix = own / mass[:, None]
-    return passage_time(matrix, mass, begin, end), passage_time(matrix, mass, end, begin)
+def _passages(pairs: Transitions, lag: int, states: np.ndarray, question: Question) -> tuple[Passage, Passage]:
+    """Those to the target, and back."""
+    source, target = question.source, question.target
+    return Passage(pairs, lag, states, source, target), Passage(pairs, lag, states, target, source)
 
 
-def _answer(solutions: Iterator[Solution], lag_ps: float, width: float) -> Answer:
+def _answer(solutions: Iterator[Solution], report_ps: float, width: float) -> Answer:
     """The first solution gives the values, the others the intervals, of `width` standard deviations on each side."""
     found = list(solutions)
     target, source = (
         interval(np.array(values), logit, expit, width) for values in zip(*(f[:2] for f in found), strict=True)
     )
     there, back = (
-        interval(lag_ps * np.array(values), np.log, np.exp, width)
+        interval(report_ps * np.array(values), np.log, np.exp, width)
         for values in zip(*(f[2:4] for f in found), strict=True)
     )
     profiles = {}
