@@ -16,7 +16,21 @@ from ..analysis.records import number
 from ..analysis.run import Run, open_run
 from ..analysis.sample import Sample, sample
 from ..errors import DDMDError, InputError, RunDirectoryError
-from . import flows, ligands, paper, performance, science, shapes, streams, structure, style, tables, text, training
+from . import (
+    flows,
+    ligand_structures,
+    ligands,
+    paper,
+    performance,
+    science,
+    shapes,
+    streams,
+    structure,
+    style,
+    tables,
+    text,
+    training,
+)
 from .page import Page, Picture, Table
 
 MAX_ROWS = 25
@@ -109,7 +123,17 @@ def _pictures(run: Run, segments: list[Segment]) -> list[Picture]:
     path = run.directory / "plots" / "ligands.png"
     if ligands.ligands(run, path):
         pictures.append(Picture("Walkers per ligand", ligands.CAPTION, path))
-    return pictures
+    return [*pictures, *_ligand_structures(run)]
+
+
+def _ligand_structures(run: Run) -> list[Picture]:
+    """What the ligands of the run are."""
+    heading, path = "Ligands", run.directory / "plots" / "ligand_structures.png"
+    if not ligand_structures.ligand_files(run):
+        return []
+    if not ligand_structures.draw_ligands(run, path):
+        return [Picture(heading, "", None, ligand_structures.reason())]
+    return [Picture(heading, ligand_structures.CAPTION, path)]
 
 
 def reference_states(run: Run, wanted: Wanted) -> States | None:
@@ -202,6 +226,8 @@ def _tables(run: Run, segments: list[Segment]) -> list[Table]:
     pruned = ligands.ligand_table(run)
     if pruned:
         contents.append(("ligands", "Walkers per ligand in numbers", pruned))
+    if known := ligand_structures.structure_table(run):
+        contents.append(("ligand_structures", "Ligands in numbers", known))
     for name, _, rows in contents:
         if rows:
             tables.write_csv(run.directory / "tables" / f"{name}.csv", rows)

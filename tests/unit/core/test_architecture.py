@@ -98,6 +98,7 @@ FOREIGN = {
     "cuml": {"steering"},
     "matplotlib": {"report"},
     "jinja2": {"report"},
+    "rdkit": {"report"},
     "click": {"cli"},
     "textual": {"cli"},
     "pydantic": {"config"},
