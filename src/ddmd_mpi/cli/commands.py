@@ -319,3 +319,15 @@ def populations(directory: Path, **options: Any) -> None:
 
     for line in answer(directory, Asked(**options)):
         click.echo(line)
+
+
+@cli.command()
+@click.argument("file", metavar="FILE.toml", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), help="Directory of the study; default runs/study-NAME.")
+@click.option("--at-once", type=click.IntRange(1), metavar="K", help="Trials at a time; default: that of the file.")
+@click.option("--dry-run", is_flag=True, help="Check the file and say what would be run.")
+def study(file: Path, output: Path | None, at_once: int | None, dry_run: bool) -> None:
+    """Compare strategies: arms x seeds x systems, with statistics. Resumes a study that was stopped or killed."""
+    from .study import study as run_study
+
+    sys.exit(run_study(file, output, at_once, dry_run=dry_run))

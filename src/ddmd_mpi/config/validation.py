@@ -5,13 +5,12 @@ from __future__ import annotations
 import difflib
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, TypeVar, cast, get_args, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from ..errors import ConfigError
-from .schema import Config
 from .values import Section
 
 S = TypeVar("S", bound=Section)
@@ -25,14 +24,16 @@ def validated(kind: type[S], settings: dict[str, Any]) -> S:
     try:
         return cast(S, _adapter(kind).validate_python(settings))  # type: ignore[arg-type]  # classes are hashable
     except ValidationError as error:
-        raise ConfigError(_sentence(error.errors()[0], settings)) from None
+        problems = error.errors()
+        unknown = [p for p in problems if p["type"] == "unexpected_keyword_argument"]  # says more than what is missing
+        raise ConfigError(_sentence(kind, (unknown or problems)[0], settings)) from None
 
 
-def _sentence(problem: ErrorDetails, settings: dict[str, Any]) -> str:
+def _sentence(kind: type[Section], problem: ErrorDetails, settings: dict[str, Any]) -> str:
     """One sentence about one pydantic problem: where, what was expected, what was got, the cure."""
     location, where = [str(k) for k in problem["loc"]], _where(problem["loc"], settings)
     if problem["type"] == "unexpected_keyword_argument":
-        known = _known_keys(location[:-1])
+        known = _known_keys(kind, location[:-1])
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.4)
         cure = f"known are {', '.join(known)}"
         if near:
@@ -67,14 +68,17 @@ def _joined(location: tuple[str | int, ...]) -> str:
     return ".".join(key for key in map(str, location) if not key.startswith(others) and key not in ("int", "float"))
 
 
-def _known_keys(location: list[str]) -> list[str]:
-    """Names that a section knows."""
-    section: Any = Config
-    for key in location:
+def _known_keys(kind: type[Section], location: list[str]) -> list[str]:
+    """Names that a section of `kind` knows, or one inside it."""
+    section: Any = kind
+    keys = iter(location)
+    for key in keys:
         if key.isdigit():  # a row of a table
             continue
         annotation = get_type_hints(section).get(key)
-        section = next(iter(get_args(annotation)), annotation)
-        if not is_dataclass(section):
+        if get_origin(annotation) is dict:  # the next key is a name
+            next(keys, None)
+        section = next((a for a in (*get_args(annotation), annotation) if is_dataclass(a)), None)
+        if section is None:
             return []
     return sorted(field.name for field in fields(section))

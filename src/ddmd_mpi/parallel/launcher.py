@@ -55,6 +55,11 @@ def rank(variables: Mapping[str, str]) -> int | None:
     return next((value for one in LAUNCHERS if (value := _count(variables, one.rank)) is not None), None)
 
 
+def size(variables: Mapping[str, str]) -> int:
+    """How many ranks a launcher has started this process with, as far as it says; 1 without a launcher."""
+    return max((n for _, _, n in _announced(variables)), default=1)
+
+
 def mismatch(variables: Mapping[str, str], size: int, library: str) -> str | None:
     """Why the launcher and MPI do not fit, in one sentence; None if they do.
 

@@ -16,6 +16,8 @@ from openmm import app
 
 from ddmd_mpi import config
 from ddmd_mpi.cli.commands import cli, resolve
+from ddmd_mpi.study.study_file import read_study
+from ddmd_mpi.study.trials import plan
 
 ROOT = Path(__file__).parents[3]
 PAGES = [
@@ -36,6 +38,8 @@ RUN_BY = {
     "steering.md": "unit/steering/test_strategy_plugins.py",
     "watching.md": "end_to_end/test_watch.py",
 }
+#: What a study needs beside the keys that a block shows.
+STUDY = 'systems = ["cln025"]\narms = ["none"]\nseeds = 1\naggregate_ns = 1.0\n'
 
 
 def blocks(page, language):
@@ -168,6 +172,11 @@ def test_every_block_is_in_a_language_that_is_checked(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_setting_shown_is_valid(page, tmp_path):
     for block in blocks(page, "toml"):
+        if page.name == "studies.md":
+            given = block if "systems" in block else f"{STUDY}{block}"
+            (tmp_path / "page.toml").write_text(given)
+            plan(read_study(tmp_path / "page.toml"), tmp_path)
+            continue
         usecase = tomllib.loads(block).get("run", {}).get("usecase", "cln025")
         (tmp_path / "page.toml").write_text(block)
         config.load(usecase, tmp_path / "page.toml")

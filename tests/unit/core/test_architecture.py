@@ -17,6 +17,7 @@ MOST_LINES = 350
 MAY_USE = {
     "__main__": {"cli"},
     "cli": {
+        "study",
         "run",
         "prepare",
         "report",
@@ -33,6 +34,7 @@ MAY_USE = {
         "rundir",
         "environ",
     },
+    "study": {"prepare", "report", "analysis", "steering", "structure", "layout", "config", "rundir"},
     "run": {
         "shutdown",
         "connect",
