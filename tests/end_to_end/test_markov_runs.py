@@ -58,7 +58,7 @@ def test_walkers_that_give_many_reports_at_once_move_as_the_model_says(ddmd_mpi,
     done = ddmd_mpi(
         4, "--usecase", "bba-go-markov", "--duration", "150s", "--output", run,
         sets=("steering.strategy=greedy", "training.model=none", "simulation.walker_length_ns=8",
-              "emulation.batch_reports=25"),
+              "emulation.batch_reports=25", "aggregation.archive=full"),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads((run / "summary.json").read_text())

@@ -22,7 +22,7 @@ class Features(Protocol):
     """What it needs of the features' calculator: a :class:`.features.FeatureTable`."""
 
     def learn(
-        self, frames: np.ndarray, descriptor_positions_nm: np.ndarray, box_nm: np.ndarray, positions_nm: np.ndarray
+        self, frames: np.ndarray, positions_nm: np.ndarray, descriptor: np.ndarray, box_nm: np.ndarray
     ) -> None: ...
     def columns(self, frames: np.ndarray, *names: str) -> dict[str, np.ndarray]: ...
 
@@ -111,8 +111,8 @@ class BatchedWalker(Walker):
     def _learn(self, reports: Reports) -> Features:
         features = cast("Features", self.slot.features)
         try:
-            descriptor = reports.positions[:, self.slot.topology.structures.descriptor]
-            features.learn(reports.frames, descriptor, reports.box, reports.positions)
+            descriptor = self.slot.topology.structures.descriptor
+            features.learn(reports.frames, reports.positions, descriptor, reports.box)
         except ValueError as error:
             raise EngineError(f"a frame has no features: {error}") from error
         return features

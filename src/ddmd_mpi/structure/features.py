@@ -140,17 +140,17 @@ class FeatureTable(FeatureCalculator):
             "contact_counts": np.empty((0, n_residues), np.uint16),
         }
 
-    def learn(
-        self, frames: np.ndarray, descriptor_positions_nm: np.ndarray, box_nm: np.ndarray, positions_nm: np.ndarray
-    ) -> None:
+    def learn(self, frames: np.ndarray, positions_nm: np.ndarray, descriptor: np.ndarray, box_nm: np.ndarray) -> None:
         """Compute the features of those frames that are new.
 
         Parameters
         ----------
         frames
             Their numbers in the collection, shape (n_frames,).
-        descriptor_positions_nm, positions_nm
-            Shapes (n_frames, n, 3) and (n_frames, n_atoms, 3).
+        positions_nm
+            Of all atoms, nm, shape (n_frames, n_atoms, 3).
+        descriptor
+            Indices of the descriptor atoms.
         box_nm
             Of all of them.
 
@@ -163,7 +163,7 @@ class FeatureTable(FeatureCalculator):
         for i in np.flatnonzero(~self._known[frames]):
             number = int(frames[i])
             if not self._known[number]:
-                found = self.compute(descriptor_positions_nm[i], box_nm, positions_nm[i])
+                found = self.compute(positions_nm[i, descriptor], box_nm, positions_nm[i])
                 self._contact_columns[number] = found["contact_columns"]
                 for name, column in self._columns.items():
                     column[number] = found[name]  # type: ignore[literal-required]

@@ -72,8 +72,10 @@ def bring_together(positions_nm: np.ndarray, molecules: np.ndarray, box_nm: np.n
     box_nm
         Box vectors in OpenMM's reduced form, nm, shape (3, 3); zeros mean no box.
     """
+    if not box_nm.any():
+        return positions_nm
     names, first = np.unique(molecules, return_index=True)
-    if len(names) == 1 or not box_nm.any():
+    if len(names) == 1:
         return positions_nm
     together = positions_nm.copy()
     placed = np.zeros(len(positions_nm), bool)

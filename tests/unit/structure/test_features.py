@@ -46,7 +46,7 @@ def test_repeated_frames_are_computed_once_and_are_the_same(monkeypatch):
     contacts = 0
     for shown in ([0], [1, 2, 1], [2, 0], [3, 1]):
         chosen = np.array(shown)
-        table.learn(chosen, frames[chosen], np.zeros((3, 3)), frames[chosen])
+        table.learn(chosen, frames[chosen], np.arange(9), np.zeros((3, 3)))
         found = table.columns(chosen)
         expected = [once(plain, frames[i]) for i in shown]
         assert list(found) == list(expected[0])
