@@ -24,23 +24,24 @@ class Sample:
         Rows of :attr:`.Run.frames`, ascending, shape (n,).
     positions_nm
         Positions of the descriptor atoms, nm, shape (n, n_residues, 3).
-    share
-        Fraction of the simulated frames that these are.
+    n_simulated
+        Frames that the run has simulated.
     """
 
     rows: np.ndarray
     positions_nm: np.ndarray
-    share: float
+    n_simulated: int
 
     def thinned(self, most: int) -> Sample:
         """At most this many of the frames, evenly chosen."""
         kept = even(len(self.rows), most)
-        return Sample(self.rows[kept], self.positions_nm[kept], self.share * len(kept) / len(self.rows))
+        return Sample(self.rows[kept], self.positions_nm[kept], self.n_simulated)
 
     @property
     def words(self) -> str:
-        """What part of the frames these are, in words."""
-        return "all frames" if self.share >= 1 else f"every {_ordinal(round(1 / self.share))} frame"
+        """How many of the frames these are, in words."""
+        n = len(self.rows)
+        return "all frames" if n == self.n_simulated else f"{n:,} of {self.n_simulated:,} frames"
 
 
 def sample(run: Run, most: int = MOST_FRAMES) -> Sample:
@@ -49,11 +50,13 @@ def sample(run: Run, most: int = MOST_FRAMES) -> Sample:
     Raises
     ------
     RunDirectoryError
-        If no trajectory file has a frame.
+        If no frame was simulated, or no trajectory file has one.
     InputError
         If a library is missing.
     """
     simulated = np.flatnonzero(~run.frames["restart_point"])
+    if not len(simulated):
+        raise RunDirectoryError(f"{run.directory} has no simulated frames yet")
     nbytes = sum(file.path.stat().st_size for file in run.trajectories)
     affordable = int(len(run.frames) * MOST_BYTES / max(1, nbytes))
     rows = simulated[even(len(simulated), max(1, min(most, affordable)))]
@@ -61,13 +64,9 @@ def sample(run: Run, most: int = MOST_FRAMES) -> Sample:
     known = np.isfinite(positions).all(axis=(1, 2)) if positions.shape[1] else np.zeros(len(rows), bool)
     if not known.any():
         raise RunDirectoryError(f"{run.directory} has no trajectory files with frames of the run")
-    return Sample(rows[known], positions[known], len(rows) / len(simulated))
+    return Sample(rows[known], positions[known], len(simulated))
 
 
 def even(n: int, most: int) -> np.ndarray:
     """At most `most` indices, evenly spread over range(n)."""
     return np.arange(0, n, max(1, -(-n // most)))
-
-
-def _ordinal(n: int) -> str:
-    return {2: "second", 3: "third"}.get(n, f"{n}th")

@@ -93,10 +93,10 @@ def _coverage(runs: list[Run], reference: States | None) -> tuple[States | None,
     try:
         if reference is None and samples:
             shortest = min(len(some.rows) for some in samples.values())
-            shares = [some.thinned(shortest).positions_nm for some in samples.values()]
-            if len({positions.shape[1] for positions in shares}) > 1:
+            parts = [some.thinned(shortest).positions_nm for some in samples.values()]
+            if len({positions.shape[1] for positions in parts}) > 1:
                 raise InputError("the runs have different numbers of descriptor atoms: their shapes cannot be compared")
-            reference = states(np.concatenate(shares), "all runs together")
+            reference = states(np.concatenate(parts), "all runs together")
         frames = {run.directory: run.frames for run in runs}
         curves = {
             path: coverage(reference, some, frames[path]["aggregate_ps"][some.rows])
