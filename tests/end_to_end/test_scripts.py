@@ -17,7 +17,6 @@ WHOLE_RUNS = {
     "scale.py",
     "simulation_overhead.py",
     "startup.py",
-    "steering.py",
     "stream_vs_file.py",
     "training.py",
 }
