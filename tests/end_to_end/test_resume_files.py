@@ -8,6 +8,7 @@ import sys
 import pytest
 from checker import archive, lines, problems
 from jobs import ended, kill_session, ranks, start, summary, until
+from stitched import check_routes
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 
@@ -123,3 +124,7 @@ def test_the_report_is_made_of_all_sessions(sessions):
     directory = sessions[0]
     subprocess.run([sys.executable, "-m", "ddmd_mpi", "report", directory], check=True, capture_output=True)
     assert (directory / "report.html").exists()
+
+
+def test_routes_are_continuous_over_all_sessions(sessions, tmp_path):
+    assert check_routes(sessions[0], tmp_path) > 0

@@ -6,6 +6,7 @@ import signal
 import pytest
 from checker import lines, problems
 from jobs import ended, kill_session, ranks, start, summary, until
+from stitched import check_routes
 from toy_table import write_table
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
@@ -80,3 +81,7 @@ def test_the_walkers_of_each_ligand_are_counted_on(sessions):
     rounds = lines(directory / "rounds.jsonl")
     assert all(sum(line["walkers_per_ligand"].values()) == 12 for line in rounds)
     assert summary(directory)["inference"]["rounds"] == len(rounds)
+
+
+def test_routes_are_continuous_whatever_ligand_a_walker_had(sessions, tmp_path):
+    assert check_routes(sessions[0], tmp_path, n_routes=12) > 0

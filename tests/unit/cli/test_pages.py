@@ -36,6 +36,7 @@ RUN_BY = {
     "models.md": "unit/model/test_models_doc.py",
     "outputs.md": "unit/cli/test_pages.py",
     "steering.md": "unit/steering/test_strategy_plugins.py",
+    "tutorial.md": "unit/report/test_report_docs.py",
     "watching.md": "end_to_end/test_watch.py",
 }
 #: What a study needs beside the keys that a block shows.
@@ -125,6 +126,7 @@ def check(words):
     elif program == "local.sh":
         parse(arguments[1:])
     elif program in ("sbatch", "bsub"):
+        arguments = [a for a in arguments if not a.startswith("--dependency=")]
         assert (ROOT / arguments[0]).is_file()
         parse(arguments[1:] or ["--usecase", "bba"])
     elif program == "make":

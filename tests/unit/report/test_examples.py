@@ -15,6 +15,7 @@ from synthetic_run import SyntheticRun
 from ddmd_mpi import model
 from ddmd_mpi.analysis import features, open_run
 from ddmd_mpi.analysis.lineage import ancestry
+from ddmd_mpi.analysis.routes import route_to
 from ddmd_mpi.config.schema import TrainingSection
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -36,21 +37,39 @@ def call(name, *arguments, monkeypatch):
     runpy.run_path(str(EXAMPLES / name), run_name="__main__")
 
 
-def test_every_cell_of_the_notebook_runs(home, monkeypatch, capsys):
+def run_cells(name, home, monkeypatch):
+    """Run all cells of a notebook; the names that they have defined."""
     monkeypatch.chdir(home)
     monkeypatch.setattr(plt, "show", lambda: None)
     plt.switch_backend("agg")
-    notebook = json.loads((EXAMPLES / "read_run.ipynb").read_text())
     names: dict = {}
-    for cell in notebook["cells"]:
+    for cell in json.loads((EXAMPLES / name).read_text())["cells"]:
         if cell["cell_type"] == "code":
             assert cell["outputs"] == []
             exec("".join(cell["source"]), names)
+    return names
+
+
+def test_every_cell_of_the_notebook_runs(home, monkeypatch, capsys):
+    names = run_cells("read_run.ipynb", home, monkeypatch)
     plt.close("all")
     summary = json.loads((home / "runs" / "demo" / "summary.json").read_text())
     assert names["best_so_far"][-1] == pytest.approx(summary["science"]["best_rmsd_angstrom"], rel=1e-5)
     assert names["path"][-1].frame == summary["science"]["best_rmsd_source"]["frame"]
     assert f"{len(names['applied'])} applied" in capsys.readouterr().out
+
+
+def test_every_cell_of_the_notebook_on_populations_runs(home, monkeypatch, capsys):
+    names = run_cells("populations.ipynb", home, monkeypatch)
+    printed, run, best = capsys.readouterr().out, names["run"], names["best"]
+    route = route_to(run, int(best["walker"]), int(best["frame"]))
+    for column in ("walker", "frame"):
+        np.testing.assert_array_equal(names["route"][column], run.frames[column][route.rows])
+    assert sum(names["descendants"].values()) == len(run.frames)
+    assert set(names["descendants"]) <= set(run.frames["walker"].tolist())
+    assert "Converged" in printed or "Not enough data" in printed
+    assert len(plt.gca().containers) == 2, "error bars of two methods"
+    plt.close("all")
 
 
 def test_the_lineage_of_the_best_frame_is_printed(home, monkeypatch, capsys):

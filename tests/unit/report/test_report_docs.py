@@ -1,13 +1,17 @@
-"""Every snippet of docs/analysis.md runs."""
+"""Every snippet of docs/analysis.md and docs/tutorial.md runs."""
 
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import mdtraj
 import numpy as np
 import pytest
 from synthetic_files import write_archive, write_model, write_trajectories
 from synthetic_run import REPORT_PS, SyntheticRun
+
+from ddmd_mpi.analysis import open_run
+from ddmd_mpi.cli.commands import cli
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -31,6 +35,25 @@ def test_every_snippet_of_the_analysis_page_runs(tmp_path, monkeypatch, capsys):
     assert names["of_the_block"].shape == (3, 10)
     assert [len(p) for p in names["pieces"]] == [len(a) for a in names["rmsd"]]
     assert names["lag_ps"] == pytest.approx(REPORT_PS)
+
+
+def test_every_snippet_of_the_tutorial_runs(tmp_path, monkeypatch, capsys):
+    run = SyntheticRun().write(tmp_path / "runs" / "tutorial")
+    write_trajectories(run, np.random.default_rng(0))
+    monkeypatch.chdir(tmp_path)
+    plt.switch_backend("agg")
+    regions = ("--from", "rmsd_angstrom>5", "--to", "rmsd_angstrom<4")
+    cli.main(["populations", "runs/tutorial", *regions, "--samples", "50"], standalone_mode=False)
+    names: dict = {}
+    for snippet in re.findall(r"```python\n(.*?)```", (DOCS / "tutorial.md").read_text(), re.DOTALL):
+        exec(snippet, names)
+    best = open_run(run).frames[open_run(run).best]
+    assert f"{best['rmsd_angstrom']:.2f} Å with" in capsys.readouterr().out
+    assert mdtraj.load(tmp_path / "folded.pdb").n_frames == 1
+    assert len(names["energy"]) > 0
+    assert (names["energy_low"] <= names["energy"]).all()
+    assert (tmp_path / "free_energy.svg").stat().st_size > 1000
+    plt.close("all")
 
 
 def test_every_table_of_the_report_is_explained():
