@@ -6,6 +6,7 @@ import pytest
 from lammps_files import lammps
 from program_runs import check_one_failure, check_resumed, ended_and_resumed, initialised
 from programs import LMP, chignolin
+from stitched import check_routes
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 
@@ -28,3 +29,7 @@ def test_children_die_with_a_killed_run(sessions):
 
 def test_the_run_is_resumed_and_nothing_is_lost_or_left(sessions):
     check_resumed(sessions)
+
+
+def test_routes_are_continuous(sessions, tmp_path):
+    assert check_routes(sessions.directory, tmp_path) > 0

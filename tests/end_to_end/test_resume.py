@@ -7,6 +7,7 @@ import signal
 import pytest
 from checker import lines, problems
 from jobs import ended, kill_session, ranks, start, summary, until
+from stitched import check_routes
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
 
@@ -113,3 +114,7 @@ def test_what_must_not_change_is_refused(sessions, ddmd_mpi):
     assert done.returncode == 2
     assert "simulation.timestep_fs was" in done.stderr
     assert (sessions[0] / "summary.json").exists()
+
+
+def test_routes_are_continuous_over_all_sessions(sessions, tmp_path):
+    assert check_routes(sessions[0], tmp_path) > 0

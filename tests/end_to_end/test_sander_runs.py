@@ -5,6 +5,7 @@ import signal
 import pytest
 from program_runs import check_one_failure, check_resumed, ended_and_resumed, initialised
 from programs import SANDER, chignolin
+from stitched import check_routes
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 
@@ -26,3 +27,7 @@ def test_children_die_with_a_killed_run(sessions):
 
 def test_the_run_is_resumed_and_nothing_is_lost_or_left(sessions):
     check_resumed(sessions)
+
+
+def test_routes_are_continuous(sessions, tmp_path):
+    assert check_routes(sessions.directory, tmp_path) > 0
