@@ -56,6 +56,8 @@ def in_loop(seconds: float, batch: int) -> dict[str, float]:
             "--set",
             f"emulation.batch_reports={batch}",
             "--set",
+            "emulation.wait_for_rounds=false",
+            "--set",
             f"streams.block_frames={max(256, 2 * N_WALKERS * batch)}",
         ]
         subprocess.run(command, check=True, capture_output=True)

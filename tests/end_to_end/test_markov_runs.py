@@ -26,13 +26,14 @@ def forgetful(seen):
 
 
 def test_a_strategy_that_fails_once_is_named_and_the_run_goes_on(ddmd_mpi, tmp_path, monkeypatch):
+    """Walkers wait for each round, of 5 reports, so that it is known how many there are and when they restart."""
     (tmp_path / "own_rounds.py").write_text(MODULE)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    run, n_reports = tmp_path / "run", 500  # so many that inference has several rounds on a busy machine, too
+    run, n_reports = tmp_path / "run", 100
     done = ddmd_mpi(
         4, "--usecase", "bba-go-markov", "--duration", "150s", "--output", run,
-        sets=("steering.strategy=own_rounds:forgetful", "training.model=none", "simulation.walker_length_ns=2",
-              "emulation.batch_reports=1"),
+        sets=("steering.strategy=own_rounds:forgetful", "training.model=none", "simulation.walker_length_ns=0.4",
+              "emulation.batch_reports=2"),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads((run / "summary.json").read_text())
@@ -42,9 +43,15 @@ def test_a_strategy_that_fails_once_is_named_and_the_run_goes_on(ddmd_mpi, tmp_p
     complaint = "strategy own_rounds:forgetful gave None: a Ranking or a Choice of ddmd_mpi.steering is expected"
     assert [r.get("complaint") for r in rounds][:3] == [None, complaint, None]
     assert rounds[1]["decisions"] == 0
+    assert len(rounds) in (n_reports // 5 - 1, n_reports // 5), (
+        "the last one, if it comes before the streams have ended"
+    )
+    lines = [line for path in run.glob("trajectories/*.segments.jsonl") for line in path.read_text().splitlines()]
+    restarts = [segment for segment in map(json.loads, lines) if segment["decision"] >= 0]
+    assert len(restarts) == summary["steering"]["delivered"] >= 12
+    assert {segment["time_ps"] % (5 * 4.0) for segment in restarts} == {0.0}
     (log,) = (run / "logs").glob("inference-*.log")
     assert log.read_text().count(complaint) == 1
-    assert summary["steering"]["delivered"] >= 1
     assert open_run(run).contradictions() == []
 
     model = read_model(config.inputs() / "bba-go-markov.npz")
@@ -53,12 +60,16 @@ def test_a_strategy_that_fails_once_is_named_and_the_run_goes_on(ddmd_mpi, tmp_p
 
 
 def test_walkers_that_give_many_reports_at_once_move_as_the_model_says(ddmd_mpi, tmp_path):
-    """Batches of two and a half segments: every step within a stretch is one of the model's, and restarts join them."""
+    """Batches of two and a half segments that wait for nothing.
+
+    Every step within a stretch is one of the model's, and restarts join them.
+    """
     run = tmp_path / "run"
     done = ddmd_mpi(
         4, "--usecase", "bba-go-markov", "--duration", "150s", "--output", run,
         sets=("steering.strategy=greedy", "training.model=none", "simulation.walker_length_ns=8",
-              "emulation.batch_reports=25", "aggregation.archive=full"),
+              "emulation.batch_reports=25", "emulation.wait_for_rounds=false", "streams.block_frames=256",
+              "aggregation.archive=full"),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads((run / "summary.json").read_text())

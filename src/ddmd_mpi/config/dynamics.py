@@ -212,6 +212,7 @@ class EmulationSection(Section):
     trajectory: File | None = None
     markov_model: File | None = None
     batch_reports: Count = 1
+    wait_for_rounds: bool = False
     training_seconds: NonNegative = 0.0
     inference_seconds: NonNegative = 0.0
     jitter: Fraction = 0.0

@@ -38,7 +38,7 @@ FREE = {
     "simulation": "platform precision threads bind walkers_per_rank segment_ps walker_length_ns minimize "
     "minimize_iterations contexts_mb turn failures_per_walker",
     "engine": "program arguments scratch",
-    "emulation": "report_seconds batch_reports training_seconds inference_seconds jitter",
+    "emulation": "report_seconds batch_reports wait_for_rounds training_seconds inference_seconds jitter",
     "streams": "first_hop engine interface parameters adios2_xml block_frames block_delay queue_blocks queue_mb "
     "in_flight_blocks",
     "aggregation": "ring_mb archive silent_after",

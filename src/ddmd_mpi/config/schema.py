@@ -294,10 +294,25 @@ class Config(Section):
             raise ValueError(
                 "the engine markov and emulation.markov_model go together: set both, or take the use case bba-go-markov"
             )
-        if self.emulation.batch_reports > 1 and self.simulation.engine != "markov":
-            raise ValueError("emulation.batch_reports is for a Markov model: set simulation.engine to markov")
+        for key, given in (
+            ("batch_reports", self.emulation.batch_reports > 1),
+            ("wait_for_rounds", self.emulation.wait_for_rounds),
+        ):
+            if given and self.simulation.engine != "markov":
+                raise ValueError(f"emulation.{key} is for a Markov model: set simulation.engine to markov")
         if self.emulation.training_seconds and self.training.model == "none":
             raise ValueError("emulation.training_seconds needs rounds of training: set training.model (to pca, ...)")
+
+    @property
+    def round_reports(self) -> int:
+        """Reports of each walker in a round of inference."""
+        reports = self.steering.round_reports
+        return self.simulation.reports_per_segment if reports == "auto" else reports
+
+    @property
+    def paced(self) -> bool:
+        """Whether walkers wait for the rounds of inference; there are none to wait for with the strategy none."""
+        return self.emulation.wait_for_rounds and self.steering.strategy != "none"
 
     @property
     def coordinate(self) -> int | None:

@@ -132,8 +132,6 @@ class FrameWindow:
 
 def inference_frames(config: Config, n_walkers: int) -> tuple[int, int]:
     """Frames of a round of inference, and of its window."""
-    steering = config.steering
-    reports = config.simulation.reports_per_segment if steering.round_reports == "auto" else steering.round_reports
-    per_round = n_walkers * reports
-    wanted = max(n_walkers, round(steering.window_rounds * per_round))
-    return per_round, min(wanted, steering.window_frames)
+    per_round = n_walkers * config.round_reports
+    wanted = max(n_walkers, round(config.steering.window_rounds * per_round))
+    return per_round, min(wanted, config.steering.window_frames)

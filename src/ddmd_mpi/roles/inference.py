@@ -33,6 +33,7 @@ class Inference:
         self.round_frames, n_frames = inference_frames(context.config, context.layout.n_walkers)
         self.window = FrameWindow(n_frames)
         self.fresh = 0
+        self.held: set[int] = set()  # walkers that wait to be told to continue
         self.stopped = False
         self.recalled: set[Place] = set()  # of the frames of an earlier session, until it is known who has them
         self.filled: dict[int, set[tuple[int, int]]] = {}  # what each aggregator has found of them
@@ -57,16 +58,31 @@ class Inference:
                 self.selector.collect()
                 checkpoints.look()
                 self.stop_if_enough()
+                self.release()
                 if self.due():
-                    self.fresh = 0
-                    self.drop_missing()
-                    with context.stop_on_disk_error():
-                        self.selector.round(self.window.block())
+                    self.round()
                 elif not moved:
                     context.status.update(activity=Activity.WAITING)
                     time.sleep(IDLE_SECONDS)
             self.finish()
         checkpoints.last()
+
+    def round(self) -> None:
+        """Decide a round, as far as anything can be decided yet."""
+        self.fresh = 0
+        restarts = []
+        if self.selector.ready:
+            self.drop_missing()
+            with self.context.stop_on_disk_error():
+                restarts = self.selector.round(self.window.block())
+        if self.context.config.paced:
+            self.held = set(range(self.context.layout.n_walkers)) - {restart.walker for restart in restarts}
+
+    def release(self) -> None:
+        """Tell walkers that wait for a round and are not restarted by it to continue; not before an earlier receipt."""
+        for walker in self.held - self.selector.tracker.commanded:
+            self.context.mailboxes.send(walker, RestartCommand(CommandKind.CONTINUE, -1, time.time()))
+            self.held.discard(walker)
 
     def snapshot(self) -> Part:
         """The window and the policy's random numbers as a part of a checkpoint; what was decided is on record."""
@@ -143,9 +159,15 @@ class Inference:
             self.selector.load()
 
     def due(self) -> bool:
-        """Whether a round can be decided: enough new frames, time left to act, and a model if one is needed."""
-        enough = self.fresh >= self.round_frames and not self.awaits_places()
-        return self.selector.ready and not self.stopped and enough and not self.context.control.over
+        """Whether a round can be decided: enough new frames, time left to act, and a model if one is needed.
+
+        Walkers that wait for a round get one without decisions if there is no model yet.
+        """
+        paced = self.context.config.paced
+        lost = len(self.context.detector.lost_walkers) if paced else 0
+        needed = self.round_frames - lost * self.context.config.round_reports
+        enough = self.fresh >= max(needed, 1) and not self.awaits_places()
+        return (self.selector.ready or paced) and not self.stopped and enough and not self.context.control.over
 
     def awaits_places(self) -> bool:
         """Whether an aggregator has still to tell which frames of an earlier session it has found, and has time to."""

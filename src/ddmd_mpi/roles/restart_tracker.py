@@ -86,6 +86,11 @@ class RestartTracker:
         self._decisions += 1
         return self._decisions - 1
 
+    @property
+    def commanded(self) -> set[int]:
+        """Walkers that have a command under way."""
+        return {pending.walker for pending in self.pending.values()}
+
     def idle(self, block: FrameBlock) -> np.ndarray:
         """Which walkers may be commanded, shape (n_walkers,).
 
@@ -93,7 +98,7 @@ class RestartTracker:
         """
         idle = np.zeros(self.context.layout.n_walkers, bool)
         newest = {int(s): i for i, s in enumerate(block["walker"])}
-        busy = {p.walker for p in self.pending.values()}
+        busy = self.commanded
         for walker, i in newest.items():
             idle[walker] = walker not in busy and block["segment"][i] >= self._restarted.get(walker, 0)
         idle[list(self.context.detector.lost_walkers)] = False
@@ -118,7 +123,7 @@ class RestartTracker:
 
     def collect(self) -> None:
         """Read the receipts of the walkers that have a command under way."""
-        for walker in {p.walker for p in self.pending.values()}:
+        for walker in self.commanded:
             for receipt in self.mailboxes.receipts(walker):
                 self._settle(receipt)
 

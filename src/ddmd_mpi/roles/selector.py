@@ -127,8 +127,8 @@ class RestartSelector:
         name = self.context.config.training.model if self.modelled else INSTANT
         return name if self.policy.needs_model else None
 
-    def round(self, block: FrameBlock) -> None:
-        """One round on the window `block`: embed, find outliers, choose restarts, command them."""
+    def round(self, block: FrameBlock) -> list[Restart]:
+        """One round on the window `block`: embed, find outliers, choose restarts, command them; which they are."""
         context = self.context
         self.rounds += 1
         with (
@@ -151,6 +151,7 @@ class RestartSelector:
                 decisions=len(restarts), embed_s=embedded - clock, outliers_s=found - embedded, model_version=version
             )
         self.record(block, outliers, restarts, version)
+        return restarts
 
     def complain(self) -> dict[str, str]:
         """Say in the log what is wrong with the strategy's verdict, once until it is sound again; for the records."""

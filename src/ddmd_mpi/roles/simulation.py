@@ -16,6 +16,7 @@ from .batched_walker import Batch, BatchedWalker, blocks_of, newest_row
 from .checkpoint import Checkpoints
 from .context import StreamContext
 from .ensemble import Ensemble
+from .pace import Pace
 from .preparation import Preparation
 from .restart_points import Coordinates
 from .walker import Walker
@@ -31,6 +32,7 @@ class Simulation:
         self.commands: dict[int, RestartCommand] = {}
         self.rows: list[dict] = []
         self.batches: list[Batch] = []  # of walkers that give many reports at once
+        self.pace = Pace(context.config.round_reports if context.config.paced else None)
         self.oldest = 0.0
         self.told_to_stop = False
 
@@ -124,8 +126,14 @@ class Simulation:
             command = self.arrived(walker.index)
             with self.context.stop_on_disk_error(), self.ensemble.contain_engine_errors(walker):
                 if command is not None:
+                    self.pace.answer(walker.index)
                     self.ensemble.restart(walker, command, self.coordinates(walker.index, command))
-                self.gather(cast("BatchedWalker", walker).reports(self.context.config.emulation.batch_reports))
+                n_reports = min(self.pace.left(walker.index), self.context.config.emulation.batch_reports)
+                self.gather(cast("BatchedWalker", walker).reports(n_reports))
+            if walker.retired:
+                self.pace.lift()  # a round that lacks its frames is late
+        if all(self.pace.left(walker.index) == 0 for walker in walkers):
+            time.sleep(PAUSE)
         self.ship()
         self.post()
 
@@ -135,6 +143,7 @@ class Simulation:
             self.ensemble.show(newest_row(batch))
             self.oldest = self.oldest if self.batches else time.monotonic()
             self.batches.append(batch)
+            self.pace.count(batch.walker, len(batch))
 
     def patience(self, walker: Walker, command: RestartCommand | None) -> AbstractContextManager[None]:
         """The first steps with a topology may take as long as a start, and so may each restart of a program."""
@@ -177,6 +186,8 @@ class Simulation:
                 self.told_to_stop = True
             elif command is not None and command.kind == CommandKind.RESTART:
                 self.commands[walker.index] = command
+            elif command is not None:
+                self.pace.answer(walker.index)
         self.context.plane.progress()
         self.context.events.add("mailbox", time.perf_counter() - clock)
 

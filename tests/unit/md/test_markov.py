@@ -230,8 +230,9 @@ def test_engine_and_model_go_together():
     for assignments in (("simulation.engine=markov",), ("emulation.markov_model='x.npz'",)):
         with pytest.raises(ConfigError, match="bba-go-markov"):
             load("bba-go", None, assignments)
-    with pytest.raises(ConfigError, match="emulation.batch_reports is for a Markov model"):
-        load("bba-go", None, ("emulation.batch_reports=2",))
+    for setting in ("batch_reports=2", "wait_for_rounds=true"):
+        with pytest.raises(ConfigError, match=f"emulation.{setting.partition('=')[0]} is for a Markov model"):
+            load("bba-go", None, (f"emulation.{setting}",))
     assert "draws from the Markov model bba-go-markov.npz" in CONFIG.note
 
 
