@@ -36,6 +36,8 @@ def window(n_frames: int, n_walkers: int, rng: np.random.Generator) -> FrameBloc
             "walker": (index % n_walkers).astype(np.int32),
             "segment": (frame // SEGMENT).astype(np.int32),
             "frame": frame.astype(np.int64),
+            "decision": np.full(n_frames, -1),
+            "ca_positions": rng.normal(0, 600, (n_frames, 28, 3)).astype(np.int16),
             "topology": np.zeros(n_frames, np.int32),
             "rmsd": rng.uniform(1, 9, n_frames).astype(np.float32),
             "order_parameters": rng.normal(size=(n_frames, 2)).astype(np.float32),

@@ -46,6 +46,7 @@ BUILT_IN = {
     "fast": _needs("latents", "coordinate", clusters="auto", alpha=1.0),
     "knn": _needs("latents", clusters="auto", neighbours=5),
     "reap": _needs("order_parameters", clusters="auto", candidates=10, delta=0.05, agents=1),
+    "auto": _needs(period=2, patience=8, least=0.1),
     "published": _needs("outliers", "coordinate"),
     "none": _needs(),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .adaptive import fast, knn, least_counts, reap
+from .auto import auto
 from .candidates import Candidates, Choice, Ranking, Strategy
 
 
@@ -54,5 +55,6 @@ def published(candidates: Candidates) -> Choice:
 
 #: Strategies by their name in the settings; "none" decides nothing. What they need is in config/strategies.py.
 STRATEGIES: dict[str, Strategy] = {
-    f.__name__: f for f in (ml, ml_rmsd, ml_lof, ml_contacts, greedy, random, least_counts, fast, knn, reap, published)
+    f.__name__: f
+    for f in (ml, ml_rmsd, ml_lof, ml_contacts, greedy, random, least_counts, fast, knn, reap, auto, published)
 }

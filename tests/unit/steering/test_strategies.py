@@ -18,8 +18,15 @@ NEEDS_NOTHING_OF_A_MODEL = [n for n, b in BUILT_IN.items() if not b.needs & {"ou
 
 
 def candidates(name, outliers, seed=0, **changes) -> Candidates:
+    columns = {
+        "walker": np.arange(5),
+        "frame": np.arange(5),
+        "decision": np.full(5, -1),
+        "order_parameters": np.arange(10.0).reshape(5, 2),
+        "ca_positions": np.arange(5 * 8 * 3).reshape(5, 8, 3),
+    }
     parts = {
-        "block": FrameBlock({"walker": np.arange(5), "order_parameters": np.arange(10.0).reshape(5, 2)}),
+        "block": FrameBlock(columns),
         "coordinate": RMSD,
         "usable": np.ones(5, bool),
         "n_walkers": 2,
@@ -61,7 +68,7 @@ def test_random_ranks_every_frame_by_the_generator_alone():
 
 @pytest.mark.parametrize("name", NEEDS_NOTHING_OF_A_MODEL)
 def test_strategies_that_need_no_model_rank_without_outliers(name):
-    ranking = STRATEGIES[name](candidates(name, Outliers.none(len(RMSD))))
+    ranking = STRATEGIES[name](candidates(name, Outliers.none(len(RMSD)), n_walkers=5))
     assert ranking.eligible.any()
     assert np.isfinite(ranking.score).all()
 
