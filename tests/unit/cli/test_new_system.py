@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import openmm
 import pytest
 from Bio.PDB import PDBIO
 from openmm import app
@@ -30,8 +31,16 @@ LINE = "HETATM 9001  {:<3s} {:3s} A 901      30.000  30.000  30.000  1.00  0.00 
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
-    """Unfolding takes two picoseconds."""
-    monkeypatch.setattr(prepare, "unfolding_ps", lambda n_atoms: 2.0)
+    """Unfolding takes a picosecond, and is not minimised before and after."""
+    hot_run = prepare.hot_run
+
+    def short_run(*given):
+        with monkeypatch.context() as patch:
+            patch.setattr(openmm.LocalEnergyMinimizer, "minimize", lambda context: None)
+            return hot_run(*given)
+
+    monkeypatch.setattr(prepare, "hot_run", short_run)
+    monkeypatch.setattr(prepare, "unfolding_ps", lambda n_atoms: 1.0)
 
 
 def heavy_lines(path):
