@@ -193,13 +193,13 @@ def test_hammered_rings_give_the_whole_frame_asked_for_or_none(comm):
     hammer_ring(comm, *((20_000, 40) if comm.size == 2 else (4_000, 2_000)))
 
 
-@on_ranks(3, seconds=180, OMPI_MCA_osc="rdma")
+@on_ranks(3, seconds=400, OMPI_MCA_osc="rdma")
 def test_mailboxes_that_are_not_in_shared_memory(comm):
     """Open MPI's component for several nodes; MPICH knows only one kind and runs the same again."""
     hammer_mailboxes(comm, 10_000)
 
 
-@on_ranks(3, seconds=180, OMPI_MCA_osc="rdma")
+@on_ranks(3, seconds=400, OMPI_MCA_osc="rdma")
 def test_rings_that_are_not_in_shared_memory(comm):
     hammer_ring(comm, 1_000, 2_000)
 
