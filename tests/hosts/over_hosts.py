@@ -204,6 +204,11 @@ def run_over(
     return good(job.ended())
 
 
+def restarted_on(*hosts: str) -> Callable[[Run], bool]:
+    """Whether walkers on each of these hosts have been restarted."""
+    return lambda run: set(hosts) <= set(run.restarted())
+
+
 def good(ended: Ended) -> Ended:
     """A run that is complete, and whose data went over the wire."""
     assert ended.done.code == 0, ended.said

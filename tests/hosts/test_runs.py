@@ -6,8 +6,8 @@ Under MPICH, whose environment of tests has no TensorFlow, those with a model ar
 import importlib.util
 
 import pytest
-from checker import lines, problems
-from over_hosts import LIMIT, QUICK, Job, Run, begun, good, run_over
+from checker import problems
+from over_hosts import QUICK, restarted_on, run_over
 from toy_table import write_table
 
 from ddmd_mpi.analysis import open_run
@@ -29,11 +29,6 @@ def is_sound(ended):
     of_a_rank = {host: n / n_ranks[host] for host, n in frames.items()}
     assert min(of_a_rank.values()) > 0.1 * max(of_a_rank.values()), f"a host was slow: {of_a_rank}"
     return ended.summary
-
-
-def restarted_on(*hosts):
-    """Whether walkers on each of these hosts have been restarted."""
-    return lambda run: set(hosts) <= set(run.restarted())
 
 
 @needs_tensorflow
@@ -139,39 +134,3 @@ def test_file_mode_over_two_hosts(box, tmp_path):
     assert summary["training"]["data_parallel"] == "mpi"
     assert summary["training"]["versions"] >= 1
     assert ended.restarted().keys() == set(TWO_HOSTS)
-
-
-@pytest.fixture(scope="module")
-def sessions(module_box, tmp_path_factory):
-    """A run over two hosts that a signal ends, and that is resumed on three: what there was after each session."""
-    directory = tmp_path_factory.mktemp("resumed") / "run"
-    first = run_over(
-        module_box, directory, TWO_HOSTS, 3, "--usecase", "bba-go", sets=QUICK, enough=restarted_on(*TWO_HOSTS)
-    )
-    found = [(first.summary, problems(directory), len(first.lines("decisions.jsonl")))]
-    second = Job(module_box, directory, THREE_HOSTS, 2, "--resume", directory, "--duration", LIMIT)
-    second.until(
-        lambda: (
-            Run(directory).shows("session") == 1
-            and begun(directory)
-            and len(lines(directory / "decisions.jsonl")) > found[0][2]
-        )
-    )
-    second.signal("simulation", "TERM")
-    ended = good(second.ended())
-    found.append((ended.summary, problems(directory), len(ended.lines("decisions.jsonl"))))
-    return ended, found
-
-
-def test_a_signal_on_one_host_stops_the_run_on_all(sessions):
-    summary, wrong, _ = sessions[1][0]
-    assert wrong == []
-    assert (summary["stop_reason"], summary["sessions"]) == ("SIGTERM", 1)
-
-
-def test_a_run_is_resumed_on_another_number_of_hosts(sessions):
-    ended, ((before, _, _), (after, wrong, _)) = sessions
-    assert wrong == []
-    assert (after["stop_reason"], after["sessions"]) == ("SIGTERM", 2)
-    assert ended.hosts("simulation") == ["host1", "host2"]
-    assert after["simulation"]["frames"] > before["simulation"]["frames"]
