@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def start(n_ranks: int, *arguments: object, **environment: str) -> subprocess.Po
     )
 
 
-def until(process: subprocess.Popen[str], reached: Callable[[], bool], seconds: float = 90) -> None:
+def until(process: subprocess.Popen[str], reached: Callable[[], object], seconds: float = 200) -> None:
     """Wait for what a run writes."""
     deadline = time.monotonic() + seconds
     while not reached():
@@ -47,12 +47,43 @@ def until(process: subprocess.Popen[str], reached: Callable[[], bool], seconds: 
         time.sleep(0.1)
 
 
-def ended(process: subprocess.Popen[str], seconds: float = 90) -> str:
+def ended(process: subprocess.Popen[str], seconds: float = 200) -> str:
     """What a run has printed; its exit code is in the process."""
     try:
         return process.communicate(timeout=seconds)[0]
     finally:
         kill_session(process.pid)
+
+
+def stopped(
+    n_ranks: int,
+    directory: Path,
+    *arguments: object,
+    enough: Callable[[], object],
+    sets: Sequence[str] = (),
+    seconds: float = 200,
+) -> str:
+    """Run the program until it has done enough, then tell it to stop; what it printed. A good end is asserted."""
+    given = (f"--set={s}" for s in sets)
+    process = start(n_ranks, *arguments, "--duration", "20min", "--output", directory, *given)
+    until(process, lambda: (directory / "environment.json").exists() and enough(), seconds)
+    os.kill(ranks(directory, "inference")[0], signal.SIGTERM)
+    printed = ended(process)
+    assert process.returncode == 0, printed
+    assert (summary(directory)["completed"], summary(directory)["stop_reason"]) == (True, "SIGTERM"), printed
+    return printed
+
+
+def versions(directory: Path) -> int:
+    """How many versions of its model a run has published."""
+    return len(list((directory / "models").glob("v*/metadata.json")))
+
+
+def restarts(directory: Path) -> int:
+    """How many restarts a run has applied."""
+    path = directory / "decisions.jsonl"
+    whole = path.read_text().split("\n")[:-1] if path.exists() else []
+    return sum(json.loads(line)["outcome"] == "applied" for line in whole)
 
 
 def summary(directory: Path) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jobs import restarts, stopped, summary
 
 from ddmd_mpi.analysis import open_model
 from ddmd_mpi.streams.archive import read_archive
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
-SECONDS = 35
 QUICK = ("simulation.report_interval_ps=2", "simulation.segment_ps=20", "simulation.walkers_per_rank=4",
          "training.first_frames=100", "steering.instant_model=false")  # fmt: skip
 
@@ -43,29 +43,18 @@ class Failing(Model):
 
 
 @pytest.fixture
-def steer(ddmd_mpi, tmp_path, monkeypatch):
-    """A run of bba-go with a model: its directory, its summary and what it said on standard error."""
+def steer(tmp_path, monkeypatch):
+    """A run of bba-go with a model until that is enough: its directory, its summary and what it said."""
     (tmp_path / "slow.py").write_text(re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[0])
     (tmp_path / "failing.py").write_text(FAILING)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.syspath_prepend(tmp_path)
 
-    def run(name, *sets):
+    def run(name, *sets, enough):
         directory = tmp_path / "run"
-        done = ddmd_mpi(
-            4,
-            "--usecase",
-            "bba-go",
-            "--duration",
-            f"{SECONDS}s",
-            "--output",
-            directory,
-            sets=(f"training.model={name}", *QUICK, *sets),
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        summary = json.loads((directory / "summary.json").read_text())
-        assert summary["completed"] is True
-        return directory, summary, done.stderr
+        given = (f"training.model={name}", *QUICK, *sets)
+        said = stopped(4, directory, "--usecase", "bba-go", sets=given, enough=lambda: enough(directory))
+        return directory, summary(directory), said
 
     return run
 
@@ -78,10 +67,10 @@ def lines(path):
     ("pca", (), 10), ("slow:Slow", ("training.options.dimensions=2", "training.first_frames=450"), 2),
 ])  # fmt: skip
 def test_another_model_steers(steer, name, sets, n_latent):
-    directory, summary, _ = steer(name, *sets)
-    assert summary["training"]["versions"] >= 1
-    assert summary["inference"]["rounds"] >= 1
-    assert summary["steering"]["delivered"] >= 1
+    directory, found, _ = steer(name, *sets, enough=restarts)
+    assert found["training"]["versions"] >= 1
+    assert found["inference"]["rounds"] >= 1
+    assert found["steering"]["delivered"] >= 1
     decisions = lines(directory / "decisions.jsonl")
     assert all(d["model_version"] >= 1 and d["model"] == name for d in decisions)
 
@@ -101,14 +90,17 @@ def test_another_model_steers(steer, name, sets, n_latent):
 
 
 def test_a_model_that_cannot_embed_steers_nothing_and_ends_nothing(steer):
-    directory, summary, said = steer("failing:Failing")
-    assert summary["training"]["versions"] >= 1
-    assert summary["inference"]["rounds"] >= 1
-    assert summary["steering"]["decisions"] == 0
+    sentence = "no restarts in this round: training.model failing:Failing failed in embed: RuntimeError: no latents"
+
+    def failed(directory):
+        return any(sentence in log.read_text() for log in (directory / "logs").glob("inference-*.log"))
+
+    directory, found, said = steer("failing:Failing", enough=failed)
+    assert found["training"]["versions"] >= 1
+    assert found["inference"]["rounds"] >= 1
+    assert found["steering"]["decisions"] == 0
     assert (directory / "decisions.jsonl").read_text() == ""
     (log,) = (directory / "logs").glob("inference-*.log")
-    sentence = "no restarts in this round: training.model failing:Failing failed in embed: RuntimeError: no latents"
-    assert sentence in log.read_text()
     assert "Traceback" in log.read_text()
     assert sentence in said
     assert "Traceback" not in said
