@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from .sample import MOST_FRAMES, Sample, even
 N_STATES, FRAMES_PER_STATE = 500, 10
 #: The shape of a frame is the distances between at most so many of its descriptor atoms, in so many components.
 N_ATOMS, N_COMPONENTS = 24, 10
-KMEANS_STEPS = 20
+KMEANS_STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,21 @@ def states(positions_nm: np.ndarray, name: str, most: int = N_STATES, seed: int 
     _, axes = np.linalg.eigh(np.cov(distances.T).reshape(distances.shape[1], -1))
     axes = axes[:, ::-1][:, :N_COMPONENTS]
     projected = (distances - mean) @ axes
-    centres, _ = kmeans2(projected, n_states, KMEANS_STEPS, minit="++", seed=seed, missing="warn")
-    return States(name, positions_nm.shape[1], mean, axes, np.unique(centres, axis=0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a cluster without frames keeps its centre
+        centres, _ = kmeans2(projected, _spread(projected, n_states, seed), KMEANS_STEPS, minit="matrix")
+    return States(name, positions_nm.shape[1], mean, axes, centres)
+
+
+def _spread(points: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """At most n of the points, far from each other (k-means++, Arthur and Vassilvitskii, 2007)."""
+    random = np.random.default_rng(seed)
+    chosen = [int(random.integers(len(points)))]
+    squared = ((points - points[chosen[0]]) ** 2).sum(axis=1)
+    while len(chosen) < n and squared.max() > 0:
+        chosen.append(int(random.choice(len(points), p=squared / squared.sum())))
+        squared = np.minimum(squared, ((points - points[chosen[-1]]) ** 2).sum(axis=1))
+    return points[chosen]
 
 
 def _distances(positions_nm: np.ndarray) -> np.ndarray:

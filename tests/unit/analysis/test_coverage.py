@@ -39,6 +39,11 @@ def test_there_are_no_more_states_than_the_frames_bear(shapes):
         states(shapes[:19], "the shapes")
 
 
+def test_equal_frames_are_one_state(shapes):
+    found = states(np.repeat(shapes[:1], 40, axis=0), "one shape")
+    assert len(found) == 1
+
+
 def test_frames_of_another_system_are_refused(shapes):
     with pytest.raises(InputError, match="the shapes has 8 descriptor atoms and the run has 7"):
         states(shapes, "the shapes").assign(shapes[:, :7])
