@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import DDMDError, RunDirectoryError, sentence
+from ..faults.stop import job_end
 from ..rundir.disk import disk_errors
 from .study_file import Study
 from .trials import INTERRUPTED, State, Trial
 
 POLL_SECONDS = 0.1
+#: No trial begins so shortly before the end of a batch job.
+MARGIN_SECONDS = 180.0
 #: The way in which a source tree starts ranks on this machine.
 RANKS = Path(__file__).resolve().parents[3] / "jobscripts" / "ranks.sh"
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
@@ -113,8 +116,10 @@ class Executor:
         waiting = [trial for trial in trials if trial.state() is not State.FINISHED]
         before = {number: signal.signal(number, self._stop) for number in SIGNALS}
         done = len(trials) - len(waiting)
+        end = job_end(os.environ, time.time())
         try:
             while (waiting and not self.stopped) or self._running:
+                self._look_at_clock(end)
                 while waiting and not self.stopped and len(self._running) < self._study.at_once:
                     trial = waiting.pop(0)
                     self._begin(trial, f"[{done + len(self._running) + 1}/{len(trials)}] ")
@@ -126,6 +131,12 @@ class Executor:
             self._tell(signal.SIGTERM)
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _look_at_clock(self, end: float | None) -> None:
+        """Begin no more trials if the batch job ends soon, at this Unix time."""
+        if end is not None and not self.stopped and time.time() > end - MARGIN_SECONDS:
+            self._say("the batch job ends soon: no more trials begin")
+            self.stopped = True
 
     def _begin(self, trial: Trial, place: str, *, again: bool = False) -> None:
         """Start a trial, or resume it."""
@@ -165,7 +176,8 @@ class Executor:
             except DDMDError as error:
                 self._fail(trial, sentence(error))
             return True
-        if trial.summary().get("stop_reason") in INTERRUPTED or self.stopped:
+        orderly = ended.process.returncode == 0 and trial.summary().get("stop_reason") in INTERRUPTED
+        if orderly or self.stopped:
             self.stopped = True
             self._say(f"{trial.name}: stopped before its end")
             return False

@@ -25,6 +25,8 @@ from .study_file import Settings, Study, System
 UNLIMITED = "3650d"
 #: Why a run may have ended early although it completed: it can be resumed.
 INTERRUPTED = {"walltime", "SIGUSR1", "SIGUSR2", "SIGINT", "SIGTERM", "disk"}
+#: Of a run whose walkers have all failed.
+FAILED = "failure"
 PS_PER_NS = 1000.0
 
 
@@ -85,7 +87,7 @@ class Trial:
     def state(self) -> State:
         """How far it has come."""
         summary = self.summary()
-        if summary.get("completed") is True and summary.get("stop_reason") not in INTERRUPTED:
+        if summary.get("completed") is True and summary.get("stop_reason") not in {*INTERRUPTED, FAILED}:
             return State.FINISHED
         if any(self.run.glob("checkpoints/manifest-*.json")):
             return State.UNFINISHED

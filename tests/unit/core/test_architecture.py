@@ -34,7 +34,7 @@ MAY_USE = {
         "rundir",
         "environ",
     },
-    "study": {"prepare", "report", "analysis", "steering", "structure", "layout", "config", "rundir"},
+    "study": {"prepare", "report", "analysis", "steering", "structure", "faults", "layout", "config", "rundir"},
     "run": {
         "shutdown",
         "connect",

@@ -93,6 +93,16 @@ def test_a_trial_that_cannot_be_resumed_begins_again(begin, make):
     assert executor.failures == {}
 
 
+def test_a_trial_that_crashes_when_it_is_resumed_does_not_stop_the_study(begin, make):
+    _, (first, *_) = make()
+    (first.run / "checkpoints").mkdir(parents=True)
+    (first.run / "checkpoints" / "manifest-000003.json").write_text("{}")
+    (first.run / "summary.json").write_text('{"completed": true, "stop_reason": "SIGTERM"}')  # of the session before
+    starts, _, executor, finished = begin("if '--resume' in words: sys.exit(1)")
+    assert [s[3] for s in starts] == [True, False, False, False, False]
+    assert (len(finished), executor.stopped) == (4, False)
+
+
 def test_trials_at_once_have_slots_of_their_own(begin):
     wait = """
 mate = pathlib.Path(log + slot)
@@ -127,6 +137,15 @@ time.sleep(60)
     assert said[-1].endswith("stopped before its end")
     starts, *_ = begin()
     assert [s[3] for s in starts] == [True, False, False, False]
+
+
+def test_no_trial_begins_at_the_end_of_a_job(begin, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + 60))
+    starts, said, executor, _ = begin()
+    assert (starts, executor.stopped, executor.failures) == ([], True, {})
+    assert said == ["the batch job ends soon: no more trials begin"]
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + 3600))
+    assert len(begin()[0]) == 4
 
 
 def test_what_a_killed_study_has_left_running_is_waited_for(tmp_path):

@@ -41,6 +41,8 @@ def test_trials_side_by_side_do_not_bind_to_the_same_cores(make):
         ({"completed": False, "stop_reason": ""}, True, State.UNFINISHED),
         ({"completed": True, "stop_reason": "SIGTERM"}, True, State.UNFINISHED),
         ({"completed": True, "stop_reason": "walltime"}, False, State.LOST),
+        ({"completed": True, "stop_reason": "failure"}, True, State.UNFINISHED),
+        ({"completed": True, "stop_reason": "rmsd_plateau"}, True, State.FINISHED),
         ("{half", True, State.UNFINISHED),
     ],
 )
