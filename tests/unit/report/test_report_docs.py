@@ -37,6 +37,19 @@ def test_every_snippet_of_the_analysis_page_runs(tmp_path, monkeypatch, capsys):
     assert names["lag_ps"] == pytest.approx(REPORT_PS)
 
 
+def test_a_model_is_opened_as_its_page_does(tmp_path, monkeypatch, capsys):
+    run = SyntheticRun(n_rounds=6).write(tmp_path / "runs" / "demo")
+    write_trajectories(run, np.random.default_rng(0))
+    write_model(run / "models", np.random.default_rng(0))
+    max((run / "models").glob("v*")).rename(run / "models" / "v000012")
+    next((run / "topology").glob("*.pdb")).rename(run / "topology" / "cln025.pdb")
+    monkeypatch.chdir(tmp_path)
+    snippets = re.findall(r"```python\n(.*?)```", (DOCS / "models.md").read_text(), re.DOTALL)
+    exec(next(text for text in snippets if "open_model" in text), {})
+    n_frames = len(open_run(run).frames[open_run(run).frames["walker"] == 0])
+    assert capsys.readouterr().out == f"({n_frames}, 10)\n"
+
+
 def test_every_snippet_of_the_tutorial_runs(tmp_path, monkeypatch, capsys):
     run = SyntheticRun().write(tmp_path / "runs" / "tutorial")
     write_trajectories(run, np.random.default_rng(0))
