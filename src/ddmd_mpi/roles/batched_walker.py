@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -32,6 +32,9 @@ class ManyReports(Protocol):
 
     def reports(self, n_reports: int) -> Reports:
         """Move to each of the next reports."""
+
+    def number(self, positions: np.ndarray) -> int | None:
+        """Which frame of its collection these positions are, None for none of them."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class BatchedWalker(Walker):
         reports = cast("ManyReports", self.engine).reports(n_reports)
         moved = time.perf_counter()
         self._count(n_reports, moved - clock)
-        features = self._learn(reports)
+        features = self._learn(reports.frames, reports.positions, reports.box)
         learnt = time.perf_counter()
         batch = self._record(reports, features)
         self._on_record = True
@@ -108,11 +111,18 @@ class BatchedWalker(Walker):
         propagator.rate = steps / seconds
         propagator.count(steps, seconds)
 
-    def _learn(self, reports: Reports) -> Features:
+    def _features(self, positions: np.ndarray, box: np.ndarray) -> Mapping[str, Any]:
+        number = cast("ManyReports", self.engine).number(positions)
+        if number is None:
+            return super()._features(positions, box)
+        frames = np.array([number])
+        columns = self._learn(frames, positions[None], box).columns(frames)
+        return {name: column if name == "contact_columns" else column[0] for name, column in columns.items()}
+
+    def _learn(self, frames: np.ndarray, positions: np.ndarray, box: np.ndarray) -> Features:
         features = cast("Features", self.slot.features)
         try:
-            descriptor = self.slot.topology.structures.descriptor
-            features.learn(reports.frames, reports.positions, descriptor, reports.box)
+            features.learn(frames, positions, self.slot.topology.structures.descriptor, box)
         except ValueError as error:
             raise EngineError(f"a frame has no features: {error}") from error
         return features

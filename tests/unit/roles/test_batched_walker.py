@@ -150,3 +150,25 @@ def test_after_a_batch_that_the_disk_refuses_the_walker_is_where_its_files_say(n
     assert values["frames"] == 6
     assert not [name for name in arrays if name.startswith("engine/")], "that state is on no record"
     np.testing.assert_array_equal(arrays["mark/positions"], batch.reports.positions[-1])
+
+
+def test_single_reports_have_the_same_features_and_each_frame_is_computed_once(new, monkeypatch):
+    """As in file mode, and where a segment starts; positions that are none of the model's are computed as they are."""
+    walker, asked = new(), []
+    calculator = walker.slot.features
+    monkeypatch.setattr(
+        calculator, "compute", lambda *given: asked.append(1) or type(calculator).compute(calculator, *given)
+    )
+    row = walker.report(lambda: False)
+    frames = {row["positions"].tobytes()}
+    for _ in range(20):
+        row = walker.report(lambda: False)
+        frames.add(row["positions"].tobytes())
+        expected = type(calculator).compute(calculator, row["positions"])
+        assert row["rmsd"] == pytest.approx(expected["rmsd"])
+        for name in ("order_parameters", "ca_positions", "contact_counts", "contact_columns"):
+            np.testing.assert_array_equal(row[name], expected[name])
+    assert len(frames) <= len(asked) <= len(frames) + 1, "and the start"
+    other = MODEL.positions[0] + np.float32(0.1) * np.arange(28, dtype=np.float32)[:, None]
+    walker.restart(command(), (other, np.ones_like(other), np.zeros((3, 3), np.float32)))
+    assert float(index(walker)[-1]["rmsd_angstrom"]) == pytest.approx(calculator.compute(other)["rmsd"], abs=1e-4)

@@ -78,6 +78,10 @@ class EmulatedEngine:
         self._show(positions[-1], velocities[-1])
         return Reports(frames, positions, velocities, self._box, np.full(n_reports, self._motion.potential_energy()))
 
+    def number(self, positions: np.ndarray) -> int | None:
+        """Which frame of a Markov model these positions are, nm, shape (n_atoms, 3); None for none of them."""
+        return self._motion.number(positions) if isinstance(self._motion, MarkovMotion) else None
+
     def state(self) -> State:
         """The current state."""
         return self._show(self._motion.positions(self._rng), None) if self._state is None else self._state

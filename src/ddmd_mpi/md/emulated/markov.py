@@ -99,9 +99,13 @@ class MarkovModel:
         at = np.array(states, int)
         return rng.integers(self.frames_of[at], self.frames_of[at + 1])
 
+    def number(self, positions: np.ndarray) -> int | None:
+        """Index of the frame that has these positions, nm, shape (n_atoms, 3); None if none has."""
+        return self._index.get(np.ascontiguousarray(positions, np.float32).tobytes())
+
     def nearest(self, positions: np.ndarray) -> int:
         """Index of the frame that is nearest to positions, nm, shape (n_atoms, 3); as they lie, none is turned."""
-        known = self._index.get(np.ascontiguousarray(positions, np.float32).tobytes())
+        known = self.number(positions)
         if known is not None:
             return known
         away = np.abs(self.positions - positions).sum(axis=(1, 2))
@@ -181,6 +185,10 @@ class MarkovMotion:
     def take(self, positions: np.ndarray) -> None:
         """Go to a frame, nm, shape (n_atoms, 3), of this or another walker."""
         self._go_to(self._model.nearest(positions))
+
+    def number(self, positions: np.ndarray) -> int | None:
+        """Index of the frame that has these positions, None if none has."""
+        return self._model.number(positions)
 
     def advance(self, reports: float, rng: np.random.Generator) -> None:
         """Move for a number of reports, or a part of one: a draw for each that is more than half over."""
