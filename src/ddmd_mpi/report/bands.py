@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 #: Percentiles of the runs between which a band lies, by its name.
 BANDS = {"interquartile range": (25.0, 75.0), "95 % of the runs": (2.5, 97.5)}
 QUARTILES = "interquartile range"
+#: Of the first arms, of as many others, ...
+MARKERS = ("", "o", "s", "^")
 #: Okabe and Ito's colours and a dash each, so that lines can be told apart in grey, too.
 LINES = (
     ("#0072B2", "-"),
@@ -70,7 +72,7 @@ def draw_band(
     label
         Name of the arm; the number of runs is added.
     index
-        Which of :data:`LINES`: another one for each arm.
+        Which of :data:`LINES`, another one for each arm; further arms have the same lines with :data:`MARKERS`.
     band
         A name of :data:`BANDS`.
     """
@@ -78,4 +80,15 @@ def draw_band(
     middle, low, high = middle_and_band(curves, band)
     if len(curves) > 1:
         axes.fill_between(grid, low, high, color=colour, alpha=0.2, linewidth=0)
-    axes.plot(grid, middle, color=colour, linestyle=dashes, linewidth=1.8, label=f"{label} (n = {len(curves)})")
+    marker = MARKERS[index // len(LINES) % len(MARKERS)]
+    axes.plot(
+        grid,
+        middle,
+        color=colour,
+        linestyle=dashes,
+        linewidth=1.8,
+        marker=marker,
+        markersize=4,
+        markevery=0.1,
+        label=f"{label} (n = {len(curves)})",
+    )

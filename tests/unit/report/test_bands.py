@@ -37,6 +37,13 @@ def test_one_run_is_a_line_and_several_have_a_band(n_runs):
     assert len(axes.collections) == (n_runs > 1)
 
 
+def test_more_arms_than_lines_can_be_told_apart():
+    axes = Figure().subplots()
+    for index in range(3 * len(LINES)):
+        draw_band(axes, np.arange(3.0), np.ones((1, 3)), "arm", index)
+    assert len({(line.get_color(), line.get_marker()) for line in axes.lines}) == 3 * len(LINES)
+
+
 @pytest.mark.parametrize("seen", [np.eye(3), DEUTERANOPIA, PROTANOPIA], ids=["normal", "deuteranopia", "protanopia"])
 def test_lines_differ_for_the_colour_blind(seen):
     """By a just noticeable difference of CIE Lab many times over, or by their dashes."""
