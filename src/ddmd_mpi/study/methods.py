@@ -28,7 +28,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 def methods(study: Study, measured: Sequence[Measured], failures: dict[str, str]) -> str:
     """The paragraph, from what was done and not from what was planned."""
     sentences = [_of_system(m) for m in measured]
-    others = len(study.arms) - 1
+    others = max(len(m.arms) for m in measured) - 1
     if others:
         sentences.append(
             f"Arms were compared with {study.reference} by two-sided Mann-Whitney U tests, given as they are and with "
@@ -60,8 +60,8 @@ def _of_system(m: Measured) -> str:
         f"{m.system.name}: every trial was a run of ddmd-mpi {' and '.join(found)} on {m.system.n_ranks} "
         f"rank{'s' if m.system.n_ranks > 1 else ''}, in which {_range(walkers)} walkers simulated "
         f"{m.system.aggregate_ns:g} ns together ({facts['steps']:,} steps of {facts['timestep_fs']:g} fs, a report "
-        f"every {facts['report_ps']:g} ps). There were {_range(counts)} trials with different seeds for each of the "
-        f"arms {', '.join(m.arms)}; arms took turns, seed by seed. Coverage is the share of {states} that a trial has "
+        f"every {facts['report_ps']:g} ps). Trials with different seeds for each arm: {_range(counts)}; arms: "
+        f"{', '.join(m.arms)}. Arms took turns, seed by seed. Best RMSD is the lowest Cα RMSD to the target. Coverage is the share of {states} that a trial has "
         "visited."
         + (f" Some trials ended early ({', '.join(sorted(ended))}), so that the steps are not equal." if ended else "")
         + (f" Note: {facts['note']}." if facts["note"] else "")

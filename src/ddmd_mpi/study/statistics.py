@@ -68,7 +68,7 @@ def mean_interval(values: np.ndarray, generator: np.random.Generator) -> Interva
     if not len(values) or not np.isfinite(values).all():
         return Interval(np.nan, np.nan, np.nan)
     sampled = values[_resample(len(values), generator)].mean(axis=1)
-    return _percentiles(float(values.mean()), sampled)
+    return _percentiles(float(values.mean()), sampled, len(values))
 
 
 def cliffs_delta(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> Interval:
@@ -78,7 +78,7 @@ def cliffs_delta(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -
     above = (x[:, None] > y).astype(np.int8) - (x[:, None] < y).astype(np.int8)
     rows, columns = _resample(len(x), generator), _resample(len(y), generator)
     sampled = np.array([above[np.ix_(r, c)].mean() for r, c in zip(rows, columns, strict=True)])
-    return _percentiles(float(above.mean()), sampled)
+    return _percentiles(float(above.mean()), sampled, min(len(x), len(y)))
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -98,8 +98,9 @@ def _resample(n: int, generator: np.random.Generator) -> np.ndarray:
     return generator.integers(n, size=(N_SAMPLES, n))
 
 
-def _percentiles(value: float, sampled: np.ndarray) -> Interval:
-    low, high = np.percentile(sampled, ENDS)
+def _percentiles(value: float, sampled: np.ndarray, n: int) -> Interval:
+    """The interval of an estimate; NaN if it is from a single value."""
+    low, high = np.percentile(sampled, ENDS) if n > 1 else (np.nan, np.nan)
     return Interval(value, float(low), float(high))
 
 
@@ -107,7 +108,7 @@ def _difference_of_means(x: np.ndarray, y: np.ndarray, generator: np.random.Gene
     if not (len(x) and len(y) and np.isfinite(x).all() and np.isfinite(y).all()):
         return Interval(np.nan, np.nan, np.nan)
     sampled = x[_resample(len(x), generator)].mean(axis=1) - y[_resample(len(y), generator)].mean(axis=1)
-    return _percentiles(float(x.mean() - y.mean()), sampled)
+    return _percentiles(float(x.mean() - y.mean()), sampled, min(len(x), len(y)))
 
 
 def _differences(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -152,7 +152,7 @@ def test_the_directory_of_a_study(study, tmp_path):
         }
     text = (output / "methods.md").read_text()
     assert "4 walkers simulated 2.4 ns together (120,000 steps of 20 fs, a report every 6 ps)" in text
-    assert "1 to 2 trials" in text
+    assert "Trials with different seeds for each arm: 1 to 2; arms: none, greedy." in text
     assert "50 states of the Markov model" in text
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest["seeds"] == [1, 2]

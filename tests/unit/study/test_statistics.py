@@ -80,6 +80,12 @@ def test_without_a_trial_there_is_no_number():
     assert np.isnan([found.p_rank, found.p_paired, found.effect.value, found.difference.value]).all()
 
 
+def test_a_single_trial_has_no_interval():
+    found = compare({1: 2.0}, {1: 1.0, 2: 1.5})
+    assert (found.difference.value, found.effect.value, found.paired.value) == (0.75, 1.0, 1.0)
+    assert np.isnan([found.difference.low, found.effect.high, found.paired.low]).all()
+
+
 def test_holm_by_hand():
     corrected = holm(np.array([0.01, 0.04, np.nan, 0.03, 0.005]))
     assert corrected[[4, 0, 3, 1]] == pytest.approx([0.02, 0.03, 0.06, 0.06])
