@@ -61,8 +61,8 @@ def _of_system(m: Measured) -> str:
         f"rank{'s' if m.system.n_ranks > 1 else ''}, in which {_range(walkers)} walkers simulated "
         f"{m.system.aggregate_ns:g} ns together ({facts['steps']:,} steps of {facts['timestep_fs']:g} fs, a report "
         f"every {facts['report_ps']:g} ps). Trials with different seeds for each arm: {_range(counts)}; arms: "
-        f"{', '.join(m.arms)}. Arms took turns, seed by seed. Best RMSD is the lowest Cα RMSD to the target. Coverage is the share of {states} that a trial has "
-        "visited."
+        f"{', '.join(m.arms)}. Arms took turns, seed by seed. Best RMSD is the lowest Cα RMSD to the target. "
+        f"Coverage is the share of {states} that a trial has visited."
         + (f" Some trials ended early ({', '.join(sorted(ended))}), so that the steps are not equal." if ended else "")
         + (f" Note: {facts['note']}." if facts["note"] else "")
     )
