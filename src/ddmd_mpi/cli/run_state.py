@@ -6,7 +6,9 @@ import csv
 import json
 import math
 import time
+from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +73,9 @@ def walkers_of(directory: Path) -> list[int]:
 def walker_of(directory: Path, walker: int, lost: list[int]) -> dict[str, Any]:
     """What a walker does now, from the last lines of its files; None for what they do not say."""
     stem = directory / "trajectories" / f"sim-{walker:04d}"
-    frame, segments = _last_frame(Path(f"{stem}.frames.csv")), _last_records(Path(f"{stem}.segments.jsonl"))
-    now = segments[-1] if segments else {}
-    restart: dict[str, Any] = next((s for s in reversed(segments) if is_whole(s.get("decision"))), {})
+    frame, segments = _last_frame(Path(f"{stem}.frames.csv")), _newest_first(Path(f"{stem}.segments.jsonl"))
+    now = next(segments, {})
+    restart: dict[str, Any] = next((s for s in chain([now], segments) if is_whole(s.get("decision"))), {})
     parent = [restart.get(f"source_{key}") for key in ("walker", "segment", "frame")]
     return {
         "walker": walker,
@@ -91,7 +93,7 @@ def walker_of(directory: Path, walker: int, lost: list[int]) -> dict[str, Any]:
 def best_so_far(directory: Path) -> list[float]:
     """The lowest RMSD until each of the newest rounds of inference, Å; at most :data:`HISTORY`."""
     best, found = math.inf, []
-    for record in _last_records(directory / "rounds.jsonl", 40 * TAIL):
+    for record in reversed(list(_newest_first(directory / "rounds.jsonl", 40 * TAIL))):
         rmsd = record.get("best_rmsd_angstrom")
         if isinstance(rmsd, int | float) and math.isfinite(rmsd):
             best = min(best, rmsd)
@@ -109,13 +111,11 @@ def sparkline(values: list[float], width: int) -> str:
     return "".join(BARS[round((v - low) / ((high - low) or 1.0) * (len(BARS) - 1))] for v in picked)
 
 
-def _last_records(path: Path, most: int = TAIL) -> list[dict[str, Any]]:
-    """The complete lines of JSON at the end of a file, oldest first."""
-    found = []
-    for line in _last_lines(path, most):
+def _newest_first(path: Path, most: int = TAIL) -> Iterator[dict[str, Any]]:
+    """The complete lines of JSON at the end of a file, the newest one first."""
+    for line in reversed(_last_lines(path, most)):
         with suppress(ValueError):
-            found.append(parse_record(line))
-    return found
+            yield parse_record(line)
 
 
 def _last_frame(path: Path) -> dict[str, str]:
