@@ -16,8 +16,9 @@ from . import __version__
 from . import config as configuration
 from . import resume as resuming
 from .config.dynamics import EMULATED
+from .config.imports import source_of
 from .config.schema import Config
-from .config.strategies import BUILT_IN
+from .config.strategies import BUILT_IN, GROUP
 from .errors import ConfigError, DDMDError, LayoutError
 from .faults.stop import BEGIN_VARIABLE, begin, end_variable, job_end, time_left
 from .monitor.progress import Progress
@@ -141,7 +142,7 @@ def check_inputs(
     check_ports(config.output, layout.n_walkers)
     check_engine(config, max(found.atoms_of), next((g for g in layout.gpu if g is not None), None))
     config, records = keep_inputs(in_place(config), directory, records)
-    note_model(config.training.model, records)
+    note_own_code(config, records)
     return config, records, found
 
 
@@ -214,21 +215,29 @@ def in_place(config: Config) -> Config:
     return replace(config, output=replace(config.output, directory=None))
 
 
-def note_model(name: str, records: dict[str, dict[str, str]]) -> None:
-    """Record the file of a model of the user's own, which is not copied; say so if it has changed."""
-    from .model.plugins import source_of
-
-    source = source_of(name)
-    if source is None:
-        return
-    record = {"sha256": sha256_of(source), "source": str(source), "setting": "training.model"}
-    before = records.get(f"model:{name}", record)
-    if before["sha256"] != record["sha256"]:
-        sys.stderr.write(
-            f"ddmd-mpi: training.model {name} ({source}) has changed since the checkpoint: the run is "
-            "resumed with it as it is now\n"
-        )
-    records[f"model:{name}"] = record
+def note_own_code(config: Config, records: dict[str, dict[str, str]]) -> None:
+    """Record the files of the user's own model, strategy and functions, which are not copied; say what changed."""
+    named = [
+        ("model", config.training.model, "training.model", "ddmd_mpi.models"),
+        ("strategy", config.steering.strategy, "steering.strategy", GROUP),
+        *(
+            ("order parameter", p.function, "features.order_parameters.function", "ddmd_mpi.order_parameters")
+            for p in config.features.order_parameters
+            if p.function is not None
+        ),
+    ]
+    for kind, name, setting, group in named:
+        source = source_of(name, group)
+        if source is None:
+            continue
+        record = {"sha256": sha256_of(source), "source": str(source), "setting": setting}
+        before = records.get(f"{kind}:{name}", record)
+        if before["sha256"] != record["sha256"]:
+            sys.stderr.write(
+                f"ddmd-mpi: {setting} {name} ({source}) has changed since the checkpoint: the run is "
+                "resumed with it as it is now\n"
+            )
+        records[f"{kind}:{name}"] = record
 
 
 def write_settings(config: Config, directory: Path, session: int) -> None:

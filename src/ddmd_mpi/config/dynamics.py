@@ -227,17 +227,28 @@ class OrderParameter(Section):
         "radius_of_gyration",
         "fraction_of_native_contacts",
         "distance",
+        "dihedral",
+        "end_to_end",
+        "contacts",
+        "centre_distance",
         "handedness",
         "ligand_contacts",
         "ligand_rmsd",
         "function",
     ]
     residues: list[Annotated[int, Bounds(ge=0)]] = field(default_factory=list)
+    partners: list[Annotated[int, Bounds(ge=0)]] = field(default_factory=list)
     function: PlugIn | None = None
 
     def __post_init__(self) -> None:
         if (self.kind == "function") != (self.function is not None):
             raise ValueError(f"order parameter {self.name}: kind function and function = module:function go together")
+        of_groups = self.kind in ("contacts", "centre_distance")
+        if of_groups != bool(self.partners) or (of_groups and not self.residues):
+            raise ValueError(
+                f"order parameter {self.name}: the kinds contacts and centre_distance, and only these, are of two "
+                "groups: set residues and partners"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

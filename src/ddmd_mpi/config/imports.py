@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import textwrap
+from collections.abc import Sequence
 from importlib import metadata
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 
 from ..errors import DDMDError
 
@@ -46,6 +49,21 @@ def find(setting: str, name: str, group: str, built_in: tuple[str, ...], failure
     except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code
         reason = described(error)
     raise failure(f"{setting} {name} cannot be imported: {reason}")
+
+
+def source_of(name: str, group: str) -> Path | None:
+    """The file of the user's own code, found without running it; None if the name stands for nothing that is found."""
+    place = place_of(name, group)
+    if place is None:
+        return None
+    places: Sequence[str] | None = None
+    spec: ModuleSpec | None = None
+    for part in place[0].split("."):
+        spec = PathFinder.find_spec(part, places)
+        if spec is None:
+            return None
+        places = spec.submodule_search_locations
+    return Path(spec.origin) if spec is not None and spec.origin else None
 
 
 def described(error: BaseException) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-from collections.abc import Callable, Sequence
-from importlib.machinery import ModuleSpec, PathFinder
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..config import imports
@@ -84,21 +82,6 @@ def describe(settings: TrainingSection, n_residues: int) -> dict[str, Any] | Non
         If there is no such model, or it cannot be imported.
     """
     return BUILT_IN[settings.model].describe(settings, n_residues) if find(settings.model) is None else None
-
-
-def source_of(name: str) -> Path | None:
-    """The file of a third party's model, found without running it; None for a built-in one, or if it is not found."""
-    place = None if name in BUILT_IN else imports.place_of(name, GROUP)
-    if place is None:
-        return None
-    places: Sequence[str] | None = None
-    spec: ModuleSpec | None = None
-    for part in place[0].split("."):
-        spec = PathFinder.find_spec(part, places)
-        if spec is None:
-            return None
-        places = spec.submodule_search_locations
-    return Path(spec.origin) if spec is not None and spec.origin else None
 
 
 def _checked(name: str, found: object) -> type[Model]:

@@ -16,6 +16,7 @@ from ..monitor.shortfalls import shortfalls
 from ..monitor.status import State, StopReason, read_records
 from ..rundir.checkpoints import cure
 from ..rundir.disk import BestEffort, inode, write_json
+from ..steering.plugins import GuardedStrategy
 from .checkpoint import CheckpointCoordinator
 from .context import IDLE_SECONDS, Context, StreamContext
 
@@ -196,7 +197,7 @@ class Leader:
         return {
             "archive": config.aggregation.archive,
             "model": config.training.model,
-            "needs_model": bool(config.steering.needs & {"latents", "outliers"}),
+            "needs_model": bool(GuardedStrategy(config.steering).needs & {"latents", "outliers"}),
             "first_frames": config.training.first_frames,
             "round_frames": inference_frames(config, self.context.layout.n_walkers)[0],
             "instant_model": config.steering.instant_model,

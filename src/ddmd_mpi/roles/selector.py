@@ -61,6 +61,8 @@ class RestartSelector:
         self.unmade = False  # whether the model could not be made
         if self.policy.needs_model:
             model.check(config.training, context.info.n_residues)
+        # What the model said when it last failed; None if it did not.
+        self._failure: str | None = None
         # Whether the strategy's last verdict was as it must be.
         self._sound = True
         self.rounds = last_round(context.info.directory / "rounds.jsonl")
@@ -170,10 +172,16 @@ class RestartSelector:
         try:
             if self.embedding is None or not self.embedding.version:
                 return instant_latents(block)
-            return self.embedding.embed(block)
+            latents = self.embedding.embed(block)
         except ModelError as error:
-            self.context.log.error("no restarts in this round: %s", error)
+            if str(error) != self._failure:
+                self.context.log.error("no restarts until the model embeds again: %s", error)
+            self._failure = str(error)
             return None
+        if self._failure is not None:
+            self.context.log.info("the model embeds again")
+        self._failure = None
+        return latents
 
     def command(self, block: FrameBlock, restart: Restart, outliers: Outliers | None, version: int) -> None:
         """Command one restart."""

@@ -114,7 +114,8 @@ class GuardedStrategy:
             return None
         if spent > SLOW_SECONDS:
             self.complaint = (
-                f"strategy {self.name} took {spent:.1f} s on {len(candidates)} frames: restarts wait for it"
+                f"strategy {self.name} took {spent:.1f} s on {len(candidates)} frames, more than {SLOW_SECONDS:g} s: "
+                "its verdict is used, but restarts come later"
             )
         return verdict
 

@@ -11,7 +11,7 @@ from ..errors import ConfigError
 from . import ANGSTROM_PER_NM
 from .contacts import contact_csr, round_positions
 from .ligand_pose import LigandPose
-from .order_parameters import FUNCTIONS
+from .order_parameters import FUNCTIONS, centre_distance, contacts
 from .own_coordinate import OwnCoordinate
 from .periodic import bring_together
 from .rmsd import superposed_rmsd
@@ -110,6 +110,11 @@ class FeatureCalculator:
     ) -> float:
         if parameter.name in self._own:
             return self._own[parameter.name].value(x, self.target_nm)
+        if parameter.partners:
+            groups = x[parameter.residues], x[parameter.partners]
+            if parameter.kind == "centre_distance":
+                return centre_distance(*groups)
+            return contacts(*groups, self.cutoff_angstrom / ANGSTROM_PER_NM)
         if parameter.kind in FUNCTIONS:
             return FUNCTIONS[parameter.kind](x, self.target_nm, tuple(parameter.residues))
         if self._pose is None or positions_nm is None or box_nm is None:
@@ -190,7 +195,9 @@ def _check_residues(parameter: OrderParameter, n_residues: int) -> None:
     """Raise a ConfigError if the order parameter cannot use its residues."""
     if parameter.kind == "distance" and len(parameter.residues) != 2:
         raise ConfigError(f"order parameter {parameter.name}: distance needs two residues (got {parameter.residues})")
-    outside = [r for r in parameter.residues if r >= n_residues]
+    if parameter.kind == "dihedral" and len(parameter.residues) != 4:
+        raise ConfigError(f"order parameter {parameter.name}: dihedral needs four residues (got {parameter.residues})")
+    outside = [r for r in (*parameter.residues, *parameter.partners) if r >= n_residues]
     if outside:
         raise ConfigError(
             f"order parameter {parameter.name}: residue {outside[0]} does not exist, use 0 to {n_residues - 1}"

@@ -74,10 +74,35 @@ def _twists(x: np.ndarray) -> np.ndarray:
     return np.einsum("ij,ij->i", np.cross(steps[:-2], steps[1:-1]), steps[2:])
 
 
+def dihedral(positions_nm: np.ndarray, _reference_nm: np.ndarray, residues: tuple[int, ...]) -> float:
+    """Dihedral angle of the descriptor atoms of four residues, degrees, -180 to 180, by the IUPAC's sign."""
+    first, axis, last = np.diff(positions_nm[list(residues)], axis=0)
+    before, after = np.cross(first, axis), np.cross(axis, last)
+    return float(np.degrees(np.arctan2(np.linalg.norm(axis) * (first @ after), before @ after)))
+
+
+def end_to_end(positions_nm: np.ndarray, _reference_nm: np.ndarray, residues: tuple[int, ...] = ()) -> float:
+    """Distance between the first and the last descriptor atom (of `residues` only, when given), angstrom."""
+    ends = residues or (0, len(positions_nm) - 1)
+    return distance(positions_nm, _reference_nm, (ends[0], ends[-1]))
+
+
+def contacts(x_nm: np.ndarray, y_nm: np.ndarray, cutoff_nm: float) -> float:
+    """Pairs of descriptor atoms, one of each group, shapes (n, 3) and (m, 3), that are closer than the cutoff."""
+    return float(np.count_nonzero(np.square(x_nm[:, None] - y_nm).sum(axis=2) < cutoff_nm**2))
+
+
+def centre_distance(x_nm: np.ndarray, y_nm: np.ndarray) -> float:
+    """Distance between the centres of two groups of descriptor atoms, shapes (n, 3) and (m, 3), angstrom."""
+    return ANGSTROM_PER_NM * float(np.linalg.norm(x_nm.mean(axis=0) - y_nm.mean(axis=0)))
+
+
 #: kind -> function(positions_nm (n, 3), reference_nm (n, 3), residues) -> float
 FUNCTIONS: dict[str, Callable[[np.ndarray, np.ndarray, tuple[int, ...]], float]] = {
     "radius_of_gyration": radius_of_gyration,
     "fraction_of_native_contacts": fraction_of_native_contacts,
     "distance": distance,
+    "dihedral": dihedral,
+    "end_to_end": end_to_end,
     "handedness": handedness,
 }

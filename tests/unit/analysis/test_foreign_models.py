@@ -5,12 +5,14 @@ import sys
 import numpy as np
 import pytest
 
+from ddmd_mpi import config
 from ddmd_mpi.analysis import open_model, read_trajectory
+from ddmd_mpi.config.imports import source_of
 from ddmd_mpi.config.schema import TrainingSection
 from ddmd_mpi.errors import InputError, ModelError
 from ddmd_mpi.model import ModelWeights
-from ddmd_mpi.model.plugins import source_of
-from ddmd_mpi.prepare import note_model
+from ddmd_mpi.model.plugins import GROUP
+from ddmd_mpi.prepare import note_own_code
 
 MODULE = """
 from pathlib import Path
@@ -45,20 +47,20 @@ def test_the_file_of_a_model_is_found_without_running_it(tmp_path, monkeypatch):
     path = tmp_path / "mine" / "model.py"
     path.write_text(MODULE.format(canary=str(tmp_path / "canary")))
     monkeypatch.syspath_prepend(tmp_path)
-    assert source_of("mine.model:Evil") == path
+    assert source_of("mine.model:Evil", GROUP) == path
     assert not (tmp_path / "canary").exists()
-    assert [source_of(name) for name in ("cvae", "none", "mine.other:Evil", "nowhere:Evil")] == [None] * 4
+    assert [source_of(name, GROUP) for name in ("cvae", "none", "mine.other:Evil", "nowhere:Evil")] == [None] * 4
 
 
 def test_a_model_that_has_changed_is_said(tmp_path, monkeypatch, capsys):
     (tmp_path / "changing.py").write_text("class Mine: pass")
     monkeypatch.syspath_prepend(tmp_path)
-    records = {}
-    note_model("changing:Mine", records)
-    note_model("changing:Mine", records)
+    records, settings = {}, config.load("bba-go", assignments=("training.model=changing:Mine",))
+    note_own_code(settings, records)
+    note_own_code(settings, records)
     assert capsys.readouterr().err == ""
     (tmp_path / "changing.py").write_text("class Mine: x = 1")
-    note_model("changing:Mine", records)
+    note_own_code(settings, records)
     assert "training.model changing:Mine" in capsys.readouterr().err
 
 

@@ -50,7 +50,7 @@ MAY_USE = {
     },
     "shutdown": {"connect", "roles", "parallel", "faults", "layout", "rundir", "clock"},
     "connect": {"prepare", "roles", "streams", "parallel", "faults", "monitor", "layout", "config", "rundir"},
-    "prepare": {"resume", "roles", "md", "model", "steering", "faults", "monitor", "layout", "config", "rundir"},
+    "prepare": {"resume", "roles", "md", "steering", "faults", "monitor", "layout", "config", "rundir"},
     "resume": {"faults", "monitor", "config", "rundir"},
     "file_mode": {"roles", "md", "model", "parallel", "faults", "monitor", "layout", "frames", "rundir"},
     "roles": {

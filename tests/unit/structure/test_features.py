@@ -36,6 +36,44 @@ def test_residues_that_cannot_be_used_are_refused(residues, message):
         FeatureCalculator(TARGET, FeaturesSection(order_parameters=[parameter]))
 
 
+def of_two_groups(**changes):
+    groups = {"name": "groups", "kind": "contacts", "residues": [0, 1], "partners": [8, 9], **changes}
+    return OrderParameter(**groups)
+
+
+def test_contacts_between_two_groups_use_the_cutoff_of_the_map():
+    near = np.zeros((10, 3))
+    near[8:, 0] = 0.9
+    for cutoff, expected in ((8.0, 0), (9.5, 4)):
+        features = FeaturesSection(order_parameters=[of_two_groups()], cutoff_angstrom=cutoff)
+        assert FeatureCalculator(TARGET, features).compute(near)["order_parameters"] == [expected]
+
+
+def test_the_distance_between_two_groups():
+    features = FeaturesSection(order_parameters=[of_two_groups(kind="centre_distance")])
+    expected = 10 * np.linalg.norm(TARGET[:2].mean(axis=0) - TARGET[8:].mean(axis=0))
+    assert FeatureCalculator(TARGET, features).compute(TARGET)["order_parameters"] == pytest.approx([expected])
+
+
+@pytest.mark.parametrize("changes", [{"partners": []}, {"residues": []}, {"kind": "end_to_end"}])
+def test_two_groups_go_with_the_kinds_that_need_them(changes):
+    with pytest.raises(ValueError, match="set residues and partners"):
+        of_two_groups(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"partners": [8, 10]}, "residue 10 does not exist"),
+        ({"kind": "dihedral", "partners": [], "residues": [1, 2, 3]}, "dihedral needs four residues"),
+        ({"kind": "end_to_end", "partners": [], "residues": [1, 12]}, "residue 12 does not exist"),
+    ],
+)
+def test_residues_of_other_kinds_that_cannot_be_used_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        FeatureCalculator(TARGET, FeaturesSection(order_parameters=[of_two_groups(**changes)]))
+
+
 def test_repeated_frames_are_computed_once_and_are_the_same(monkeypatch):
     rng = np.random.default_rng(3)
     frames = rng.normal(size=(4, 9, 3)).astype(np.float32)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddmd_mpi.structure.order_parameters import FUNCTIONS
+from ddmd_mpi.structure.order_parameters import FUNCTIONS, centre_distance, contacts, dihedral, end_to_end
 
 ANGLE = np.arange(12) * np.radians(100.0)
 HELIX = np.stack([0.23 * np.cos(ANGLE), 0.23 * np.sin(ANGLE), 0.15 * np.arange(12)], axis=1)
@@ -39,3 +39,32 @@ def test_handedness_tells_mirror_images():
     assert handedness(HELIX * [1, 1, -1], HELIX, ()) == pytest.approx(-1.0)
     assert handedness(EXTENDED, HELIX, ()) == pytest.approx(0.0)
     assert handedness(HELIX, EXTENDED, ()) == 0.0
+
+
+def bent(angle: float) -> np.ndarray:
+    """Four atoms with this dihedral angle, degrees, nm."""
+    turn = np.radians(angle)
+    return np.array([[1.0, 0, 0], [0, 0, 0], [0, 0, 1.0], [np.cos(turn), np.sin(turn), 1.0]])
+
+
+@pytest.mark.parametrize("angle", [-120.0, -30.0, 0.0, 60.0, 179.0])
+def test_a_dihedral_has_the_sign_of_a_right_handed_turn(angle):
+    assert dihedral(bent(angle), bent(0), (0, 1, 2, 3)) == pytest.approx(angle, abs=1e-9)
+
+
+def test_the_dihedral_of_an_ideal_alpha_helix_of_c_alpha_atoms_is_fifty_degrees():
+    k = np.arange(4)
+    helix = np.stack([0.23 * np.cos(np.radians(100 * k)), 0.23 * np.sin(np.radians(100 * k)), 0.15 * k], axis=1)
+    assert dihedral(helix, helix, (0, 1, 2, 3)) == pytest.approx(50, abs=2)
+
+
+def test_the_ends_of_a_chain_or_of_some_residues():
+    x = np.array([[0.0, 0, 0], [0.3, 0, 0], [0.3, 0.4, 0], [0, 0.4, 0]])
+    assert end_to_end(x, x) == pytest.approx(4.0)
+    assert end_to_end(x, x, (0, 1, 2)) == pytest.approx(5.0)
+
+
+def test_two_groups():
+    x, y = np.array([[0.0, 0, 0], [0.2, 0, 0]]), np.array([[0.1, 0.5, 0], [0.1, 0.9, 0], [5.0, 0, 0]])
+    assert contacts(x, y, 0.6) == 2
+    assert centre_distance(x, y[:2]) == pytest.approx(7.0)
