@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
+from ..frames.block import FrameBlock
 from . import coordinates
 from .models import TrainedModel
 
@@ -57,6 +58,14 @@ def _columns(run: Run, names: Sequence[str]) -> list[tuple[str, np.ndarray]]:
         (name, run.latents().astype(float) if name == LATENT else run.frames[name].astype(float)[:, None])
         for name in names
     ]
+
+
+def archive(directory: Path) -> Iterator[FrameBlock]:
+    """The blocks of all archives of a run."""
+    from ..streams.archive import read_archive
+
+    for path in sorted(directory.glob("frames/*.bp")):
+        yield from read_archive(path)
 
 
 def latents(run: Run, trained: TrainedModel) -> np.ndarray:

@@ -8,6 +8,7 @@ universe = run.universe()
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,26 +17,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, RunDirectoryError
-from . import coordinates, exports, lineage
+from . import coordinates, exports, lineage, records
 from .frame_table import order_of_time, read_frames
 from .libraries import needed
 from .lineage import Segment, Source
 from .models import TrainedModel, open_model
-from .records import (
-    Record,
-    declared_parameters,
-    is_span,
-    number,
-    parameter_names,
-    read_json,
-    read_lines,
-    read_toml,
-    table,
-)
+from .records import Record, declared_parameters, is_span, number, parameter_names, table
 
 if TYPE_CHECKING:
     import MDAnalysis
     import pandas
+
+    from ..frames.block import FrameBlock
 
 #: More frames than a walker has.
 WALKER_KEY = 1 << 40
@@ -239,6 +232,10 @@ class Run:
         """
         return coordinates.universe(self.files_of(topology))
 
+    def archive(self) -> Iterator[FrameBlock]:
+        """The blocks of all archives, each oldest first; a StreamError if one cannot be read."""
+        return exports.archive(self.directory)
+
     def files_of(self, topology: str | None = None) -> list[coordinates.TrajectoryFile]:
         """The trajectory files of a topology.
 
@@ -327,22 +324,22 @@ def open_run(directory: Path | str) -> Run:
         raise RunDirectoryError(
             f"{directory} is not a run directory: it holds none of {', '.join(MARKS)}; name the one that a run wrote"
         )
-    segments = read_lines(directory.glob("trajectories/*.segments.jsonl"))
+    segments = records.read_lines(directory.glob("trajectories/*.segments.jsonl"))
     segments = [s for s in segments if isinstance(s.get("walker"), int) and isinstance(s.get("segment"), int)]
     segments.sort(key=lambda s: (s["walker"], s["segment"]))
-    events = [e for e in read_lines(directory.glob("events/*.jsonl")) if is_span(e)]
-    settings = read_toml(directory / "config.toml")
-    decisions = read_lines([directory / "decisions.jsonl"])
+    events = [e for e in records.read_lines(directory.glob("events/*.jsonl")) if is_span(e)]
+    settings = records.read_toml(directory / "config.toml")
+    decisions = records.read_lines([directory / "decisions.jsonl"])
     by_number = {d["decision"]: d for d in decisions if isinstance(d.get("decision"), int)}
     return Run(
         directory=directory,
         settings=settings,
-        summary=read_json(directory / "summary.json"),
-        environment=read_json(directory / "environment.json"),
+        summary=records.read_json(directory / "summary.json"),
+        environment=records.read_json(directory / "environment.json"),
         events=sorted(events, key=lambda e: float(e["start"])),
         decisions=list(by_number.values()),
-        rounds=read_lines([directory / "rounds.jsonl"]),
+        rounds=records.read_lines([directory / "rounds.jsonl"]),
         segment_lines=segments,
-        models=[m for m in map(read_json, sorted(directory.glob("models/*/metadata.json"))) if m],
+        models=[m for m in map(records.read_json, sorted(directory.glob("models/*/metadata.json"))) if m],
         frames=read_frames(directory, segments, events, parameter_names(settings)),
     )

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import mdtraj
 import numpy as np
 import pytest
-from synthetic_files import write_model, write_trajectories
+from synthetic_files import write_archive, write_model, write_trajectories
 from synthetic_run import REPORT_PS, REPORTS_PER_SEGMENT, SyntheticRun, in_format_1, write_lines
 
 from ddmd_mpi.analysis import open_run
@@ -253,3 +253,13 @@ def test_deeptime_takes_the_arrays_of_a_run(steered):
     discrete = np.split(states(np.concatenate(pieces)), np.cumsum([len(piece) for piece in pieces])[:-1])
     counts = markov.TransitionCountEstimator(5, "sliding").fit_fetch(discrete).count_matrix
     assert counts.sum() == sum(len(piece) - 5 for piece in pieces)
+
+
+def test_the_archive_is_read_block_by_block(fresh):
+    assert list(open_run(fresh).archive()) == []
+    (fresh / "frames").mkdir()
+    for i in range(2):
+        write_archive(fresh / "frames" / f"agg-{i:02d}.bp", np.random.default_rng(i))
+    blocks = list(open_run(fresh).archive())
+    assert [block["frame"].tolist() for block in blocks] == [[0, 1, 2], [0, 1, 2]]
+    assert (blocks[0]["ca_positions"] != blocks[1]["ca_positions"]).any()

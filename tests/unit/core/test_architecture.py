@@ -68,7 +68,7 @@ MAY_USE = {
         "clock",
     },
     "report": {"analysis", "layout"},
-    "analysis": {"model", "md", "structure", "frames", "rundir"},
+    "analysis": {"streams", "model", "md", "structure", "frames", "rundir"},
     "md": {"structure", "config", "rundir"},
     "model": {"structure", "monitor", "frames", "config", "rundir", "environ"},
     "streams": {"layout", "frames", "config", "rundir", "clock", "environ"},
