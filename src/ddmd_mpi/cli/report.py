@@ -18,6 +18,12 @@ EXISTING = click.Path(path_type=Path, exists=True)
 @click.argument("directories", metavar="DIRECTORY...", nargs=-1, required=True, type=PATH)
 @click.option("--model-version", type=click.IntRange(1), help="Whose latent space is drawn; default: the newest one.")
 @click.option(
+    "--projection",
+    type=click.Choice(["pca", "tsne", "umap"]),
+    default="pca",
+    help="Of the latent space to the plane: principal components (default), t-SNE, or UMAP if it is installed.",
+)
+@click.option(
     "--reference",
     type=EXISTING,
     help="Run directory or trajectory whose states coverage counts; default: the run itself, or all runs together.",
@@ -35,6 +41,7 @@ EXISTING = click.Path(path_type=Path, exists=True)
 def report(
     directories: tuple[Path, ...],
     model_version: int | None,
+    projection: str,
     reference: Path | None,
     reference_topology: Path | None,
     output: Path | None,
@@ -46,7 +53,7 @@ def report(
     from ..report.compare import write_comparison
     from ..report.write import Wanted, reference_states, write_report
 
-    wanted = Wanted(model_version, reference, reference_topology)
+    wanted = Wanted(model_version, reference, reference_topology, projection)
     if len(directories) == 1:
         if output is not None:
             raise InputError("--output is for several runs: the report of one run is written into its directory")

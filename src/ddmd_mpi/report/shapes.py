@@ -15,6 +15,7 @@ from ..analysis.run import Run
 from ..analysis.sample import Sample
 from . import style
 from .bands import LINES
+from .projections import project
 from .science import RMSD_LABEL, round_of
 
 MOST_LATENTS = 4000
@@ -22,23 +23,15 @@ MOST_LATENTS = 4000
 N_FOUNDERS = 6
 
 
-def principal_components(latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first two principal components of points, shape (n, 2), and the shares of the variance along them."""
-    centred = latents - latents.mean(axis=0)
-    _, widths, axes = np.linalg.svd(centred, full_matrices=False)
-    components = np.zeros((len(latents), 2))
-    components[:, : len(axes)] = centred @ axes[:2].T
-    shares = widths**2 / max(float((widths**2).sum()), 1e-300)
-    return components, np.append(shares, 0.0)[:2]
-
-
-def latent_space(run: Run, sampled: Sample, path: Path, version: int | None = None) -> str:
+def latent_space(run: Run, sampled: Sample, path: Path, version: int | None = None, projection: str = "pca") -> str:
     """Frames in the latent space of a model, coloured by RMSD, round and lineage: the caption.
 
     Parameters
     ----------
     version
         Of the model; the newest one by default.
+    projection
+        One of :data:`.projections.PROJECTIONS`.
 
     Raises
     ------
@@ -49,7 +42,7 @@ def latent_space(run: Run, sampled: Sample, path: Path, version: int | None = No
     trained = run.model(version)
     latents = trained.embed_positions(some.positions_nm).astype(float)
     known = np.isfinite(latents).all(axis=1)
-    rows, (points, shares) = some.rows[known], principal_components(latents[known])
+    rows, (points, labels, words) = some.rows[known], project(latents[known], projection)
     with style.figure(path, width=10.5, height=4.3) as figure:
         panels = figure.subplots(1, 3, sharex=True, sharey=True)
         _coloured(figure, panels[0], points, run.frames["rmsd_angstrom"][rows], RMSD_LABEL, style.RMSD_COLOURS)
@@ -63,10 +56,10 @@ def latent_space(run: Run, sampled: Sample, path: Path, version: int | None = No
         )
         _by_founder(panels[2], run, points, rows)
         for axes in panels:
-            axes.set(xlabel=f"component 1 ({100 * shares[0]:.0f} % of the variance)", xticks=[], yticks=[])
-        panels[0].set_ylabel(f"component 2 ({100 * shares[1]:.0f} %)")
+            axes.set(xlabel=labels[0], xticks=[], yticks=[])
+        panels[0].set_ylabel(labels[1])
     return (
-        f"The first two principal components of the latents of version {trained.version}, {some.words}. Left: by "
+        f"{words} of the latents of version {trained.version}, {some.words}. Left: by "
         "RMSD. Middle: by the inference rounds that were done when the frame was made. Right: by the walker whose "
         "start the frame descends from; the star is the frame with the lowest RMSD. Frames without a value are grey."
     )

@@ -70,11 +70,14 @@ class Wanted:
     reference, topology
         Whose states coverage counts: a run directory, or a trajectory with the PDB file of its atoms (by default that
         of the run); the run itself by default.
+    projection
+        Of the latents to the plane; see :mod:`.projections`.
     """
 
     version: int | None = None
     reference: Path | None = None
     topology: Path | None = None
+    projection: str = "pca"
 
 
 def write_report(run_directory: Path, wanted: Wanted | None = None) -> list[Path]:
@@ -160,8 +163,9 @@ def reference_states(run: Run, wanted: Wanted) -> States | None:
 
 def _shapes(run: Run, wanted: Wanted, known: States | None) -> list[Picture]:
     """What the coordinates show: the latent space, and coverage of states."""
+    latents = partial(shapes.latent_space, run, version=wanted.version, projection=wanted.projection)
     drawn: list[tuple[str, str, Callable[[Sample, Path], str]]] = [
-        ("latents", "Latent space", lambda some, path: shapes.latent_space(run, some, path, wanted.version)),
+        ("latents", "Latent space", latents),
         ("coverage", "Coverage of states", lambda some, path: shapes.coverage_over_time(run, some, path, known)),
     ]
     try:

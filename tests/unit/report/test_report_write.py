@@ -17,8 +17,8 @@ from ddmd_mpi.errors import InputError, RunDirectoryError
 from ddmd_mpi.report.flows import flow_table
 from ddmd_mpi.report.paper import paper_table
 from ddmd_mpi.report.performance import latencies_ms, merged
+from ddmd_mpi.report.projections import principal_components, project
 from ddmd_mpi.report.science import MAX_WALKERS, best_frame, iterations, sampled, shown_walkers
-from ddmd_mpi.report.shapes import principal_components
 from ddmd_mpi.report.style import figure
 from ddmd_mpi.report.tables import cell, covered, decision_table, role_table, segment_table
 from ddmd_mpi.report.text import captions, paragraph, warnings
@@ -265,3 +265,26 @@ def test_frames_fall_into_one_place_of_the_latent_space():
     points, shares = principal_components(np.arange(4.0)[:, None] * [3.0, 4.0])
     np.testing.assert_allclose(np.abs(np.diff(points[:, 0])), 5)
     np.testing.assert_allclose(shares, [1, 0], atol=1e-12)
+
+
+@pytest.fixture
+def two_groups():
+    """Two groups of points that are far from each other in five dimensions."""
+    random = np.random.default_rng(0)
+    return np.concatenate([random.normal(size=(30, 5)), 50 + random.normal(size=(30, 5))])
+
+
+@pytest.mark.parametrize("how", ["pca", "tsne"])
+def test_groups_of_latents_stay_apart_in_the_plane(two_groups, how):
+    points = project(two_groups, how).points
+    near, far = points[:30], points[30:]
+    apart = np.linalg.norm(near.mean(axis=0) - far.mean(axis=0))
+    assert apart > 2 * np.linalg.norm(near - near.mean(axis=0), axis=1).mean()
+
+
+def test_a_projection_that_cannot_be_had_is_named(two_groups, monkeypatch, with_files):
+    with pytest.raises(InputError, match="4 frames are too few for tsne"):
+        project(two_groups[:4], "tsne")
+    monkeypatch.setattr("ddmd_mpi.report.projections.find_spec", lambda _: None)
+    write_report(with_files, Wanted(projection="umap"))
+    assert "UMAP is not installed: pip install umap-learn" in (with_files / "report.html").read_text()
