@@ -7,7 +7,8 @@ import pytest
 
 from ddmd_mpi import config
 from ddmd_mpi.analysis import open_run
-from ddmd_mpi.analysis.markov_model import read_model, states_of
+from ddmd_mpi.analysis.markov_model import read_model, states_of, stationary_distribution
+from ddmd_mpi.analysis.potentials import POTENTIALS
 from ddmd_mpi.md.emulated.recorded import DCDFrames
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
@@ -91,6 +92,34 @@ def test_walkers_that_give_many_reports_at_once_move_as_the_model_says(ddmd_mpi,
         assert len(moved) == 2000
         assert (model.matrix[visited[moved - 1], visited[moved]] > 0).all()
     assert restarts == summary["steering"]["delivered"]
+
+
+def test_segments_of_a_steered_run_give_the_populations_of_the_potential(ddmd_mpi, tmp_path):
+    """Restarts bias counts of frames, but not of steps: a Markov model of the segments has the exact populations."""
+    run, potential = tmp_path / "run", POTENTIALS["prinz"]
+    done = ddmd_mpi(
+        4, "--usecase", "prinz", "--duration", "150s", "--output", run,
+        sets=("simulation.walker_length_ns=24", "emulation.batch_reports=25", "emulation.wait_for_rounds=false",
+              "streams.block_frames=256"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((run / "summary.json").read_text())["steering"]["delivered"] >= 1
+    model = read_model(config.inputs() / "prinz.npz")
+    counts = np.zeros((model.n_states, model.n_states))
+    for walker in range(12):
+        states = states_of(model, frames_of(run, walker))
+        lines = (run / "trajectories" / f"sim-{walker:04d}.segments.jsonl").read_text().splitlines()
+        moves = np.ones(len(states), bool)
+        moves[[line["first_frame"] for line in map(json.loads, lines) if line["restart_point"]]] = False
+        moved = np.flatnonzero(moves)
+        np.add.at(counts, (states[moved - 1], states[moved]), 1)
+    seen = counts.sum(axis=1) > 0
+    counts = counts[np.ix_(seen, seen)]
+    x = potential.points(model.positions)[seen, 0]
+    found = stationary_distribution(counts / counts.sum(axis=1, keepdims=True))
+    for low, high in ((-9, -0.51), (-0.51, -0.01), (-0.01, 0.51), (0.51, 9)):
+        exact = potential.population(lambda p, low=low, high=high: (p[:, 0] > low) & (p[:, 0] < high))
+        assert found[(x > low) & (x < high)].sum() == pytest.approx(exact, abs=0.06)
 
 
 def frames_of(run, walker):
