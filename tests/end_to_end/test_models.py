@@ -64,7 +64,8 @@ def lines(path):
 
 
 @pytest.mark.parametrize(("name", "sets", "n_latent"), [
-    ("pca", (), 10), ("slow:Slow", ("training.options.dimensions=2", "training.first_frames=450"), 2),
+    ("pca", (), 10), ("tica", ("training.first_frames=450",), 10),
+    ("slow:Slow", ("training.options.dimensions=2", "training.first_frames=450"), 2),
 ])  # fmt: skip
 def test_another_model_steers(steer, name, sets, n_latent):
     directory, found, _ = steer(name, *sets, enough=restarts)
@@ -90,7 +91,8 @@ def test_another_model_steers(steer, name, sets, n_latent):
 
 
 def test_a_model_that_cannot_embed_steers_nothing_and_ends_nothing(steer):
-    sentence = "no restarts in this round: training.model failing:Failing failed in embed: RuntimeError: no latents"
+    failure = "training.model failing:Failing failed in embed: RuntimeError: no latents"
+    sentence = f"no restarts until the model embeds again: {failure}"
 
     def failed(directory):
         return any(sentence in log.read_text() for log in (directory / "logs").glob("inference-*.log"))

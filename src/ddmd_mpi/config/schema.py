@@ -227,7 +227,7 @@ class Config(Section):
 
     def _gradients_can_be_summed(self) -> None:
         several, settings = self.ranks.training not in ("auto", 1), self.training
-        if several and settings.model in ("aae", "pca") and settings.data_parallel == "horovod":
+        if several and settings.model in ("aae", "pca", "tica") and settings.data_parallel == "horovod":
             raise ValueError(f"model {settings.model} learns by MPI: set training.data_parallel to auto or mpi")
 
     def _strategy_has_its_model(self) -> None:

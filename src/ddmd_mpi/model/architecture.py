@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from math import log, prod
 from typing import Any
 
+import numpy as np
+
 from ..config.schema import TrainingSection
 from ..errors import ModelError
 
@@ -14,6 +16,8 @@ LARGEST_SMALL_MAP = 64
 LATENT_DIMENSIONS = 10
 #: Residues up to which principal components are worth their memory: half a million pairs.
 LARGEST_PCA = 1000
+#: Residues whose distances tica sees, at most: a thousand pairs.
+TICA_RESIDUES = 46
 
 #: Residues from which a map is huge: strides that take it to a few pixels, as published for spike, not to hundreds.
 LARGEST_LARGE_MAP = 1500
@@ -151,3 +155,35 @@ def pca(settings: TrainingSection, n_residues: int) -> dict[str, Any]:
             f"{n_pairs} pairs: choose another training.model, or fewer dimensions"
         )
     return {"model": "pca", "n_residues": n_residues, "latent_dimensions": n_latent}
+
+
+def tica(settings: TrainingSection, n_residues: int) -> dict[str, Any]:
+    """Time-lagged independent components of distances; ``lag`` counts reports, None is a share of a segment.
+
+    Raises
+    ------
+    ModelError
+        If an option is unknown, or there are fewer distances than there are to be components.
+    """
+    unknown = sorted(settings.options.keys() - {"lag"})
+    lag = settings.options.get("lag")
+    if unknown or not (lag is None or (type(lag) is int and lag >= 1)):
+        raise ModelError(
+            f"training.options of tica may have lag, a whole number of reports of at least 1 (got {settings.options})"
+        )
+    n_pairs = len(lagged_pairs(n_residues)[0])
+    wanted = settings.latent_dimensions
+    n_latent = min(LATENT_DIMENSIONS, n_pairs) if wanted == "auto" else wanted
+    if not 1 <= n_latent <= n_pairs:
+        raise ModelError(
+            f"training.latent_dimensions is {n_latent}, and tica has {n_pairs} distances of {n_residues} residues: "
+            "choose another training.model, or fewer dimensions"
+        )
+    return {"model": "tica", "n_residues": n_residues, "latent_dimensions": n_latent, "lag": lag}
+
+
+def lagged_pairs(n_residues: int) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs of residues whose distances tica sees, three or more apart in an evenly spaced selection."""
+    chosen = np.unique(np.linspace(0, n_residues - 1, TICA_RESIDUES).round().astype(int))
+    first, second = np.triu_indices(len(chosen), 3)
+    return chosen[first], chosen[second]

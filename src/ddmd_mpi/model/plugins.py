@@ -41,6 +41,13 @@ def pca(setup: Setup) -> Model:
     return Pca(setup)
 
 
+def tica(setup: Setup) -> Model:
+    """Time-lagged independent components of distances (SciPy)."""
+    from .tica import Tica
+
+    return Tica(setup)
+
+
 class BuiltIn(NamedTuple):
     """How a built-in model is made and described, and what it needs."""
 
@@ -54,6 +61,7 @@ BUILT_IN = {
     "cvae": BuiltIn(cvae, architecture.cvae, "tensorflow", "make install"),
     "aae": BuiltIn(aae, architecture.aae, "torch", "make torch"),
     "pca": BuiltIn(pca, architecture.pca, "sklearn", "make install"),
+    "tica": BuiltIn(tica, architecture.tica, "scipy", "make install"),
 }
 
 

@@ -102,7 +102,7 @@ def test_an_entry_point_is_found_by_its_name(module, tmp_path):
     assert create("first-residue").architecture == {"kind": "first residue"}
     with pytest.raises(ModelError, match="unknown training.model second") as caught:
         model.check(TrainingSection(model="second"), 3)
-    assert "cvae, aae, pca, none, first-residue, lost" in sentence(caught)
+    assert "cvae, aae, pca, tica, none, first-residue, lost" in sentence(caught)
     with pytest.raises(ModelError, match="training.model lost cannot be imported: No module named 'nowhere'"):
         model.check(TrainingSection(model="lost"), 3)
 
