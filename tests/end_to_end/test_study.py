@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(1200)]
 
 STUDY = """
 systems = ["bba-go-markov"]
@@ -38,7 +38,7 @@ def test_a_killed_study_repeats_no_finished_trial(tmp_path):
     command = [sys.executable, "-m", "ddmd_mpi", "study", str(file), "--output", str(output)]
     with (tmp_path / "printed").open("w") as printed:
         first = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 400
         while not finished(output):
             assert first.poll() is None, (tmp_path / "printed").read_text()
             assert time.monotonic() < deadline
@@ -48,7 +48,7 @@ def test_a_killed_study_repeats_no_finished_trial(tmp_path):
     before = finished(output)
     assert 1 <= len(before) < 4
 
-    again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
+    again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=700)
     assert again.returncode == 0, again.stdout + again.stderr
     after = finished(output)
     assert len(after) == 4
