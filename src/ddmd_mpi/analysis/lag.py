@@ -24,7 +24,7 @@ MAX_LOST = 0.05
 MOST_LAG = 1.0
 #: Changes of the timescale: one that is no change even if it is certain, one that is too large even if it is not, and
 #: one that must be excluded at twice the lag.
-SAME, LARGE, MOST_GROWTH = 1.03, 1.2, 1.5
+SAME, LARGE, MOST_GROWTH = 1.1, 1.2, 1.5
 
 
 class Scan(NamedTuple):
