@@ -24,7 +24,9 @@ MAX_LOST = 0.05
 MOST_LAG = 1.0
 #: Changes of the timescale: one that is no change even if it is certain, one that is too large even if it is not, and
 #: one that must be excluded at twice the lag.
-SAME, LARGE, MOST_GROWTH = 1.1, 1.2, 1.5
+SAME, LARGE, MOST_GROWTH = 1.03, 1.2, 1.5
+#: A change that is no change where frames have forgotten the restarts: it bends the timescale, and no population.
+SAME_LATE = 1.1
 
 
 class Scan(NamedTuple):
@@ -78,42 +80,47 @@ def scan_lags(
     return scan
 
 
-def chosen_lag(scan: list[Scan]) -> int:
+def chosen_lag(scan: list[Scan], same: float = SAME) -> int:
     """The first lag from which on the timescale is flat; else changes little; else does not change for certain.
 
     If it changes for certain from every lag on, the longest one.
+
+    Parameters
+    ----------
+    same
+        A change by this factor is none, even if it is certain.
     """
     for agrees in (_is_flat, _unchanged, _uncertain):
         for i in range(len(scan) - 1):
-            if agrees(scan[i:]):
+            if agrees(scan[i:], same):
                 return scan[i].lag
     return scan[-1].lag
 
 
-def is_flat(scan: list[Scan]) -> bool:
-    """Whether the timescale agrees with those at longer lags somewhere."""
-    return any(_is_flat(scan[i:]) for i in range(len(scan)))
+def is_flat(scan: list[Scan], same: float = SAME) -> bool:
+    """Whether the timescale agrees with those at longer lags somewhere; see :func:`chosen_lag`."""
+    return any(_is_flat(scan[i:], same) for i in range(len(scan)))
 
 
-def _is_flat(scan: list[Scan]) -> bool:
+def _is_flat(scan: list[Scan], same: float) -> bool:
     """Whether no change is seen from the first lag on, and one at twice the lag would be."""
     twice = next((point for point in scan if point.lag >= 2 * scan[0].lag), None)
-    if twice is None or not _unchanged(scan):
+    if twice is None or not _unchanged(scan, same):
         return False
     growth = _growth(scan[0], twice)
     return growth.low > 1 / MOST_GROWTH and growth.high < MOST_GROWTH
 
 
-def _unchanged(scan: list[Scan]) -> bool:
+def _unchanged(scan: list[Scan], same: float) -> bool:
     """Whether no change of the first timescale is certain, and none is large."""
     ratios = [_growth(scan[0], point).value for point in scan[1:]]
-    return _uncertain(scan) and all(1 / LARGE < ratio < LARGE for ratio in ratios)
+    return _uncertain(scan, same) and all(1 / LARGE < ratio < LARGE for ratio in ratios)
 
 
-def _uncertain(scan: list[Scan]) -> bool:
+def _uncertain(scan: list[Scan], same: float) -> bool:
     """Whether the intervals of all ratios to the first timescale include about 1."""
     ratios = [_growth(scan[0], point) for point in scan[1:]]
-    return all(ratio.low < SAME and ratio.high > 1 / SAME for ratio in ratios)
+    return all(ratio.low < same and ratio.high > 1 / same for ratio in ratios)
 
 
 def _growth(first: Scan, second: Scan) -> Interval:

@@ -19,7 +19,7 @@ from ..errors import InputError
 from . import verdict
 from .estimators import MarkovModel, connected, random_clusterings, riteweight
 from .intervals import Interval, expit, interval, logit, width_of
-from .lag import Scan, chosen_lag, is_flat, scan_lags
+from .lag import SAME, SAME_LATE, Scan, chosen_lag, is_flat, scan_lags
 from .passages import Passage
 from .transitions import Stretches, Transitions, counts, counts_of_blocks, lineage_blocks, transitions
 
@@ -87,7 +87,8 @@ class Populations:
     scan
         The slowest implied timescale at each lag.
     answers
-        By method: ``msm``, ``riteweight``, and ``msm_twice`` at about twice the lag if the scan got there.
+        By method: ``msm``, ``riteweight``, ``msm_twice`` at about twice the lag if the scan got there, and if no
+        frame is left out ``msm_late`` of the later half of them.
     edges
         Edges of the bins of each coordinate.
     missing
@@ -154,7 +155,8 @@ def estimate(data: Stretches, question: Question, n_samples: int = 100, seed: in
     blocks = lineage_blocks(data, N_BLOCKS)
     samples = _samples(int(blocks.max()) + 1, n_samples, random)
     skip, scan = _scan(data, states, blocks, samples, question.report_ps)
-    lag = chosen_lag(scan)
+    same = SAME_LATE if skip else SAME
+    lag = chosen_lag(scan, same)
     pairs = transitions(data, lag, states, skip)
     clusterings = random_clusterings(scaled, N_CLUSTERINGS, random)
     edges = {
@@ -169,10 +171,13 @@ def estimate(data: Stretches, question: Question, n_samples: int = 100, seed: in
     if twice := next((point.lag for point in scan if point.lag >= 2 * lag), None):
         later = transitions(data, twice, states, skip)
         solutions["msm_twice"] = _by_markov(later, twice, states, blocks, samples, question, _bins(bin_of, later))
+    late = transitions(data, lag, states, int(np.median(data.age)))
+    if not skip and len(late.start):
+        solutions["msm_late"] = _by_markov(late, lag, states, blocks, samples, question, _bins(bin_of, late))
     width = width_of(len(np.unique(blocks[pairs.stretch])))
     answers = {name: _answer(found, question.report_ps, width) for name, found in solutions.items()}
     crossings = verdict.fewest_crossings(data, blocks, _committor(pairs, states, question))
-    missing = verdict.missing(pairs, states, question.source, question.target, scan, crossings, answers)
+    missing = verdict.missing(pairs, states, question.source, question.target, scan, same, crossings, answers)
     return Populations(lag * question.report_ps, skip * question.report_ps, scan, answers, edges, missing)
 
 
@@ -187,7 +192,7 @@ def _scan(
     skip = int(np.median(data.age))
     late = scan_lags(data, states, blocks, samples, report_ps, skip)
     slowest = max((point.timescale_ps.value for point in late), default=np.nan)
-    if is_flat(late) and skip * report_ps >= FORGOTTEN * slowest:
+    if is_flat(late, SAME_LATE) and skip * report_ps >= FORGOTTEN * slowest:
         return skip, late
     return 0, scan_lags(data, states, blocks, samples, report_ps)
 

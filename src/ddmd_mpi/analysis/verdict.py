@@ -43,6 +43,7 @@ def missing(
     source: np.ndarray,
     target: np.ndarray,
     scan: list[Scan],
+    same: float,
     crossings: tuple[int, int],
     answers: Mapping[str, Regions],
 ) -> list[str]:
@@ -51,7 +52,7 @@ def missing(
         *_regions(source, target),
         *_connection(pairs, states, target),
         *_crossings(crossings),
-        *_timescales(scan),
+        *_timescales(scan, same),
         *_intervals(answers),
         *_agreement(answers),
     ]
@@ -104,10 +105,10 @@ def _crossings(crossings: tuple[int, int]) -> list[str]:
     ]
 
 
-def _timescales(scan: list[Scan]) -> list[str]:
+def _timescales(scan: list[Scan], same: float) -> list[str]:
     if len(scan) < 3:
         return [f"stretches are too short for a lag scan: they allow {len(scan)} lags, and 3 are needed"]
-    if is_flat(scan):
+    if is_flat(scan, same):
         return []
     first, last = scan[0], scan[-1]
     return [

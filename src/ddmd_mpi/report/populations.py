@@ -13,8 +13,14 @@ COLOURS = {
     "msm": style.ROLE_COLOURS["simulation"],
     "riteweight": style.ROLE_COLOURS["aggregation"],
     "msm_twice": style.ROLE_COLOURS["training"],
+    "msm_late": style.ROLE_COLOURS["inference"],
 }
-NAMES = {"msm": "Markov state model", "riteweight": "RiteWeight", "msm_twice": "Markov state model, twice the lag"}
+NAMES = {
+    "msm": "Markov state model",
+    "riteweight": "RiteWeight",
+    "msm_twice": "Markov state model, twice the lag",
+    "msm_late": "Markov state model, late in the stretches",
+}
 
 
 def draw_free_energies(found: Populations, path: Path) -> None:

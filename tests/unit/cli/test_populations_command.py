@@ -28,7 +28,7 @@ def test_the_verdict_comes_first_and_tables_have_intervals(steered, tmp_path):
         assert (tmp_path / name).stat().st_size > 10_000
     with (tmp_path / "populations.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {row["method"] for row in rows} == {"msm", "riteweight", "msm_twice"}
+    assert {row["method"] for row in rows} >= {"msm", "riteweight", "msm_twice"}
     for row in rows:
         value, low, high = (float(row[name]) for name in ("value", "low", "high"))
         assert low < high or not math.isfinite(value)
