@@ -1,4 +1,4 @@
-"""Real jobs of six ranks on the fast engine, hurt from outside while they run."""
+"""Real jobs of six ranks, hurt from outside while they run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ SCRIPT = Path(__file__).parent.parent.parent / "jobscripts" / "ranks.sh"
 INJECTED = Path(__file__).with_name("injected.py")
 SECONDS = 10
 #: Six ranks: three simulate two walkers each. A rank that hangs ends itself after 6 s, and is stopped for 3 s at most.
+#: Molecular dynamics is emulated: real one would take the cores from whatever else starts or hurries meanwhile.
 SETTINGS = (
+    "simulation.engine=emulated",
+    "emulation.report_seconds=0.04",
     "training.model=none",
     "steering.strategy=greedy",
     "simulation.walkers_per_rank=2",
@@ -31,7 +34,8 @@ SETTINGS = (
     "faults.hang_after=6",
     "faults.stopped_after=3",
 )
-LIMIT_SECONDS = 90.0
+REAL_DYNAMICS = ("simulation.engine=openmm",)
+LIMIT_SECONDS = 150.0
 #: More seeds for the tests of random moments: DDMD_MPI_FAULT_RUNS=10 adds ten to each.
 MORE = tuple(range(100, 100 + int(os.environ.get("DDMD_MPI_FAULT_RUNS", "0"))))
 #: A rank that waits for another one to say why the run ends may outlive the launcher by so much.
@@ -83,6 +87,12 @@ def has_checkpoint(directory: Path) -> bool:
     return any((directory / "checkpoints").glob("manifest-*"))
 
 
+def has_gone_on(directory: Path) -> bool:
+    """Whether the job has lost a rank, and walkers have been restarted."""
+    shown = json.loads((directory / "status.json").read_text())
+    return bool(shown["lost_ranks"]) and '"outcome": "applied"' in (directory / "decisions.jsonl").read_text()
+
+
 def begun(directory: Path) -> bool:
     """Whether every rank knows its role, and none has its streams yet."""
     return (directory / "environment.json").exists()
@@ -98,20 +108,24 @@ def hurt(
     options: tuple[str, ...] = (),
     after: Callable[[Path], bool] = running,
     within: float | None = None,
+    enough: Callable[[Path], bool] | None = None,
 ) -> tuple[int, Ended]:
     """Run a job and send a signal to a rank of `role`, rank and moment drawn by `seed`; (the rank, what was left).
 
     The moment is up to `within` seconds later than what `after` waits for; without that, up to half the run later, and
-    before the last three seconds of the run.
+    before the last three seconds of the run. What goes on afterwards is told to stop once it has done `enough`.
     """
     generator = random.Random(seed)
     with start(directory, sets, options) as process:
         try:
-            wait(lambda: after(directory) or process.poll() is not None, pause=0.002)
+            wait(lambda: after(directory) or process.poll() is not None, pause=0.05 if within is None else 0.002)
             span = min(0.5 * SECONDS, max(0.0, left_s(directory) - 3.0)) if within is None else within
             time.sleep(generator.uniform(0.0, span))
             rank, pid = pid_of(directory, role, generator)
             os.kill(pid, number)
+            if enough is not None:
+                wait(lambda: enough(directory) or process.poll() is not None)
+                os.kill(pid_of(directory, "inference", generator)[1], signal.SIGTERM)
             return rank, left_by(process, directory)
         finally:
             end(process, directory)

@@ -7,7 +7,7 @@ import pytest
 from checker import problems
 from hurt_jobs import begun, end, hurt, left_by, nobody_is_left, ranks_by_process, resume, running, start, wait
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
 
 
 def the_reason(ended):

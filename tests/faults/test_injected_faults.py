@@ -1,16 +1,31 @@
 """Real jobs whose molecular dynamics breaks, whose readers crawl, whose clocks jump, whose checkpoints are damaged."""
 
 import json
+import os
 import random
 import signal
 
 import numpy as np
 import pytest
 from checker import problems
-from hurt_jobs import MORE, hurt, nobody_is_left, resume, run_to_its_end, running, start, wait
+from hurt_jobs import (
+    MORE,
+    REAL_DYNAMICS,
+    end,
+    hurt,
+    left_by,
+    nobody_is_left,
+    pid_of,
+    resume,
+    run_to_its_end,
+    running,
+    start,
+    wait,
+)
 from jobs import kill_session
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(250)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
+LONGER = ("--duration", "30s")
 
 
 @pytest.mark.parametrize("seed", [21, *MORE])
@@ -18,7 +33,7 @@ def test_a_signal_at_a_random_moment_ends_the_run_in_order_and_it_goes_on(tmp_pa
     generator = random.Random(seed)
     role = generator.choice(["simulation", "aggregation", "training", "inference"])
     number = generator.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2])
-    _, ended = hurt(tmp_path / "run", role, number, seed)
+    _, ended = hurt(tmp_path / "run", role, number, seed, options=("--duration", "60s"))
     assert ended.code == 0, ended.err
     assert ended.summary["completed"] is True
     assert ended.summary["stop_reason"] in (signal.Signals(number).name, "duration")  # it may come as the run ends
@@ -30,7 +45,15 @@ def test_a_signal_at_a_random_moment_ends_the_run_in_order_and_it_goes_on(tmp_pa
 
 
 def test_walkers_without_finite_positions_go_back_and_the_run_goes_on(tmp_path):
-    ended = run_to_its_end(tmp_path / "run", ("simulation.failures_per_walker=10000",), fault="nan")
+    sets = (*REAL_DYNAMICS, "simulation.failures_per_walker=10000")
+    directory = tmp_path / "run"
+    with start(directory, sets, ("--duration", "100s"), fault="nan") as job:
+        try:
+            wait(lambda: len(list((directory / "failures").glob("sim-*.npz"))) >= 3 or job.poll() is not None)
+            os.kill(pid_of(directory, "inference", random.Random(1))[1], signal.SIGTERM)
+            ended = left_by(job, directory)
+        finally:
+            end(job, directory)
     assert ended.code == 0, ended.err
     assert ended.summary["completed"] is True
     assert ended.summary["simulation"]["failures"] >= 3
@@ -47,7 +70,8 @@ def test_walkers_without_finite_positions_go_back_and_the_run_goes_on(tmp_path):
 
 
 def test_readers_ten_times_too_slow_cost_no_simulation_its_time(tmp_path):
-    ended = run_to_its_end(tmp_path / "run", ("streams.queue_blocks=6", "streams.block_delay=0.1s"), fault="slow")
+    sets = (*REAL_DYNAMICS, "streams.queue_blocks=6", "streams.block_delay=0.1s")
+    ended = run_to_its_end(tmp_path / "run", sets, LONGER, fault="slow")
     assert ended.code == 0, ended.err
     summary = ended.summary
     assert summary["completed"] is True
@@ -59,7 +83,7 @@ def test_readers_ten_times_too_slow_cost_no_simulation_its_time(tmp_path):
 
 
 def test_clocks_that_jump_move_nothing_but_the_times_in_the_records(tmp_path):
-    ended = run_to_its_end(tmp_path / "run", options=("--duration", "15s"), fault="clock")
+    ended = run_to_its_end(tmp_path / "run", options=LONGER, fault="clock")
     assert ended.code == 0, ended.err
     assert (ended.summary["completed"], ended.summary["stop_reason"]) == (True, "duration")
     decided = np.diff([line["decided"] for line in ended.lines("checkpoints/sent.jsonl")])
@@ -75,7 +99,8 @@ def test_clocks_that_jump_move_nothing_but_the_times_in_the_records(tmp_path):
 def test_after_a_kill_a_cut_checkpoint_is_passed_over_and_stale_contacts_confuse_nobody(tmp_path):
     directory, contacts = tmp_path / "run", tmp_path / "tmp"
     contacts.mkdir()
-    with start(directory, ("run.checkpoint_interval=1", "output.progress_interval=0.3"), TMPDIR=str(contacts)) as job:
+    sets = ("run.checkpoint_interval=1", "output.progress_interval=0.3")
+    with start(directory, sets, ("--duration", "100s"), TMPDIR=str(contacts)) as job:
         wait(lambda: len(list((directory / "checkpoints").glob("manifest-*"))) >= 2 or job.poll() is not None)
         assert running(directory)
         kill_session(job.pid)

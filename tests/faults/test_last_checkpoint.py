@@ -6,11 +6,11 @@ import signal
 
 import pytest
 from checker import lines, problems, written
-from hurt_jobs import hurt, nobody_is_left, resume
+from hurt_jobs import REAL_DYNAMICS, hurt, nobody_is_left, resume
 
 from ddmd_mpi.rundir.checkpoints import Store
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
 
 SELDOM = (
     "run.checkpoint_interval=600",
@@ -32,7 +32,14 @@ def at_work(directory):
 def test_nothing_is_lost_but_what_only_the_lost_rank_knew(tmp_path, role, seed):
     directory = tmp_path / "run"
     rank, ended = hurt(
-        directory, role, signal.SIGKILL, seed, sets=SELDOM, after=at_work, within=1.0, options=("--duration", "60s")
+        directory,
+        role,
+        signal.SIGKILL,
+        seed,
+        sets=(*SELDOM, *REAL_DYNAMICS),
+        after=at_work,
+        within=1.0,
+        options=("--duration", "200s"),
     )
     assert ended.code == 1, ended.out
     assert ended.seconds_after < 60

@@ -4,22 +4,23 @@ import signal
 
 import pytest
 from checker import problems
-from hurt_jobs import MORE, has_checkpoint, hurt, nobody_is_left, resume
+from hurt_jobs import MORE, REAL_DYNAMICS, has_checkpoint, has_gone_on, hurt, nobody_is_left, resume
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(250)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
 
 
 @pytest.mark.parametrize(
     ("number", "sets", "seed"),
     [
-        (signal.SIGKILL, (), 1),
+        (signal.SIGKILL, REAL_DYNAMICS, 1),
         (signal.SIGKILL, ("streams.first_hop=mpi",), 2),
         (signal.SIGSTOP, (), 3),
         *((signal.SIGKILL, (), seed) for seed in MORE),
     ],
 )
 def test_the_run_goes_on_without_a_lost_simulation(tmp_path, number, sets, seed):
-    rank, ended = hurt(tmp_path / "run", "simulation", number, seed, sets=sets)
+    long = ("--duration", "200s")
+    rank, ended = hurt(tmp_path / "run", "simulation", number, seed, sets=sets, options=long, enough=has_gone_on)
     assert ended.code == 0, ended.err
     summary = ended.summary
     assert summary["completed"] is True
@@ -48,7 +49,15 @@ def test_the_run_goes_on_without_a_lost_simulation(tmp_path, number, sets, seed)
     ],
 )
 def test_the_run_ends_with_one_reason_where_it_cannot_go_on(tmp_path, role, number, seed):
-    rank, ended = hurt(tmp_path / "run", role, number, seed, sets=("run.checkpoint_interval=1",), after=has_checkpoint)
+    rank, ended = hurt(
+        tmp_path / "run",
+        role,
+        number,
+        seed,
+        sets=("run.checkpoint_interval=1",),
+        options=("--duration", "60s"),
+        after=has_checkpoint,
+    )
     assert ended.code == 1, ended.out
     assert ended.seconds_after < 60
     reasons = [line for line in ended.err.splitlines() if "the run ends:" in line]
@@ -66,7 +75,9 @@ def test_the_run_ends_with_one_reason_where_it_cannot_go_on(tmp_path, role, numb
 
 
 def test_in_file_mode_every_rank_is_needed(tmp_path):
-    rank, ended = hurt(tmp_path / "run", "simulation", signal.SIGKILL, 8, options=("--mode", "file"))
+    rank, ended = hurt(
+        tmp_path / "run", "simulation", signal.SIGKILL, 8, options=("--mode", "file", "--duration", "60s")
+    )
     assert ended.code == 1, ended.out
     assert f"rank {rank} (simulation" in ended.err
     nobody_is_left(ended.directory)
