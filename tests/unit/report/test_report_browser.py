@@ -11,6 +11,7 @@ from synthetic_files import write_model, write_target, write_trajectories
 from synthetic_run import SyntheticRun
 
 from ddmd_mpi.report import structure
+from ddmd_mpi.report.compare import write_comparison
 from ddmd_mpi.report.write import write_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -127,3 +128,15 @@ def test_a_page_without_the_library_shows_the_picture(tmp_path, monkeypatch, pag
     assert said == []
     assert found["colours"] == 0
     assert ["Best structure on the target", 1350] in found["images"]
+
+
+@browser
+def test_a_comparison_is_drawn(tmp_path):
+    runs = [SyntheticRun(n_rounds=4, seed=seed).write(tmp_path / str(seed)) for seed in range(3)]
+    for run in runs:
+        write_trajectories(run, np.random.default_rng(0))
+    html = write_comparison(runs, tmp_path / "compared")[0].read_text()
+    found, said = look(html, tmp_path)
+    assert said == []
+    assert [name for name, width in found["images"] if width > 100] == ["Best RMSD", "Coverage of states"]
+    assert found["overflow"] <= 0
