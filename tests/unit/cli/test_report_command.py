@@ -30,5 +30,5 @@ def test_options_that_say_nothing_of_one_run_are_refused(tmp_path, options, sent
 def test_a_reference_of_a_run_with_too_few_frames_is_refused(tmp_path):
     (tmp_path / "reference").mkdir()
     (tmp_path / "reference" / "config.toml").write_text("")
-    with pytest.raises(RunDirectoryError, match="no trajectory files"):
+    with pytest.raises(RunDirectoryError, match="no simulated frames"):
         run(SyntheticRun(n_rounds=3).write(tmp_path / "run"), "--reference", tmp_path / "reference")
