@@ -266,7 +266,8 @@ def recorded(directory: Path) -> tuple[int, int]:
         span
         for path in directory.glob("events/training-*.jsonl")
         for span in read_lines(path)
-        if span["name"] == "train_round" and "error" not in span
+        # A round that the loss of a rank has cut short has no result.
+        if span["name"] == "train_round" and "error" not in span and "samples" in span
     ]
     return max((span["round"] for span in spans), default=0), sum(span["samples"] for span in spans)
 

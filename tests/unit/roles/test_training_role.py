@@ -19,7 +19,7 @@ from ddmd_mpi.model.versions import Versions
 from ddmd_mpi.monitor.events import EventLog
 from ddmd_mpi.monitor.status import StatusPost
 from ddmd_mpi.roles.context import RunInfo
-from ddmd_mpi.roles.trainer import Trainer
+from ddmd_mpi.roles.trainer import Trainer, recorded
 from ddmd_mpi.roles.training import Training
 from ddmd_mpi.rundir.checkpoints import Part, Store, part_name
 from ddmd_mpi.rundir.manifest import Entry, Manifest
@@ -29,6 +29,14 @@ pytestmark = pytest.mark.timeout(60)
 GOOD = Round(1, 8, 0.5, 0.25, True)
 NOT_FINITE = Round(1, 8, float("nan"), float("nan"), False, reason="the loss is not finite")
 REFUSED = Round(1, 8, 9.0, 9.0, False, reason="above the limit")
+
+
+def test_a_round_that_was_cut_short_counts_as_none(tmp_path):
+    rounds = [{"round": 1, "samples": 8}, {"round": 2, "error": "ModelError"}, {"round": 3}]
+    (tmp_path / "events").mkdir()
+    lines = [json.dumps({"name": "train_round", **found}) + "\n" for found in rounds]
+    (tmp_path / "events" / "training-0004.jsonl").write_text("".join(lines))
+    assert recorded(tmp_path) == (1, 8)
 
 
 def frames(n):
