@@ -9,7 +9,7 @@ from checker import lines, problems
 from jobs import ended, kill_session, ranks, start, summary, until
 from stitched import check_routes
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 
 SETTINGS = (
     "training.model=pca",

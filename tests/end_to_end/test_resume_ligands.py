@@ -9,7 +9,7 @@ from jobs import ended, kill_session, ranks, start, summary, until
 from stitched import check_routes
 from toy_table import write_table
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 
 STRENGTHS = [0.3, 3.5, 1.1, 2.7]
 SETTINGS = (

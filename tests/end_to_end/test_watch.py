@@ -14,7 +14,7 @@ from checker import lines, written
 from imdclient.IMDClient import IMDClient
 from jobs import ended, start, until
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 
 WALKERS = 4
 SETTINGS = (
