@@ -124,7 +124,9 @@ class CoordinateRing:
         laps, places = np.divmod(numbers, self.slots_per_walker)
         slots, generations = first + places, laps + 1
         kept = lasts - numbers < self.slots_per_walker
-        self._write(slots[kept], generations[kept], positions[kept], velocities[kept], box[kept])
+        # A mask copies what it picks, which is all frames nearly always.
+        chosen = slice(None) if kept.all() else kept
+        self._write(slots[chosen], generations[chosen], positions[chosen], velocities[chosen], box[chosen])
         return slots, generations
 
     def place(self, walker: int, number: int) -> tuple[int, int, int]:
