@@ -23,6 +23,8 @@ from .weights import check_shapes
 LAG_SHARE = 0.2
 #: Added to the variances, as a share of their mean: keeps the problem well conditioned.
 NOISE = 1e-3
+#: A lower mean variance of the distances is rounding, nm^2.
+NO_VARIANCE = 1e-12
 #: Every so many-th pair of frames is kept for validation.
 VALIDATION = 5
 #: Stored positions are whole numbers of 0.001 nm.
@@ -48,7 +50,7 @@ class Tica(Model):
         Raises
         ------
         NothingToLearnError
-            If there are fewer pairs than distances. On all ranks or on none.
+            If there are fewer pairs than distances, or all frames are alike. On all ranks or on none.
         """
         started, clock = time.time(), time.perf_counter()
         before = self.weights()
@@ -117,7 +119,13 @@ class Tica(Model):
         mean = self._ranks.total((now + later).sum(axis=0)) / n
         a, b = now - mean, later - mean
         covariance, lagged = self._ranks.total(np.stack([a.T @ a + b.T @ b, a.T @ b + b.T @ a])) / n
-        noise = NOISE * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+        variance = np.trace(covariance) / len(covariance)
+        if variance < NO_VARIANCE:
+            raise NothingToLearnError(
+                "the distances of all frames of the window are the same, so there is nothing to learn: check whether "
+                "the simulations move"
+            )
+        noise = NOISE * variance * np.eye(len(covariance))
         found = eigh(lagged, covariance + noise)[1][:, : -self.n_latent - 1 : -1]
         self.load(self._ranks.broadcast([mean, np.ascontiguousarray(found)]))
 

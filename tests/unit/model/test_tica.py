@@ -69,6 +69,18 @@ def test_no_pair_of_frames_spans_two_segments():
         mine.train(frames, Supervisor())
 
 
+@pytest.mark.parametrize("step_nm", [0.38, 0.333])
+def test_frames_that_are_all_alike_teach_nothing(step_nm):
+    block, _ = two_walkers()
+    x = np.zeros_like(block["ca_positions"])
+    x[:, :, 0] = np.rint(1000 * step_nm * np.arange(N_RESIDUES))
+    x[:, 1::2, 1] = 157
+    mine = make()
+    with pytest.raises(NothingToLearnError, match="the distances of all frames of the window are the same"):
+        mine.train(FrameBlock({**block.columns, "ca_positions": x}), Supervisor())
+    assert not mine.embed(block).any()
+
+
 def test_its_weights_travel():
     mine, (block, _) = make(), two_walkers()
     mine.train(block, Supervisor())
