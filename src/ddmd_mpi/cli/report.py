@@ -20,7 +20,6 @@ EXISTING = click.Path(path_type=Path, exists=True)
 @click.option(
     "--projection",
     type=click.Choice(["pca", "tsne", "umap"]),
-    default="pca",
     help="Of the latent space to the plane: principal components (default), t-SNE, or UMAP if it is installed.",
 )
 @click.option(
@@ -41,7 +40,7 @@ EXISTING = click.Path(path_type=Path, exists=True)
 def report(
     directories: tuple[Path, ...],
     model_version: int | None,
-    projection: str,
+    projection: str | None,
     reference: Path | None,
     reference_topology: Path | None,
     output: Path | None,
@@ -53,14 +52,15 @@ def report(
     from ..report.compare import write_comparison
     from ..report.write import Wanted, reference_states, write_report
 
-    wanted = Wanted(model_version, reference, reference_topology, projection)
+    wanted = Wanted(model_version, reference, reference_topology, projection or "pca")
     if len(directories) == 1:
         if output is not None:
             raise InputError("--output is for several runs: the report of one run is written into its directory")
         written = write_report(directories[0], wanted)
     else:
-        if model_version is not None:
-            raise InputError("--model-version is for one run: each run has a latent space of its own")
+        for name, value in (("--model-version", model_version), ("--projection", projection)):
+            if value is not None:
+                raise InputError(f"{name} is for one run: each run has a latent space of its own")
         known = reference_states(open_run(directories[0]), wanted)
         written = write_comparison(list(directories), output or OUTPUT, known, BANDS[band])
     for path in written:

@@ -27,6 +27,13 @@ def test_options_that_say_nothing_of_one_run_are_refused(tmp_path, options, sent
         run(SyntheticRun(n_rounds=3).write(tmp_path / "run"), *options)
 
 
+@pytest.mark.parametrize("option", [("--model-version", 1), ("--projection", "tsne"), ("--projection", "pca")])
+def test_options_that_say_nothing_of_several_runs_are_refused(tmp_path, option):
+    runs = [SyntheticRun(n_rounds=3, seed=seed).write(tmp_path / str(seed)) for seed in (1, 2)]
+    with pytest.raises(InputError, match=f"{option[0]} is for one run"):
+        run(*runs, *option, "--output", tmp_path / "both")
+
+
 def test_a_reference_of_a_run_with_too_few_frames_is_refused(tmp_path):
     (tmp_path / "reference").mkdir()
     (tmp_path / "reference" / "config.toml").write_text("")
