@@ -245,8 +245,8 @@ def test_arrays_may_have_the_latents(with_files, tmp_path):
 
 def test_deeptime_takes_the_arrays_of_a_run(steered):
     """No transition that it counts crosses a restart."""
-    clustering = pytest.importorskip("deeptime.clustering")
-    markov = pytest.importorskip("deeptime.markov")
+    from deeptime import clustering, markov
+
     run = open_run(steered)
     pieces = [piece for piece in run.arrays("rmsd_angstrom", "native_contacts") if len(piece) > 5]
     states = clustering.KMeans(4, fixed_seed=1).fit_fetch(np.concatenate(pieces)).transform
