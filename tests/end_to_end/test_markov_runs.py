@@ -94,6 +94,20 @@ def test_walkers_that_give_many_reports_at_once_move_as_the_model_says(ddmd_mpi,
     assert restarts == summary["steering"]["delivered"]
 
 
+def test_a_walker_whose_companions_have_ended_gets_its_rounds(ddmd_mpi, tmp_path):
+    """A walker that joins at a resume has twice as far to go as the others, and every walker waits for rounds."""
+    run, sets = tmp_path / "run", ("steering.strategy=greedy", "training.model=none", "emulation.batch_reports=5")
+    begin = ("--usecase", "bba-go-markov", "--output", run)
+    for session, n_walkers, length in ((begin, 2, 0.2), (("--resume", run), 3, 0.4)):
+        own = (f"simulation.walkers_per_rank={n_walkers}", f"simulation.walker_length_ns={length}")
+        done = ddmd_mpi(4, *session, "--duration", "120s", sets=(*sets, *own) if session is begin else own)
+        assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["stop_reason"] == "all simulations ended"
+    assert summary["simulation"]["frames"] == 3 * 100
+    assert open_run(run).contradictions() == []
+
+
 def test_segments_of_a_steered_run_give_the_populations_of_the_potential(ddmd_mpi, tmp_path):
     """Restarts bias counts of frames, but not of steps: a Markov model of the segments has the exact populations."""
     run, potential = tmp_path / "run", POTENTIALS["prinz"]

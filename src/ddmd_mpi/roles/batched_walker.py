@@ -101,7 +101,8 @@ class BatchedWalker(Walker):
         length_ns, interval_ps = self._settings.walker_length_ns, self._settings.report_interval_ps
         if length_ns is None:
             return np.iinfo(np.int64).max
-        return max(0, math.ceil((length_ns * 1000 - self.ps) / interval_ps - 1e-6))
+        left = math.ceil((length_ns * 1000 - self.ps) / interval_ps - 1e-6)
+        return max(left, int(self.active))
 
     def _count(self, n_reports: int, seconds: float) -> None:
         """Count the steps of so many reports, of which some may be done."""

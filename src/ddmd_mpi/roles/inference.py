@@ -21,6 +21,8 @@ from .selector import RestartSelector
 
 #: The first round after a resume waits so long for aggregators that search the archives of earlier sessions.
 RECALL_SECONDS = 60.0
+#: Walkers that wait for a round get one after this long without a frame: the others have ended.
+QUIET_SECONDS = 10.0
 
 
 class Inference:
@@ -33,6 +35,9 @@ class Inference:
         self.round_frames, n_frames = inference_frames(context.config, context.layout.n_walkers)
         self.window = FrameWindow(n_frames)
         self.fresh = 0
+        self.heard = monotonic()  # when the last frame came
+        self.moving = set(range(context.layout.n_walkers))  # walkers that give frames for the next round
+        self.seen: set[int] = set()  # those that have given some
         self.held: set[int] = set()  # walkers that wait to be told to continue
         self.stopped = False
         self.recalled: set[Place] = set()  # of the frames of an earlier session, until it is known who has them
@@ -70,6 +75,7 @@ class Inference:
     def round(self) -> None:
         """Decide a round, as far as anything can be decided yet."""
         self.fresh = 0
+        self.moving, self.seen = self.seen, set()
         restarts = []
         if self.selector.ready:
             self.drop_missing()
@@ -80,6 +86,8 @@ class Inference:
 
     def release(self) -> None:
         """Tell walkers that wait for a round and are not restarted by it to continue; not before an earlier receipt."""
+        if self.stopped:
+            return
         for walker in self.held - self.selector.tracker.commanded:
             self.context.mailboxes.send(walker, RestartCommand(CommandKind.CONTINUE, -1, time.time()))
             self.held.discard(walker)
@@ -98,7 +106,8 @@ class Inference:
         """Continue with the window of an earlier session, whose coordinates the aggregators restore."""
         for entry in self.context.info.resumed_parts("inference"):
             part = self.context.store.read_part(entry)
-            self.fresh = part.values["fresh"]
+            if not self.context.config.paced:  # walkers that wait for rounds begin one
+                self.fresh = part.values["fresh"]
             self.selector.policy.restore(part.values["policy"])
             if "stop_rules" in part.values:
                 self.selector.stop_rules.restore(part.values["stop_rules"])
@@ -127,6 +136,8 @@ class Inference:
                 block = FrameBlock.unpack(payload)
                 self.window.append(block)
                 self.fresh += len(block)
+                self.heard = monotonic()
+                self.seen |= set(block["walker"].tolist())
                 self.selector.stop_rules.add(block)
                 moved = True
                 self.context.heartbeat()
@@ -164,8 +175,11 @@ class Inference:
         Walkers that wait for a round get one without decisions if there is no model yet.
         """
         paced = self.context.config.paced
-        lost = len(self.context.detector.lost_walkers) if paced else 0
-        needed = self.round_frames - lost * self.context.config.round_reports
+        needed = self.round_frames
+        if paced:
+            moving = (self.moving | self.seen) - set(self.context.detector.lost_walkers)
+            quiet = monotonic() > self.heard + QUIET_SECONDS
+            needed = 1 if quiet else len(moving) * self.context.config.round_reports
         enough = self.fresh >= max(needed, 1) and not self.awaits_places()
         return (self.selector.ready or paced) and not self.stopped and enough and not self.context.control.over
 

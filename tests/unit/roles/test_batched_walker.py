@@ -95,6 +95,15 @@ def test_segments_follow_each_other_as_with_single_reports(new):
     assert batched.reports(5) is None
 
 
+def test_a_walker_a_rounding_error_before_its_length_gets_there(new):
+    walker = new()
+    walker.reports(24)
+    walker.ps = float(np.nextafter(100.0, 0.0))
+    assert walker.active
+    assert len(walker.reports(5)) == 1
+    assert not walker.active
+
+
 def test_a_block_has_what_the_table_of_frames_says_and_what_is_in_the_files(new):
     walker = new()
     (block,) = blocks_of([walker.reports(12)])
