@@ -80,7 +80,7 @@ def _draw(found: Populations, output: Path) -> list[str]:
 
 def paragraph(found: Populations, source: Region, target: Region, n_frames: int, n_stretches: int) -> list[str]:
     """The verdict first, then the numbers, each with its interval."""
-    verdict = "Converged, by every test below." if found.converged else "Not enough data: do not use these numbers."
+    verdict = "Converged: every test is passed." if found.converged else "Not enough data: do not use these numbers."
     lines = [verdict, *(f"  {sentence}" for sentence in found.missing)]
     if not found.converged:
         lines.append(CURE)
