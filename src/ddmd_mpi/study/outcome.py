@@ -22,6 +22,7 @@ from .trials import PS_PER_NS, Trial
 
 #: What a run directory may lose once its trial is distilled.
 HEAVY = ("trajectories", "frames", "segments", "aggregated", "restarts", "models", "checkpoints", "streams", "events")
+CURE = "restore its files, or delete it to have the trial run again"
 FS_PER_NS = 1e6
 #: The unit of stored positions, 0.01 Å.
 NM_PER_UNIT = 0.001
@@ -71,25 +72,12 @@ def distil(trial: Trial, *, keep_run: bool = True) -> None:
     Raises
     ------
     DDMDError
-        If the run directory lacks what a run leaves.
+        If the run directory lacks what a run leaves, or is damaged.
     """
-    run = open_run(trial.run)
-    frames = run.frames
-    chosen = order_of_time(frames)
-    chosen = chosen[~frames["restart_point"][chosen] & np.isfinite(frames["rmsd_angstrom"][chosen])]
-    if not len(chosen):
-        raise RunDirectoryError(f"{trial.run} has no frames with an RMSD: a study needs a target, and some reports")
-    positions = run.positions(chosen)
-    model = _model(run)
-    states = np.empty(0, np.int32) if model is None else states_of(model, positions).astype(np.int32)
-    content = {
-        "time_ps": frames["time_ps"][chosen],
-        "aggregate_ps": frames["aggregate_ps"][chosen],
-        "rmsd_angstrom": frames["rmsd_angstrom"][chosen],
-        "states": states,
-        "positions": np.array([round_positions(x) for x in positions] if model is None else [], np.int16),
-        "facts": np.array(json.dumps({**_facts(run), "states": 0 if model is None else model.n_states})),
-    }
+    try:
+        content = _content(trial)
+    except (OSError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
+        raise RunDirectoryError(f"{trial.run} is damaged ({error}): {CURE}") from error
     path = trial.directory / "result.npz"
     with disk_errors(path):
         temporary = path.with_name(".result.npz")
@@ -99,6 +87,33 @@ def distil(trial: Trial, *, keep_run: bool = True) -> None:
     if not keep_run:
         for name in HEAVY:
             shutil.rmtree(trial.run / name, ignore_errors=True)
+
+
+def _content(trial: Trial) -> dict[str, Any]:
+    """The arrays of ``result.npz``."""
+    run = open_run(trial.run)
+    frames = run.frames
+    chosen = order_of_time(frames)
+    chosen = chosen[~frames["restart_point"][chosen] & np.isfinite(frames["rmsd_angstrom"][chosen])]
+    if not len(chosen):
+        raise RunDirectoryError(f"{trial.run} has no frames with an RMSD: a study needs a target, and some reports")
+    positions = run.positions(chosen)
+    known = np.isfinite(positions).all(axis=(1, 2)) & (positions.shape[1] > 0)
+    if not known.all():
+        raise RunDirectoryError(
+            f"{trial.run} is damaged: {np.sum(~known)} of {len(known)} frames of its index have no positions in its "
+            f"trajectories: {CURE}"
+        )
+    model = _model(run)
+    states = np.empty(0, np.int32) if model is None else states_of(model, positions).astype(np.int32)
+    return {
+        "time_ps": frames["time_ps"][chosen],
+        "aggregate_ps": frames["aggregate_ps"][chosen],
+        "rmsd_angstrom": frames["rmsd_angstrom"][chosen],
+        "states": states,
+        "positions": np.array([round_positions(x) for x in positions] if model is None else [], np.int16),
+        "facts": np.array(json.dumps({**_facts(run), "states": 0 if model is None else model.n_states})),
+    }
 
 
 def _model(run: Run) -> MarkovModel | None:
