@@ -42,7 +42,7 @@ def command(trial: Trial, launcher: str | None, slot: int, *, resume: bool) -> l
         Place among the trials that run at once.
     """
     ranks = trial.system.n_ranks
-    options = ["--resume", str(trial.run)] if resume else trial.options
+    options = trial.options_to_resume if resume else trial.options
     program = [sys.executable, "-m", "ddmd_mpi", *options]
     if launcher is not None:
         return [*shlex.split(launcher.format(ranks=ranks, slot=slot)), *program]
@@ -76,13 +76,19 @@ def alone(output: Path, say: Say) -> Iterator[int]:
 
 @dataclass
 class Running:
-    """A trial whose ranks run."""
+    """A trial whose ranks run.
+
+    Parameters
+    ----------
+    resumed_from
+        Number of the checkpoint that it was resumed from, 0 if it was not.
+    """
 
     trial: Trial
     process: subprocess.Popen[bytes]
     output: IO[bytes]
     slot: int
-    resumed: bool
+    resumed_from: int
 
 
 class Executor:
@@ -138,9 +144,9 @@ class Executor:
             self._say("the batch job ends soon: no more trials begin")
             self.stopped = True
 
-    def _begin(self, trial: Trial, place: str, *, again: bool = False) -> None:
+    def _begin(self, trial: Trial, place: str) -> None:
         """Start a trial, or resume it."""
-        state = State.LOST if again else trial.state()
+        state = trial.state()
         self._say(f"{place}{trial.name}: {state.value}")
         resumed = state is State.UNFINISHED
         with disk_errors(trial.directory):
@@ -149,6 +155,7 @@ class Executor:
             output = (trial.directory / "output.txt").open("ab")
         used = {running.slot for running in self._running}
         slot = next(i for i in range(self._study.at_once) if i not in used)
+        checkpoint = trial.checkpoint if resumed else 0
         words = command(trial, self._study.launcher, slot, resume=resumed)
         variables = {"DDMD_MPI_BIN": str(Path(sys.executable).parent), "DDMD_MPI_PROGRESS": "lines", **os.environ}
         try:
@@ -164,7 +171,7 @@ class Executor:
         except OSError as error:
             output.close()
             raise RunDirectoryError(f"{words[0]} cannot be started ({error.strerror}): correct launcher") from error
-        self._running.append(Running(trial, process, output, slot, resumed))
+        self._running.append(Running(trial, process, output, slot, checkpoint))
 
     def _ended(self, ended: Running) -> bool:
         """Take note of a trial whose ranks have ended; whether it is done with, finished or failed."""
@@ -181,11 +188,14 @@ class Executor:
             self.stopped = True
             self._say(f"{trial.name}: stopped before its end")
             return False
-        if ended.resumed:
-            self._say(f"{trial.name}: cannot be resumed ({last_line(trial.directory / 'output.txt')})")
-            self._begin(trial, "", again=True)
+        why = last_line(trial.directory / "output.txt")
+        if ended.resumed_from and trial.checkpoint == ended.resumed_from:
+            with disk_errors(trial.run):
+                new = trial.put_aside()
+            self._say(f"{trial.name}: cannot be resumed ({why}): its run directory is now {new}")
+            self._begin(trial, "")
             return False
-        self._fail(trial, last_line(trial.directory / "output.txt"))
+        self._fail(trial, why)
         return True
 
     def _fail(self, trial: Trial, why: str) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from ..config.strategies import BUILT_IN
 from ..errors import ConfigError, DDMDError, RunDirectoryError
 from ..layout.plan import machine
 from ..prepare import plan_layout
+from ..rundir.checkpoints import Store
 from ..rundir.disk import write_json
 from ..rundir.files import parse_object, read_bytes, sha256_of
 from .study_file import Settings, Study, System
@@ -25,6 +27,7 @@ from .study_file import Settings, Study, System
 UNLIMITED = "3650d"
 #: Why a run may have ended early although it completed: it can be resumed.
 INTERRUPTED = {"walltime", "SIGUSR1", "SIGUSR2", "SIGINT", "SIGTERM", "disk"}
+BIND = "simulation.bind="
 #: Of a run whose walkers have all failed.
 FAILED = "failure"
 PS_PER_NS = 1000.0
@@ -77,8 +80,17 @@ class Trial:
     def options(self) -> list[str]:
         """The options of ``ddmd-mpi`` that begin it."""
         config = [] if self.system.config is None else ["--config", str(self.system.config)]
-        sets = [word for text in self.assignments for word in ("--set", text)]
-        return ["--usecase", self.system.usecase, *config, *sets, "--output", str(self.run)]
+        return ["--usecase", self.system.usecase, *config, *_sets(self.assignments), "--output", str(self.run)]
+
+    @property
+    def options_to_resume(self) -> list[str]:
+        """The options that resume it: whether it binds may differ from how it began."""
+        return ["--resume", str(self.run), *_sets(text for text in self.assignments if text.startswith(BIND))]
+
+    @property
+    def checkpoint(self) -> int:
+        """The number of its newest checkpoint, 0 if there is none."""
+        return max(Store(self.run).numbers(), default=0)
 
     def summary(self) -> dict[str, object]:
         """Its run's ``summary.json``, empty if there is none."""
@@ -89,7 +101,7 @@ class Trial:
         summary = self.summary()
         if summary.get("completed") is True and summary.get("stop_reason") not in {*INTERRUPTED, FAILED}:
             return State.FINISHED
-        if any(self.run.glob("checkpoints/manifest-*.json")):
+        if self.checkpoint:
             return State.UNFINISHED
         return State.LOST if self.run.exists() else State.NEW
 
@@ -99,6 +111,13 @@ class Trial:
         (self.directory / "result.npz").unlink(missing_ok=True)
         self.directory.mkdir(parents=True, exist_ok=True)
         write_json(self.directory / "settings.json", {"digest": self.digest, "assignments": self.assignments})
+
+    def put_aside(self) -> Path:
+        """Rename its run directory, so that it can begin again; the new name."""
+        names = (self.directory / f"run-given-up-{i}" for i in count(1))
+        new = next(name for name in names if not name.exists())
+        self.run.rename(new)
+        return new
 
     def check_settings(self) -> None:
         """Raise a RunDirectoryError if it was begun with other settings."""
@@ -127,10 +146,8 @@ def plan(study: Study, output: Path) -> list[Trial]:
 
 
 def _resolved(study: Study, system: System, arm: str) -> tuple[Settings, Config]:
-    """The settings of an arm on a system, checked as a run would."""
+    """What the trials of an arm on a system are given, and their settings, checked as a run would."""
     settings = study.settings(system, arm)
-    if study.at_once > 1 and study.launcher is None:  # trials side by side would bind to the same cores
-        settings.setdefault("simulation", {}).setdefault("bind", False)
     try:
         config = configuration.load(system.usecase, system.config, tuple(assigned(settings)))
         if config.steering.strategy not in BUILT_IN:
@@ -139,6 +156,9 @@ def _resolved(study: Study, system: System, arm: str) -> tuple[Settings, Config]
             check_own(config)
     except DDMDError as error:
         raise ConfigError(f"arm {arm} on {system.name}: {error}") from error
+    # Trials side by side would bind to the same cores; their number is no setting, and may change.
+    if study.at_once > 1 and study.launcher is None:
+        settings.setdefault("simulation", {}).setdefault("bind", False)
     return settings, config
 
 
@@ -165,6 +185,10 @@ def assigned(settings: Settings) -> Iterator[str]:
     for section, table in settings.items():
         for key, value in table.items():
             yield f"{section}.{key}={configuration.toml_value(value)}"
+
+
+def _sets(assignments: Iterable[str]) -> list[str]:
+    return [word for text in assignments for word in ("--set", text)]
 
 
 def digest(config: Config, own: Settings) -> str:

@@ -82,14 +82,36 @@ def test_a_trial_with_a_checkpoint_is_resumed_and_one_without_begins_again(begin
     assert not (second.run / "left").exists()
 
 
-def test_a_trial_that_cannot_be_resumed_begins_again(begin, make):
+def test_a_trial_that_cannot_be_resumed_is_put_aside_and_begins_again(begin, make):
     _, (first, *_) = make()
+    (first.directory / "run-given-up-1").mkdir(parents=True)  # of another time
     (first.run / "checkpoints").mkdir(parents=True)
     (first.run / "checkpoints" / "manifest-000003.json").write_text("{}")
     starts, said, executor, _ = begin("if '--resume' in words: sys.exit('ddmd-mpi: torn')")
     assert [s[3] for s in starts[:2]] == [True, False]
     assert starts[0][1:3] == starts[1][1:3]
-    assert any("cannot be resumed (ddmd-mpi: torn)" in line for line in said)
+    assert any("cannot be resumed (ddmd-mpi: torn)" in line and "run-given-up-2" in line for line in said)
+    assert (first.directory / "run-given-up-2" / "checkpoints" / "manifest-000003.json").exists()
+    assert not (first.run / "checkpoints").exists()
+    assert executor.failures == {}
+
+
+def test_a_trial_that_fails_after_it_was_resumed_and_made_progress_is_resumed_the_next_time(begin, make):
+    _, (first, *_) = make()
+    (first.run / "checkpoints").mkdir(parents=True)
+    (first.run / "checkpoints" / "manifest-000003.json").write_text("{}")
+    advance = """
+if "--resume" in words:
+    (where / "checkpoints" / "manifest-000004.json").write_text("{}")
+    sys.exit("ddmd-mpi: rank 2 is lost")
+"""
+    starts, _, executor, finished = begin(advance)
+    assert [s[3] for s in starts] == [True, False, False, False]
+    assert executor.failures == {first.name: "ddmd-mpi: rank 2 is lost"}
+    assert len(finished) == 3
+    assert (first.run / "checkpoints" / "manifest-000003.json").exists()
+    starts, _, executor, _ = begin()
+    assert [s[3] for s in starts] == [True]
     assert executor.failures == {}
 
 
@@ -187,6 +209,12 @@ def test_one_rank_needs_no_launcher_and_several_do(make):
     words = command(trial, None, 0, resume=False)
     assert words[0].endswith(("ranks.sh", "mpiexec"))
     assert "4" in words[:3]
+
+
+def test_a_trial_that_is_resumed_beside_others_does_not_bind(make):
+    _, (trial, *_) = make(at_once=2, change=("launcher", "#"))
+    words = command(trial, None, 0, resume=True)
+    assert words[3:] == ["--resume", str(trial.run), "--set", "simulation.bind=false"]
 
 
 def test_the_reason_is_what_the_program_says(tmp_path):

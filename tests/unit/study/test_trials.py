@@ -32,6 +32,16 @@ def test_trials_side_by_side_do_not_bind_to_the_same_cores(make):
     assert "simulation.bind=false" in beside.assignments
 
 
+def test_trials_at_once_are_no_setting_of_a_trial(make):
+    _, (alone, *_) = make(change=("launcher", "#"))
+    alone.clear()
+    _, (beside, *_) = make(at_once=2, change=("launcher", "#"))
+    beside.check_settings()
+    _, (bound, *_) = make(change=('run.mode = "file"', 'run.mode = "file"\nsimulation.bind = false'))
+    with pytest.raises(RunDirectoryError, match="other settings"):
+        bound.check_settings()
+
+
 @pytest.mark.parametrize(
     ("summary", "checkpoint", "state"),
     [
