@@ -26,6 +26,8 @@ class InferenceStage:
         self.files = files
         self.restarts = restarts
         self.loaded = False
+        # The last iteration whose frames the stop rules have seen.
+        self.counted = 0
         self._records = ExitStack()
 
     def begin(self) -> None:
@@ -34,18 +36,31 @@ class InferenceStage:
         for entry in self.context.info.resumed_parts("inference"):
             values = self.context.store.read_part(entry).values
             self.selector.policy.restore(values["policy"])
-            if "stop_rules" in values:
+            if "counted" in values:
+                self.counted = values["counted"]
                 self.selector.stop_rules.restore(values["stop_rules"])
 
     def snapshot(self) -> Part:
-        """The policy's random numbers as a part of a checkpoint; what was decided is on record."""
-        return Part({"policy": self.selector.policy.state(), "stop_rules": self.selector.stop_rules.state()})
+        """The policy's random numbers and what the stop rules know as a part of a checkpoint.
+
+        What was decided is on record.
+        """
+        rules = self.selector.stop_rules.state()
+        return Part({"policy": self.selector.policy.state(), "stop_rules": rules, "counted": self.counted})
+
+    def resume(self, iteration: int) -> None:
+        """Continue after the last `iteration` of earlier sessions: count those that are younger than the checkpoint."""
+        self.restarts.forget(iteration)
+        for younger in [i for i in self.files.written if i > self.counted]:
+            self.count(younger)
 
     def count(self, iteration: int) -> None:
         """Let the rules that may stop the run see the frames of an iteration, if there are any that need them."""
         if self.selector.stop_rules.active:
             for block in self.files.blocks(iteration):
                 self.selector.stop_rules.add(block)
+                self.context.heartbeat()
+        self.counted = iteration
 
     @property
     def enough(self) -> StopReason:

@@ -52,7 +52,7 @@ class Books:
     def find(self, recalled: list[Recalled]) -> tuple[int, dict[int, tuple[int, ...]]]:
         """The last iteration of earlier sessions, and the walkers with a file in each; orders after it are void."""
         last, written = self.aggregation.resume(recalled)
-        self.inference.restarts.forget(last)
+        self.inference.resume(last)
         return last, written
 
     def keep(self, iteration: int, results: list[Simulated]) -> None:

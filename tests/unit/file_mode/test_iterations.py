@@ -254,6 +254,21 @@ def test_after_a_stage_that_failed_a_later_session_goes_on_from_where_it_was(mak
     assert summary(tmp_path)["simulation"]["frames"] == 4 * 2 * 3
 
 
+def test_stop_rules_count_iterations_that_are_younger_than_the_checkpoint(make, tmp_path):
+    """A run that was killed knows as much when it is resumed, and counts nothing twice."""
+    rules = "run.coverage_plateau_ns=1", "run.checkpoint_interval=1e-6"
+    killed = make(*rules)
+    complete, killed.checkpoint = killed.checkpoint, lambda: killed.iteration < 3 and complete()
+    killed.run()
+    assert newest(tmp_path).number == 2
+    expected = killed.books.inference.selector.stop_rules.state()
+    assert expected["ns"] == pytest.approx(3 * 2 * 3 * 0.2e-3)
+    for _ in range(2):
+        resumed = make(*rules, resumed=newest(tmp_path))
+        assert resumed.run() is True
+        assert resumed.books.inference.selector.stop_rules.state() == expected
+
+
 def test_an_iteration_that_was_cut_off_stays_and_the_next_one_follows(make, tmp_path):
     """Iteration 3 is younger than the checkpoint, and the file of walker 1 was never written."""
     killed = make("run.checkpoint_interval=1e-6")
