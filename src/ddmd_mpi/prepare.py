@@ -108,7 +108,7 @@ def prepare(options: Options, world: Places) -> Plan:
         n_residues=len(found.target_nm),
         order_parameters=tuple(p.name for p in config.features.order_parameters),
         target_nm=found.target_nm,
-        topologies=found.prepared,
+        topologies=tuple(topology.for_walkers(layout.n_walkers) for topology in found.prepared),
         about=about(config, directory, layout.n_walkers, records),
         session=session,
         resumed=resumed.manifest if resumed else None,

@@ -126,6 +126,15 @@ class Prepared:
             raise EngineError(f"topology {self.name} was prepared without a System, for emulated walkers")
         return system_of(self.xml)
 
+    def for_walkers(self, n_walkers: int) -> Prepared:
+        """The same with no starts but those of so many walkers, for which :func:`chosen_start` picks the same ones."""
+        starts = self.structures.starts
+        if starts is None or len(starts[0]) <= n_walkers:
+            return self
+        chosen = [chosen_start(walker, n_walkers, len(starts[0])) for walker in range(n_walkers)]
+        particles = replace(self.structures, starts=(starts[0][chosen], starts[1][chosen]))
+        return replace(self, structures=particles)
+
     def at_start(self, number: int) -> Prepared:
         """The same with one of its starts as the start; both have one System."""
         if self.structures.starts is None:

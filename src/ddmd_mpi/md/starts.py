@@ -21,8 +21,6 @@ from .trusted_files import check_positions, reading
 
 #: Starts of a run, at most: of more frames they are evenly spaced.
 MOST = 1000
-#: Files in a directory of starts, at most.
-MOST_FILES = 10_000
 MODELS = (".pdb", ".ent", ".cif", ".pdbx", ".mmcif")
 STRUCTURES = (*MODELS, ".gro", *AMBER_SUFFIXES)
 
@@ -87,11 +85,23 @@ def pack(path: Path) -> bytes:
 
 
 def _chosen(path: Path) -> list[Start]:
-    """At most so many starts, evenly spaced."""
-    found = [start for file in _files(path) for start in _read(file)]
+    """At most so many starts, evenly spaced; no more of a file is read than its share."""
+    files = _files(path)
+    files = [files[i] for i in _evenly(len(files), MOST)]
+    share = -(-MOST // max(1, len(files)))
+    found = [start for file in files for start in _read(file, share)]
     if not found:
         raise InputError(f"system.starts {path} has no structure: give PDB files, a DCD trajectory, or a run directory")
-    return [found[i] for i in np.unique(np.linspace(0, len(found) - 1, MOST).round().astype(int))]
+    return [found[i] for i in _evenly(len(found), MOST)]
+
+
+def _evenly(n: int, most: int) -> list[int]:
+    """At most so many of range(n): all, or the middles of as many equal parts.
+
+    The middles, since one frame of each walker must not be its first, which is the same for all.
+    """
+    n_chosen = min(n, most)
+    return [(2 * i + 1) * n // (2 * n_chosen) for i in range(n_chosen)]
 
 
 def _files(path: Path) -> list[Path]:
@@ -103,25 +113,26 @@ def _files(path: Path) -> list[Path]:
         return [path]
     run = path / "trajectories"
     suffixes = (".dcd",) if run.is_dir() else STRUCTURES
-    files = sorted(f for f in (run if run.is_dir() else path).iterdir() if f.suffix.lower() in suffixes)
-    return files[:MOST_FILES]
+    return sorted(f for f in (run if run.is_dir() else path).iterdir() if f.suffix.lower() in suffixes)
 
 
-def _read(path: Path) -> Iterator[Start]:
-    """The starts in one file."""
+def _read(path: Path, most: int) -> Iterator[Start]:
+    """At most so many of the starts in one file, evenly spaced."""
     suffix = path.suffix.lower()
     if suffix == ".npz":
         parts = read_npz(path)
         names = tuple(parts["names"][0].tolist()) if len(parts["names"]) else ()
-        for x, box in zip(parts["positions"], parts["box"], strict=True):
-            yield Start(x, box, names)
+        pairs = list(zip(parts["positions"], parts["box"], strict=True))
+        for i in _evenly(len(pairs), most):
+            yield Start(*pairs[i], names)
     elif suffix == ".dcd":
         frames = DCDFrames(path)
-        for i in np.unique(np.linspace(0, len(frames) - 1, min(MOST, len(frames))).round().astype(int)):
-            check_positions(frames[i], path)
-            yield Start(frames[i], np.zeros((3, 3)), ())
+        for i in _evenly(len(frames), most):
+            x = frames[i]
+            check_positions(x, path)
+            yield Start(x, np.zeros((3, 3)), ())
     elif suffix in MODELS:
-        yield from _models(path)
+        yield from _models(path, most)
     elif suffix in STRUCTURES:
         found = read_coordinates(path)
         yield Start(found.positions_nm.astype(np.float32), _box(found.box_nm), ())
@@ -132,12 +143,12 @@ def _read(path: Path) -> Iterator[Start]:
         )
 
 
-def _models(path: Path) -> Iterator[Start]:
-    """All models of a PDB or mmCIF file."""
+def _models(path: Path, most: int) -> Iterator[Start]:
+    """At most so many of the models of a PDB or mmCIF file, evenly spaced."""
     first = read_coordinates(path)
     with reading(path, "a PDB or mmCIF file"):
         file = (app.PDBFile if path.suffix.lower() in (".pdb", ".ent") else app.PDBxFile)(str(path))
-        models = [file.getPositions(asNumpy=True, frame=i) for i in range(file.getNumFrames())]
+        models = [file.getPositions(asNumpy=True, frame=i) for i in _evenly(file.getNumFrames(), most)]
     names = _names(file.topology)
     for model in models:
         x = np.asarray(model.value_in_unit(unit.nanometer), np.float32)

@@ -5,7 +5,9 @@ import pytest
 
 from ddmd_mpi import config as configuration
 from ddmd_mpi.errors import InputError
+from ddmd_mpi.md import starts
 from ddmd_mpi.md.coordinates import write_pdb
+from ddmd_mpi.md.emulated.recorded import DCDFrames
 from ddmd_mpi.md.engine_pool import EnginePool
 from ddmd_mpi.md.engines import engine_maker
 from ddmd_mpi.md.input_files import keep_inputs
@@ -118,6 +120,45 @@ def test_where_there_are_no_starts(tmp_path, structures, name, said):
 )
 def test_starts_are_spread_over_walkers(n_walkers, n_starts, expected):
     assert [chosen_start(w, n_walkers, n_starts) for w in range(n_walkers)] == expected
+
+
+@pytest.mark.parametrize("n_walkers", [2, 3, 4])
+def test_walkers_have_the_same_starts_where_ranks_get_no_others(structures, directory, n_walkers):
+    prepared = load_topology(of_bba(directory), 0).prepared(simulated=False)
+    sent = prepared.for_walkers(n_walkers)
+    assert len(sent.structures.starts[0]) == min(3, n_walkers)
+    for walker in range(n_walkers):
+        mine, given = (
+            p.at_start(chosen_start(walker, n_walkers, len(p.structures.starts[0]))) for p in (prepared, sent)
+        )
+        assert np.array_equal(mine.structures.positions_nm, given.structures.positions_nm)
+
+
+@pytest.mark.parametrize(
+    ("most", "n_read", "numbers"),
+    [(1, 1, [13]), (4, 6, [2, 12, 14, 24]), (30, 15, [*range(1, 6), *range(11, 16), *range(21, 26)])],
+)
+def test_no_more_of_a_large_run_is_read_than_its_share(structures, tmp_path, monkeypatch, most, n_read, numbers):
+    """Three walkers with five frames each."""
+    (tmp_path / "trajectories").mkdir()
+    for walker in range(3):
+        trajectory = Trajectory(tmp_path / "trajectories", walker, structures, of_bba().simulation, ())
+        for k in range(1, 6):
+            x = moved(structures, 10 * walker + k).astype(np.float32)
+            trajectory.append(x, 0.0, 0, 1.0, 0.0, np.zeros(0))
+        trajectory.free()
+    reads, read = [], DCDFrames.__getitem__
+    monkeypatch.setattr(starts, "MOST", most)
+    monkeypatch.setattr(DCDFrames, "__getitem__", lambda frames, i: reads.append(i) or read(frames, i))
+    positions, _ = read_starts(tmp_path, structures.topology)
+    assert positions == pytest.approx(np.array([moved(structures, number) for number in numbers]), abs=2e-4)
+    assert len(reads) == n_read
+
+
+def test_of_many_models_so_many_are_taken(structures, models, monkeypatch):
+    monkeypatch.setattr(starts, "MOST", 2)
+    positions, _ = read_starts(models, structures.topology)
+    assert positions == pytest.approx(np.array([moved(structures, number) for number in (1, 3)]), abs=2e-4)
 
 
 def test_walkers_start_from_them(structures, directory):
