@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..md.coordinates import Coordinates, read_pdb, whole, write_pdb
+from ..md.coordinates import Coordinates, molecules_in, read_pdb, read_structure, whole, write_pdb
 from ..md.selection import select
 from ..structure import ANGSTROM_PER_NM
 from ..structure.ligand_pose import superposition
+from ..structure.periodic import bring_together
 from .coordinates import read_piece
 from .libraries import needed
 from .models import descriptor_indices
@@ -66,10 +67,10 @@ def write_best_structure(run: Run, directory: Path) -> BestStructure:
     topology = mdtraj.Topology.from_openmm(atoms)
     piece = read_piece(file, int(run.frames["frame_in_file"][row]), 1, topology)
     box = None if piece.unitcell_vectors is None else piece.unitcell_vectors[0].astype(float)
-    positions = whole(Coordinates(piece.xyz[0].astype(float), box, atoms), atoms)
     descriptor = run.setting("system", "descriptor", ["CA"])
     chosen = descriptor_indices(atoms, file.topology, descriptor)
-    target = _target(run, descriptor, len(chosen))
+    positions = _together(Coordinates(piece.xyz[0].astype(float), box, atoms), atoms, chosen, box)
+    target = _target(run, descriptor, len(chosen), box is not None)
     rmsd = np.nan
     if target is not None:
         rotation, shift = superposition(positions[chosen], target[2])
@@ -84,16 +85,27 @@ def write_best_structure(run: Run, directory: Path) -> BestStructure:
     )  # fmt: skip
 
 
-def _target(run: Run, descriptor: Any, n: int) -> tuple[Any, np.ndarray, np.ndarray] | None:
+def _together(found: Coordinates, atoms: Any, chosen: list[int], box_nm: np.ndarray | None) -> np.ndarray:
+    """Positions, nm, with molecules whole, and those of the solute next to each other in a periodic box."""
+    positions = whole(found, atoms).copy()
+    if box_nm is not None:
+        near = sorted({*chosen, *(atom.index for atom in select(atoms, "solute"))})
+        positions[near] = bring_together(positions[near], molecules_in(atoms)[near], box_nm)
+    return positions
+
+
+def _target(run: Run, descriptor: Any, n: int, periodic: bool) -> tuple[Any, np.ndarray, np.ndarray] | None:
     """The target's topology, its positions, and those of its descriptor atoms, nm; None if the run names none."""
     named = str(run.setting("system", "target") or "")
     if not named:
         return None
     path = run.directory / named
-    atoms, positions = read_pdb(path)
-    chosen = list(range(n)) if len(positions) == n else descriptor_indices(atoms, path, descriptor)
+    found, atoms = read_structure(path)
+    atoms.setPeriodicBoxVectors(None)
+    chosen = list(range(n)) if len(found.positions_nm) == n else descriptor_indices(atoms, path, descriptor)
     if len(chosen) != n:
         raise InputError(f"{path} has {len(chosen)} descriptor atoms and the frames have {n}: it is another system")
+    positions = _together(found, atoms, chosen, found.box_nm if periodic else None)
     return atoms, positions, positions[chosen]
 
 

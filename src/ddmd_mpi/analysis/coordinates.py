@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import RunDirectoryError
+from ..structure.periodic import bring_together
 from .libraries import needed
 from .models import Descriptor, descriptor_of
 
@@ -135,31 +136,33 @@ def read_piece(file: TrajectoryFile, first: int, n_frames: int, topology: mdtraj
 def positions(files: list[TrajectoryFile], descriptor: Descriptor, rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
     """Positions of the descriptor atoms, nm, shape (n_rows, n_residues, 3), float32; NaN where no file has the frame.
 
+    Molecules lie as the features of the run have them, see :func:`.bring_together`.
+
     Raises
     ------
     InputError, RunDirectoryError
     """
     found: np.ndarray | None = None
-    atoms: dict[Path, list[int]] = {}
+    atoms: dict[Path, tuple[list[int], np.ndarray]] = {}
     for file in files:
         own = np.flatnonzero(np.isin(rows, file.rows))
         if not len(own):
             continue
         if file.topology not in atoms:
             atoms[file.topology] = descriptor_of(file.topology, descriptor)
-        chosen = atoms[file.topology]
+        chosen, molecules = atoms[file.topology]
         found = np.full((len(rows), len(chosen), 3), np.nan, np.float32) if found is None else found
         if len(chosen) != found.shape[1]:
             raise RunDirectoryError(
                 f"{file.topology} has {len(chosen)} descriptor atoms, and other topologies of the run have "
                 f"{found.shape[1]}: their frames cannot be compared"
             )
-        found[own] = _read_atoms(file, frames["frame_in_file"][rows[own]], chosen)
+        found[own] = _read_atoms(file, frames["frame_in_file"][rows[own]], chosen, molecules)
     return np.full((len(rows), 0, 3), np.nan, np.float32) if found is None else found
 
 
-def _read_atoms(file: TrajectoryFile, places: np.ndarray, atoms: list[int]) -> np.ndarray:
-    """Positions of some atoms in the frames at these places of a file, nm; NaN beyond its end."""
+def _read_atoms(file: TrajectoryFile, places: np.ndarray, atoms: list[int], molecules: np.ndarray) -> np.ndarray:
+    """Positions of some atoms in the frames at these places of a file, molecules brought together, nm; NaN beyond."""
     with needed("reading trajectories needs MDTraj"):
         import mdtraj
     found = np.full((len(places), len(atoms), 3), np.nan, np.float32)
@@ -169,5 +172,18 @@ def _read_atoms(file: TrajectoryFile, places: np.ndarray, atoms: list[int]) -> n
             nm = 0.1 if reader.distance_unit == "angstroms" else 1.0
             for i in np.flatnonzero(places < len(reader)):
                 reader.seek(int(places[i]))
-                found[i] = reader.read(n_frames=1, atom_indices=atoms)[0][0] * nm
+                x, *others = reader.read(n_frames=1, atom_indices=atoms)
+                found[i] = bring_together(x[0] * nm, molecules, _box(others, nm))
     return found
+
+
+def _box(values: list[Any], nm: float) -> np.ndarray:
+    """Box vectors of a frame, nm, shape (3, 3), zero for none: the last of what MDTraj's readers return."""
+    from mdtraj.utils import lengths_and_angles_to_box_vectors
+
+    if values[-1] is None:
+        return np.zeros((3, 3))
+    if len(values) == 2:  # a DCD file has lengths and angles, an XTC file times, steps and vectors
+        lengths, angles = values
+        return np.stack(lengths_and_angles_to_box_vectors(*lengths[0] * nm, *angles[0]))
+    return np.asarray(values[-1][0])

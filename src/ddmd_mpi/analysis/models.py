@@ -18,6 +18,7 @@ from ..errors import InputError, ModelError
 from ..frames.block import FrameBlock
 from ..rundir.files import parse_object, read_bytes
 from ..structure.contacts import contact_csr, round_positions
+from ..structure.periodic import bring_together
 from .libraries import needed
 
 #: Atoms of the frames that are read at a time: 120 MB of positions.
@@ -147,8 +148,11 @@ def features(positions_nm: np.ndarray, cutoff_angstrom: float, first: int = 0) -
 
 
 def read_trajectory(trajectory: Path, topology: Path, descriptor: Descriptor) -> Iterator[np.ndarray]:
-    """Positions of the descriptor atoms, nm, shape (n, n_residues, 3), some frames after the other."""
-    from ..md.coordinates import read_pdb
+    """Positions of the descriptor atoms, nm, shape (n, n_residues, 3), some frames after the other.
+
+    Molecules lie as the features of a run have them, see :func:`.bring_together`.
+    """
+    from ..md.coordinates import molecules_in, read_pdb
 
     with needed("reading trajectories needs MDTraj"):
         import mdtraj
@@ -159,17 +163,23 @@ def read_trajectory(trajectory: Path, topology: Path, descriptor: Descriptor) ->
             raise InputError(f"the file {path} does not exist")
     atoms = read_pdb(topology)[0]
     chosen = descriptor_indices(atoms, topology, descriptor)
+    molecules = molecules_in(atoms)[chosen]
     known = mdtraj.Topology.from_openmm(atoms)
     pieces = mdtraj.iterload(str(trajectory), top=known, chunk=max(1, ATOMS_AT_A_TIME // known.n_atoms))
     for piece in readable(pieces, trajectory, topology):
-        yield piece.xyz[:, chosen]
+        frames, boxes = piece.xyz[:, chosen], piece.unitcell_vectors
+        if boxes is not None:
+            frames = np.stack([bring_together(x, molecules, box) for x, box in zip(frames, boxes, strict=True)])
+        yield frames
 
 
-def descriptor_of(topology: Path, descriptor: Descriptor) -> list[int]:
-    """Indices of the descriptor atoms in a PDB file."""
-    from ..md.coordinates import read_pdb
+def descriptor_of(topology: Path, descriptor: Descriptor) -> tuple[list[int], np.ndarray]:
+    """Indices of the descriptor atoms in a PDB file, and of the molecule of each."""
+    from ..md.coordinates import molecules_in, read_pdb
 
-    return descriptor_indices(read_pdb(topology)[0], topology, descriptor)
+    atoms, _ = read_pdb(topology)
+    chosen = descriptor_indices(atoms, topology, descriptor)
+    return chosen, molecules_in(atoms)[chosen]
 
 
 def descriptor_indices(atoms: Any, topology: Path, descriptor: Descriptor) -> list[int]:

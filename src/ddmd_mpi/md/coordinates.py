@@ -11,7 +11,7 @@ from openmm import app, unit
 
 from ..config.dynamics import OF_OPENMM
 from ..errors import InputError
-from ..structure.periodic import make_whole
+from ..structure.periodic import make_whole, molecules_of
 from .trusted_files import OPENMM_DATA, check_positions, reading
 
 #: Smaller cells are not cells: 1 angstrom means "none" in PDB files from microscopy and NMR.
@@ -95,6 +95,12 @@ def write_pdb(topology: app.Topology, positions_nm: np.ndarray, path: Path) -> N
 def bonds_of(topology: app.Topology) -> np.ndarray:
     """Pairs of bonded atoms, shape (n_bonds, 2)."""
     return np.array([(a.index, b.index) for a, b in topology.bonds()], int).reshape(-1, 2)
+
+
+def molecules_in(topology: app.Topology) -> np.ndarray:
+    """Index of the molecule of each atom, shape (n_atoms,); of a file with C-alpha atoms alone, of its chain."""
+    bonds = bonds_of(topology)
+    return molecules_of(topology.getNumAtoms(), bonds if len(bonds) else _neighbours(topology))
 
 
 def whole(found: Coordinates, topology: app.Topology) -> np.ndarray:
