@@ -1,6 +1,6 @@
 """Free energies, populations and passage times of a steered run, each with an interval, and a verdict on them.
 
-Intervals are those of a bootstrap over lineages: what a restart copies is in several stretches, which are no
+Intervals are those of a bootstrap over families: what a restart copies is in several stretches, which are no
 independent samples.
 """
 
@@ -23,7 +23,7 @@ from .lag import SAME, SAME_LATE, Scan, chosen_lag, is_flat, scan_lags
 from .passages import Passage
 from .transitions import Stretches, Transitions, counts, counts_of_blocks, lineage_blocks, transitions
 
-#: How many random clusterings are drawn, and into how many lineages the frames are divided for the bootstrap.
+#: How many random clusterings are drawn, and into how many families the frames are divided for the bootstrap.
 N_CLUSTERINGS, N_BLOCKS = 30, 40
 MAX_STATES, FRAMES_PER_STATE, CLUSTERED, KMEANS_STEPS = 60, 40, 20_000, 20
 N_BINS = 30

@@ -127,7 +127,7 @@ def _parents(number: np.ndarray, origin: np.ndarray, begins: np.ndarray, first: 
 
 
 def lineage_blocks(data: Stretches, n_blocks: int) -> np.ndarray:
-    """Group stretches that descend from one another, for a bootstrap over lineages: a number per stretch.
+    """Group stretches that descend from one another, for a bootstrap over families: a number per stretch.
 
     A block is a founder with all its descendants. Where few founders have nearly all of the frames, a block is cut off
     at a stretch as soon as it has its share of the frames, 1 / `n_blocks`, and that stretch counts as a founder.

@@ -13,7 +13,7 @@ from .intervals import Interval
 from .lag import Scan, is_flat
 from .transitions import Stretches, Transitions, counts
 
-#: What "converged" demands: lineages that cross each dividing surface, and frames outside the connected set.
+#: What "converged" demands: families that cross each dividing surface, and frames outside the connected set.
 MIN_CROSSINGS, MAX_OUTSIDE = 10, 0.05
 #: Dividing surfaces, by the chance to reach the target first.
 SURFACES = np.linspace(0.05, 0.95, 19)
@@ -76,7 +76,7 @@ def _connection(pairs: Transitions, states: np.ndarray, target: np.ndarray) -> l
 
 
 def fewest_crossings(data: Stretches, blocks: np.ndarray, committor: np.ndarray) -> tuple[int, int]:
-    """How many lineages cross the dividing surface that fewest cross, towards the target and away from it.
+    """How many families cross the dividing surface that fewest cross, towards the target and away from it.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def fewest_crossings(data: Stretches, blocks: np.ndarray, committor: np.ndarray)
 
 def _crossings(crossings: tuple[int, int]) -> list[str]:
     return [
-        f"too few arrivals: {n} lineages pass {way} the bottleneck between source and target, and {MIN_CROSSINGS} are "
+        f"too few arrivals: {n} families pass {way} the bottleneck between source and target, and {MIN_CROSSINGS} are "
         "needed"
         for n, way in zip(crossings, ("to the target through", "back through"), strict=True)
         if n < MIN_CROSSINGS

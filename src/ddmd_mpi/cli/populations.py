@@ -87,7 +87,7 @@ def paragraph(found: Populations, source: Region, target: Region, n_frames: int,
     left_out = f", none from the first {found.skip_ps:g} ps of a stretch" if found.skip_ps else ""
     lines.append(
         f"{n_frames} frames in {n_stretches} stretches; transitions at a lag of {found.lag_ps:g} ps{left_out}. "
-        "Intervals are 95 %, by bootstrap over lineages, of all methods together; single methods are in "
+        "Intervals are 95 %, by bootstrap over families, of all methods together; single methods are in "
         "populations.csv."
     )
     lines.append(f"Population of {target}: {said(found.target)}.")

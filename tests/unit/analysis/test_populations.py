@@ -225,7 +225,7 @@ def test_parents_in_a_circle_do_not_hang():
     assert len(lineage_blocks(tree([1, 0, -1]), 2)) == 3
 
 
-def test_lineages_are_counted_at_the_surface_that_fewest_cross():
+def test_families_are_counted_at_the_surface_that_fewest_cross():
     data = tree([-1, -1, -1, 0], n_frames=4)
     there_and_back, never = [0.0, 0.5, 1.0, 0.0], [0.0, 0.4, 0.0, 0.0]
     committor = np.array([*there_and_back, *never, *never, *there_and_back])
@@ -257,7 +257,7 @@ def test_no_pair_crosses_a_restart_or_a_gap():
 @pytest.mark.parametrize(("keep", "said"), [
     (lambda walk: walk.min() > TARGET, "no frame is in the target region"),
     (lambda walk: walk.min() > TARGET + 2 or walk.max() < TARGET, "disconnected"),
-    (lambda walk: walk.min() > TARGET + 2 or walk.max() < TARGET, "too few arrivals: 0 lineages pass to the target"),
+    (lambda walk: walk.min() > TARGET + 2 or walk.max() < TARGET, "too few arrivals: 0 families pass to the target"),
 ])  # fmt: skip
 def test_what_is_missing_is_said(keep, said):
     data = split(steered_walk(0, 200, "ml_lof")[0], keep)
