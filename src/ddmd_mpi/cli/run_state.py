@@ -62,6 +62,16 @@ def state_of(directory: Path) -> dict[str, Any]:
     }
 
 
+def standing(state: dict[str, Any]) -> str:
+    """How the run stands, in a few words."""
+    if state["state"] == "silent":
+        return f"no update for {state['silent_s']:.0f} s: the run was killed, or its machine is unreachable"
+    if state["state"] == "running":
+        return "running"
+    how = "completed" if state["completed"] else "not completed"
+    return f"the run has ended, {how}{f' ({reason})' if (reason := state['stop_reason']) else ''}"
+
+
 def walkers_of(directory: Path) -> list[int]:
     """The walkers that have started."""
     names = [

@@ -63,7 +63,10 @@ def _follow(directory: Path, style: str) -> None:
         progress.show(view)
         silent = time.time() - view["time"]
         if not view["done"] and silent > SILENT_SECONDS:
-            click.echo(f"No update for {silent:.0f} s: the run was killed, or its machine is unreachable.")
+            from .run_state import standing, state_of
+
+            how = standing(state_of(directory))
+            click.echo(f"{how[0].upper()}{how[1:]}.")
         elif style == "screen" and not view["done"]:
             time.sleep(1.0)
             continue

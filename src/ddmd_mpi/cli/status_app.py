@@ -13,7 +13,7 @@ from textual.widgets import DataTable, Footer, Static
 
 from ..errors import RunDirectoryError
 from ..monitor.progress import screen
-from .run_state import sparkline, state_of
+from .run_state import sparkline, standing, state_of
 
 #: Between two looks, at least; and how many times longer than a look takes.
 LOOK_SECONDS, PATIENCE = 1.0, 20.0
@@ -144,16 +144,6 @@ def rates(state: dict[str, Any], width: int) -> str:
         lines.append(f"lost ranks           {', '.join(map(str, lost['ranks']))} (walkers: {walkers})")
     lines.append(f"engine               {state['engine'] or 'unknown'}; {standing(state)}")
     return "\n".join(lines)
-
-
-def standing(state: dict[str, Any]) -> str:
-    """How the run stands, in a few words."""
-    if state["state"] == "silent":
-        return f"no update for {state['silent_s']:.0f} s: the run was killed, or its machine is unreachable"
-    if state["state"] == "running":
-        return "running"
-    how = "completed" if state["completed"] else "not completed"
-    return f"the run has ended, {how}{f' ({reason})' if (reason := state['stop_reason']) else ''}"
 
 
 def show(directory: Path) -> None:

@@ -13,8 +13,9 @@ from textual.widgets import DataTable, Static
 from ddmd_mpi.analysis import open_run
 from ddmd_mpi.cli import status_app
 from ddmd_mpi.cli.commands import cli
-from ddmd_mpi.cli.run_state import BARS, sparkline, state_of
-from ddmd_mpi.cli.status_app import StatusApp, rates, standing
+from ddmd_mpi.cli.run_state import BARS, sparkline, standing, state_of
+from ddmd_mpi.cli.status import show
+from ddmd_mpi.cli.status_app import StatusApp, rates
 from ddmd_mpi.errors import RunDirectoryError
 from ddmd_mpi.monitor import summary
 from ddmd_mpi.monitor.status import STATUS_DTYPE, State
@@ -76,7 +77,7 @@ def test_the_best_rmsd_falls_to_that_of_the_rounds(run):
     assert len(best) == len(found)
 
 
-def test_whether_it_runs_has_ended_or_was_killed(run):
+def test_whether_it_runs_has_ended_or_was_killed(run, capsys):
     assert state_of(run)["state"] == "running"
     assert standing(state_of(run)) == "running"
     write_view(run, age=100.0)
@@ -88,6 +89,10 @@ def test_whether_it_runs_has_ended_or_was_killed(run):
     told = json.loads((run / "summary.json").read_text())
     (run / "summary.json").write_text(json.dumps({**told, "completed": False, "unfinished": "rank 2 did not finish"}))
     assert standing(state_of(run)).endswith("rank 2 did not finish)")
+    show(run, "line")
+    printed = capsys.readouterr().out
+    assert "rank 2 did not finish)." in printed
+    assert "killed" not in printed
 
 
 def test_lost_ranks_are_named(run):
@@ -167,18 +172,28 @@ def column(app, i):
     return [str(table.get_row_at(row)[i]) for row in range(table.row_count)]
 
 
+async def becomes_true(pilot, condition):
+    """Wait until the application has acted upon a key: a busy machine takes its time."""
+    for _ in range(400):
+        if condition():
+            return
+        await pilot.pause(0.05)
+    assert condition()
+
+
 def test_the_application_shows_every_walker_and_sorts_them(run):
     async def act(app, pilot):
         assert column(app, 0) == [str(w["walker"]) for w in app.state["walkers"]]
         assert "strategy ml_rmsd" in str(app.query_one("#run", Static).content)
+        rising = sorted(float(text) for text in column(app, 1))
         await pilot.press("r")
-        rmsd = [float(text) for text in column(app, 1)]
-        assert rmsd == sorted(rmsd)
+        await becomes_true(pilot, lambda: [float(text) for text in column(app, 1)] == rising)
         await pilot.press("r")
-        assert [float(text) for text in column(app, 1)] == rmsd[::-1]
+        await becomes_true(pilot, lambda: [float(text) for text in column(app, 1)] == rising[::-1])
+        known = sum(text != "-" for text in column(app, 5))
+        assert known
         await pilot.press("p")
-        known = [text for text in column(app, 5) if text != "-"]
-        assert column(app, 5)[: len(known)] == known != []
+        await becomes_true(pilot, lambda: "-" not in column(app, 5)[:known])
         await pilot.press("q")
 
     assert in_app(run, act).return_code == 0
@@ -214,8 +229,12 @@ def test_the_report_is_opened_if_there_is_one(run, monkeypatch):
     async def act(app, pilot):
         monkeypatch.setattr(app, "notify", told.append)
         await pilot.press("o")
+        await becomes_true(pilot, lambda: len(told) == 1)
         (run / "report.html").write_text("<p>")
-        await pilot.press("o", "o")
+        await pilot.press("o")
+        await becomes_true(pilot, lambda: len(opened) == 1)
+        await pilot.press("o")
+        await becomes_true(pilot, lambda: len(told) == 2)
 
     in_app(run, act)
     assert opened == [(run / "report.html").resolve().as_uri()] * 2
