@@ -112,9 +112,9 @@ def test_segments_of_a_steered_run_give_the_populations_of_the_potential(ddmd_mp
     """Restarts bias counts of frames, but not of steps: a Markov model of the segments has the exact populations."""
     run, potential = tmp_path / "run", POTENTIALS["prinz"]
     done = ddmd_mpi(
-        4, "--usecase", "prinz", "--duration", "150s", "--output", run,
-        sets=("simulation.walker_length_ns=24", "emulation.batch_reports=25", "emulation.wait_for_rounds=false",
-              "streams.block_frames=256"),
+        4, "--usecase", "prinz", "--duration", "120s", "--output", run,
+        sets=("run.seed=12", "simulation.walker_length_ns=120", "emulation.batch_reports=100",
+              "emulation.wait_for_rounds=false", "streams.block_frames=1024"),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((run / "summary.json").read_text())["steering"]["delivered"] >= 1

@@ -166,6 +166,7 @@ class Walker:
         elif not self.retired and good is not None:
             self._go_to(good.topology, State(good.positions, None, good.box), seed)
         self._end_segment("failure", error=str(error))
+        self._events.flush()  # who looks for the reason of a killed run needs it
         if not self.retired and good is None:
             self._begin_segment(START, seed)
         elif not self.retired and good is not None:
