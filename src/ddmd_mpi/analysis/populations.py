@@ -171,8 +171,7 @@ def estimate(data: Stretches, question: Question, n_samples: int = 100, seed: in
     if twice := next((point.lag for point in scan if point.lag >= 2 * lag), None):
         later = transitions(data, twice, states, skip)
         solutions["msm_twice"] = _by_markov(later, twice, states, blocks, samples, question, _bins(bin_of, later))
-    late = transitions(data, lag, states, int(np.median(data.age)))
-    if not skip and len(late.start):
+    if not skip and len((late := transitions(data, lag, states, int(np.median(data.age)))).start):
         solutions["msm_late"] = _by_markov(late, lag, states, blocks, samples, question, _bins(bin_of, late))
     width = width_of(len(np.unique(blocks[pairs.stretch])))
     answers = {name: _answer(found, question.report_ps, width) for name, found in solutions.items()}
