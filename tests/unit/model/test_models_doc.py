@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from doubles import Twins
 
 from ddmd_mpi import model
 from ddmd_mpi.config.schema import TrainingSection
@@ -76,14 +77,8 @@ def test_its_weights_travel(slow):
 
 
 def test_two_ranks_with_the_same_frames_learn_what_one_learns(slow):
-    class Twice(Ranks):
-        """The sums of two ranks that have the same values."""
-
-        def total(self, values):
-            return 2 * values
-
     (block, _), latents = two_walkers(), []
-    for ranks in (Ranks(), Twice()):
+    for ranks in (Ranks(), Twins()):
         mine = make(ranks)
         mine.train(block, Supervisor())
         latents.append(mine.embed(block))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from doubles import Twins
 
 from ddmd_mpi import model
 from ddmd_mpi.config.schema import TrainingSection
@@ -92,14 +93,8 @@ def test_its_weights_travel():
 
 
 def test_two_ranks_with_the_same_frames_learn_what_one_learns():
-    class Twice(Ranks):
-        """The sums of two ranks that have the same values."""
-
-        def total(self, values):
-            return 2 * values
-
     (block, _), latents = two_walkers(), []
-    for ranks in (Ranks(), Twice()):
+    for ranks in (Ranks(), Twins()):
         mine = make(ranks)
         mine.train(block, Supervisor())
         latents.append(mine.embed(block))
